@@ -1,0 +1,7 @@
+"""`python -m gpt2_jax` is `gpt2-jax`."""
+
+import sys
+
+from gpt2_jax.cli import main
+
+sys.exit(main())

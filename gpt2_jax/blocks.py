@@ -1,0 +1,176 @@
+"""The parts of GPT-2: dense layers with adapters, attention, MLP, block.
+
+Shapes: `B` batch, `T` tokens (queries), `S` tokens (keys), `D` embed_dim, `H` heads,
+`K` head_dim, `F` mlp_dim, `R` rank of an adapter.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpt2_jax.config import GPT2Config
+
+LAYER_NORM_EPSILON = 1e-5  # flax's own default is 1e-6
+
+
+def uniform_init(fan_in: int) -> nn.initializers.Initializer:
+    """Return U(-1/sqrt(fan_in), 1/sqrt(fan_in)), torch.nn.Linear's default."""
+
+    def init(key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -1, 1) / math.sqrt(fan_in)
+
+    return init
+
+
+class LoRADense(nn.Module):
+    """Dense with an optional low-rank adapter: `x W + b + (alpha / r) x A B`.
+
+    Source: Hu et al. 2021, arXiv:2106.09685, equation 3. `columns` selects output
+    features, so that one fused kernel can be applied to different inputs.
+    """
+
+    features: int
+    dtype: str
+    lora_rank: int
+    lora_alpha: float
+
+    @nn.compact
+    def __call__(self, x: Array, columns: slice = slice(None)) -> Array:
+        init = nn.initializers.normal(0.02)
+        kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.lora_rank:
+            # A as LLMs-from-scratch appendix E: kaiming_uniform_(a=sqrt(5)); B zero.
+            shape = (x.shape[-1], self.lora_rank)
+            a = self.param("lora_a", uniform_init(x.shape[-1]), shape)
+            b = self.param(
+                "lora_b", nn.initializers.zeros, (self.lora_rank, self.features)
+            )
+        x = x.astype(self.dtype)
+        y = x @ kernel[:, columns].astype(self.dtype)
+        y = y + bias[columns].astype(self.dtype)
+        if self.lora_rank:
+            low = x @ a.astype(self.dtype)  # [B, T, R]
+            scale = self.lora_alpha / self.lora_rank
+            y = y + scale * (low @ b[:, columns].astype(self.dtype))
+        return y
+
+
+def _dense(config: GPT2Config, features: int, name: str) -> LoRADense:
+    return LoRADense(
+        features, config.dtype, config.lora_rank, config.lora_alpha, name=name
+    )
+
+
+def layer_norm(name: str | None = None) -> nn.LayerNorm:
+    # Two passes: E[x^2] - E[x]^2 cancels on the outlier features of large GPT-2s.
+    return nn.LayerNorm(
+        epsilon=LAYER_NORM_EPSILON,
+        dtype=jnp.float32,
+        use_fast_variance=False,
+        name=name,
+    )
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention with GPT-2's fused `c_attn`."""
+
+    config: GPT2Config
+
+    @nn.compact
+    def __call__(
+        self, x: Array, queries: Array, mask: Array, *, deterministic: bool
+    ) -> Array:
+        """Attend from `queries` [B, T, D] to `x` [B, S, D] where `mask` is true."""
+        config = self.config
+        c_attn = _dense(config, 3 * config.embed_dim, "c_attn")
+        if queries is x:
+            q, k, v = jnp.split(c_attn(x), 3, axis=-1)
+        else:
+            q = c_attn(queries, slice(None, config.embed_dim))
+            k, v = jnp.split(c_attn(x, slice(config.embed_dim, None)), 2, axis=-1)
+
+        def heads(y: Array) -> Array:  # [B, T, D] -> [B, T, H, K]
+            return y.reshape(*y.shape[:-1], config.num_heads, config.head_dim)
+
+        scores = jnp.einsum(
+            "bthk,bshk->bhts", heads(q), heads(k), preferred_element_type=jnp.float32
+        )
+        scores = scores / math.sqrt(config.head_dim)
+        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+        weights = jax.nn.softmax(scores, axis=-1).astype(config.dtype)  # [B, H, T, S]
+        weights = nn.Dropout(config.dropout_rate)(weights, deterministic=deterministic)
+        y = jnp.einsum("bhts,bshk->bthk", weights, heads(v))
+        y = y.reshape(queries.shape)  # [B, T, H, K] -> [B, T, D]
+        return _dense(config, config.embed_dim, "c_proj")(y)
+
+
+class MLP(nn.Module):
+    config: GPT2Config
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = _dense(self.config, 4 * self.config.embed_dim, "c_fc")(x)  # [B, T, F]
+        x = nn.gelu(x, approximate=True)
+        return _dense(self.config, self.config.embed_dim, "c_proj")(x)  # [B, T, D]
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    config: GPT2Config
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Array,
+        mask: Array,
+        positions: Array | None = None,
+        *,
+        deterministic: bool,
+    ) -> Array:
+        """Map [B, T, D] to [B, T, D], or to [B, 1, D] at `positions` [B].
+
+        Only keys and values need every token; with `positions` given, query, MLP and
+        both residuals are computed for one token per text.
+        """
+        config = self.config
+        dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
+        normed = layer_norm("ln_1")(x).astype(config.dtype)
+        queries = normed
+        if positions is not None:
+            x, queries = take_token(x, positions), take_token(normed, positions)
+        attention = CausalSelfAttention(config, name="attn")
+        y = attention(normed, queries, mask, deterministic=deterministic)
+        x = x + dropout(y)
+        y = MLP(config, name="mlp")(layer_norm("ln_2")(x).astype(config.dtype))
+        return x + dropout(y)
+
+
+def take_token(x: Array, positions: Array) -> Array:
+    """Return x[b, positions[b]] for each text: [B, T, D] -> [B, 1, D]."""
+    return jnp.take_along_axis(x, positions[:, None, None], axis=1)
+
+
+def attention_mask(
+    config: GPT2Config, num_tokens: int, lengths: Array, positions: Array | None
+) -> Array:
+    """Return bool [B or 1, 1, T, S]: may query t read key s?
+
+    Pads follow the text, so the causal mask alone hides them from every real token.
+    Without it they are hidden by length; the pool `last` reads a pad on purpose (the
+    book does), so there they stay visible.
+    """
+    keys = jnp.arange(num_tokens)
+    if config.causal:
+        queries = keys[None] if positions is None else positions[:, None]
+        return (keys[None, None] <= queries[:, :, None])[:, None]
+    if config.pool == "last":
+        return jnp.ones((1, 1, 1, num_tokens), bool)
+    return (keys[None] < lengths[:, None])[:, None, None]

@@ -1,0 +1,250 @@
+"""Every default of the project, in frozen and validated dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+POOLS = ("last_real", "last", "first", "mean")
+DTYPES = ("float32", "bfloat16")
+BALANCES = ("none", "undersample", "weights")
+SCHEDULES = ("constant", "linear", "cosine")
+PARALLEL = ("jit", "pmap")
+TRAINABLE = ("head", "last_block", "last_two_blocks", "all", "lora")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    _require(value in choices, f"{field}={value!r} is not one of {', '.join(choices)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class GPT2Config:
+    """Architecture of a GPT-2 (Radford et al. 2019), as language model or classifier.
+
+    Raises:
+        ValueError: a size is not positive, a rate is outside [0, 1), the width is not
+            divisible by the number of heads, or a choice is unknown.
+    """
+
+    vocab_size: int = 50257
+    max_len: int = 1024  # positions in wpe
+    embed_dim: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    dropout_rate: float = 0.0  # embeddings, attention weights and residual branches
+    causal: bool = True
+    tied: bool = True  # language model only: logits through wte, else `out_head/kernel`
+    num_classes: int | None = None  # None: language model
+    pool: str = "last_real"  # position whose hidden state is classified
+    dtype: str = "float32"  # of matmuls; params, layer norms and softmax stay float32
+    lora_rank: int = 0  # 0: no low-rank adapters on the dense kernels
+    lora_alpha: float = 16.0
+
+    def __post_init__(self) -> None:
+        for field in ("vocab_size", "max_len", "embed_dim", "num_layers", "num_heads"):
+            value = getattr(self, field)
+            _require(value > 0, f"{field}={value} must be positive")
+        _require(
+            self.embed_dim % self.num_heads == 0,
+            f"embed_dim={self.embed_dim} is not divisible by num_heads="
+            f"{self.num_heads}",
+        )
+        _require(
+            0.0 <= self.dropout_rate < 1.0,
+            f"dropout_rate={self.dropout_rate} is not in [0, 1)",
+        )
+        _require(
+            self.num_classes is None or self.num_classes >= 2,
+            f"num_classes={self.num_classes} must be at least 2",
+        )
+        _require(self.lora_rank >= 0, f"lora_rank={self.lora_rank} must not be < 0")
+        _require_choice("pool", self.pool, POOLS)
+        _require_choice("dtype", self.dtype, DTYPES)
+
+    @property
+    def head_dim(self) -> int:
+        return self.embed_dim // self.num_heads
+
+    @property
+    def mlp_dim(self) -> int:
+        return 4 * self.embed_dim
+
+
+# Sizes of the released GPT-2 models, and of the base model that this package ships.
+PRESETS: Mapping[str, GPT2Config] = types.MappingProxyType(
+    {
+        "mini": GPT2Config(embed_dim=256, num_layers=12, num_heads=4),
+        "124M": GPT2Config(embed_dim=768, num_layers=12, num_heads=12),
+        "355M": GPT2Config(embed_dim=1024, num_layers=24, num_heads=16),
+        "774M": GPT2Config(embed_dim=1280, num_layers=36, num_heads=20),
+        "1558M": GPT2Config(embed_dim=1600, num_layers=48, num_heads=25),
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which labelled texts, and how they are balanced and split."""
+
+    source: str = "demo"  # demo, sms-spam, imdb, or a CSV/TSV/JSONL file
+    text_column: str | None = None  # None: "text"
+    label_column: str | None = None  # None: "label"
+    balance: str = "undersample"
+    split: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    # Identical texts (and the families of `demo`) stay on one side of the split.
+    group: bool = True
+    split_seed: int = 123  # apart from the training seed: all seeds test the same rows
+    book: bool = False  # the book's parsing, sampling and split, to the row
+
+    def __post_init__(self) -> None:
+        _require_choice("balance", self.balance, BALANCES)
+        _require(
+            len(self.split) == 3
+            and all(part > 0 for part in self.split)
+            and abs(sum(self.split) - 1.0) < 1e-6,
+            f"split={self.split} must be three positive parts that sum to 1",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation of one run."""
+
+    trainable: tuple[str, ...] = ("last_block",)  # a name of TRAINABLE, or regexes
+    epochs: int = 5
+    batch_size: int = 8  # global, over all devices
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.1  # on every trained leaf, as torch.optim.AdamW
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    clip_norm: float | None = None
+    dropout_rate: float = 0.0
+    lora_rank: int = 16  # of trainable=("lora",)
+    lora_alpha: float = 16.0
+    seed: int = 123
+    parallel: str = "jit"
+    devices: int | None = None  # None: all local devices under pmap, one under jit
+    reuse_trunk: bool = True  # run the frozen trunk once per text, if dropout is 0
+    reuse_max_bytes: int = 4 * 2**30  # and if its output fits
+    eval_every: int = 50  # steps
+    eval_batches: int = 5
+    save_every: int | None = None  # steps; None: once per epoch
+    keep: str = "best"  # which parameters the run ends with: best on validation, last
+
+    def __post_init__(self) -> None:
+        for field in (
+            "epochs",
+            "batch_size",
+            "eval_every",
+            "eval_batches",
+            "lora_rank",
+        ):
+            value = getattr(self, field)
+            _require(value > 0, f"{field}={value} must be positive")
+        _require(
+            self.learning_rate > 0, f"learning_rate={self.learning_rate} must be > 0"
+        )
+        for field in ("weight_decay", "warmup_steps", "seed"):
+            value = getattr(self, field)
+            _require(value >= 0, f"{field}={value} must not be negative")
+        _require(bool(self.trainable), "trainable names no parameters")
+        _require(
+            0.0 <= self.dropout_rate < 1.0,
+            f"dropout_rate={self.dropout_rate} is not in [0, 1)",
+        )
+        _require(
+            self.devices is None or self.devices > 0,
+            f"devices={self.devices} must be positive",
+        )
+        _require(
+            self.save_every is None or self.save_every > 0,
+            f"save_every={self.save_every} must be positive",
+        )
+        _require_choice("schedule", self.schedule, SCHEDULES)
+        _require_choice("parallel", self.parallel, PARALLEL)
+        _require_choice("keep", self.keep, ("best", "last"))
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """Everything that decides a run; `config.json` of a run is this, and replays it."""
+
+    weights: str = "mini"
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    pool: str = "last_real"
+    causal: bool = True
+    max_length: int | None = None  # tokens; None: the longest training text
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _require_choice("pool", self.pool, POOLS)
+        _require_choice("dtype", self.dtype, DTYPES)
+        _require(
+            self.max_length is None or self.max_length > 0,
+            f"max_length={self.max_length} must be positive",
+        )
+
+
+# `book`: LLMs-from-scratch ch06/01_main-chapter-code/gpt_class_finetune.py.
+FINETUNE_PRESETS: Mapping[str, FinetuneConfig] = types.MappingProxyType(
+    {
+        "default": FinetuneConfig(),
+        "book": FinetuneConfig(
+            data=DataConfig(source="sms-spam", book=True, group=False),
+            train=TrainConfig(learning_rate=5e-5, keep="last"),
+            pool="last",
+        ),
+    }
+)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a config dataclass as plain JSON types."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type, values: Any, where: str = "config") -> Any:
+    """Build the dataclass `cls` from JSON types.
+
+    Raises:
+        ValueError: an unknown key, or a value of the wrong type; both name the key.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: expected a mapping, got {type(values).__name__}")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(
+            f"{where}: unknown keys {', '.join(unknown)}; known: {', '.join(hints)}"
+        )
+    return cls(
+        **{
+            key: _typed(hints[key], value, f"{where}.{key}")
+            for key, value in values.items()
+        }
+    )
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
+        item = typing.get_args(hint)[0]
+        return tuple(_typed(item, element, where) for element in value)
+    allowed = typing.get_args(hint) or (hint,)
+    if float in allowed and type(value) is int:
+        value = float(value)
+    # type() rather than isinstance(): JSON's true is not a number of epochs.
+    if type(value) not in allowed:
+        names = " or ".join(getattr(t, "__name__", str(t)) for t in allowed)
+        raise ValueError(f"{where}: expected {names}, got {value!r}")
+    return value

@@ -1,0 +1,1 @@
+"""Labelled texts: from a source to padded batches."""

@@ -1,0 +1,155 @@
+"""Named datasets and files -> one `Dataset`."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import importlib.resources
+import io
+import os
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+from gpt2_jax.config import DataConfig
+from gpt2_jax.data.tables import Table, read_table
+from gpt2_jax.download import cache_dir, download
+from gpt2_jax.errors import DataError
+
+# UCI 228, SMS Spam Collection v.1 (Almeida, Gómez Hidalgo, Yamakami, DocEng 2011).
+SMS_URLS = (
+    "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
+    "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
+)
+SMS_ZIP_SHA256 = "1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3"
+SMS_ZIP_BYTES = 203_415
+SMS_MEMBER = "SMSSpamCollection"
+SMS_SHA256 = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"
+SMS_BYTES = 477_907
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Labelled texts with a fingerprint."""
+
+    name: str
+    sha256: str  # of the file that was read
+    texts: tuple[str, ...]
+    labels: tuple[int, ...]  # indices into `classes`
+    classes: tuple[str, ...]  # label names, sorted
+    groups: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
+def load_dataset(config: DataConfig) -> Dataset:
+    """Load what `config.source` names.
+
+    Raises:
+        DataError: it cannot be had or read, has fewer than two classes, or a class
+            with a single text.
+    """
+    if config.source == "demo":
+        asset = importlib.resources.files("gpt2_jax") / "assets" / "demo.jsonl"
+        with importlib.resources.as_file(asset) as path:
+            table = read_table(path, group_column="family")
+            sha256 = _sha256(path.read_bytes())
+    elif config.source == "sms-spam":
+        content = _sms_content()
+        table, sha256 = read_sms(content, book=config.book), SMS_SHA256
+    else:
+        path = Path(config.source)
+        content = path.read_bytes() if path.is_file() else b""
+        sha256 = _sha256(content)
+        if sha256 == SMS_SHA256:  # the collection itself: no header, no suffix
+            table = read_sms(content, book=config.book)
+        else:
+            table = read_table(
+                path,
+                text_column=config.text_column or "text",
+                label_column=config.label_column or "label",
+            )
+    return _dataset(config.source, sha256, table)
+
+
+def read_sms(content: bytes, *, book: bool) -> Table:
+    """Read the collection: all 5,574 messages, or the book's 5,572.
+
+    The book reads it with pandas' default quoting, where a `"` that opens a message
+    swallows what follows; `book` repeats that, to get its rows.
+    """
+    text = content.decode("utf-8")
+    if book:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
+        rows = [(fields[0], fields[1]) for fields in reader]
+    else:
+        rows = [
+            (label, message)
+            for label, message in (line.split("\t") for line in text.splitlines())
+        ]
+    labels, texts = zip(*rows, strict=True)
+    return Table(tuple(texts), tuple(labels))
+
+
+def _dataset(name: str, sha256: str, table: Table) -> Dataset:
+    counts = Counter(table.labels)
+    if len(counts) < 2:
+        raise DataError(
+            f"{name}: only one class, {table.labels[0]!r}; a classifier needs two"
+        )
+    single = sorted(label for label, count in counts.items() if count == 1)
+    if single:
+        row = table.labels.index(single[0]) + 1
+        raise DataError(
+            f"{name}: the label {single[0]!r} is seen once (text {row}), so it cannot "
+            "be both trained and tested; add texts or correct it"
+        )
+    classes = tuple(sorted(counts))
+    index = {label: i for i, label in enumerate(classes)}
+    return Dataset(
+        name=name,
+        sha256=sha256,
+        texts=table.texts,
+        labels=tuple(index[label] for label in table.labels),
+        classes=classes,
+        groups=table.groups,
+        notes=table.notes,
+    )
+
+
+def _sms_content() -> bytes:
+    """Return the checked member, from GPT2_JAX_DATA, the cache or the network."""
+    if folder := os.environ.get("GPT2_JAX_DATA"):
+        path = Path(folder) / SMS_MEMBER
+        if not path.is_file():
+            raise DataError(
+                f"{path}: no such file; GPT2_JAX_DATA must name the folder that holds "
+                f"{SMS_MEMBER}, or be unset to download it"
+            )
+        return _checked(path.read_bytes(), path)
+    archive = cache_dir() / "sms-spam.zip"
+    if not archive.is_file() or _sha256(archive.read_bytes()) != SMS_ZIP_SHA256:
+        download(
+            SMS_URLS,
+            archive,
+            sha256=SMS_ZIP_SHA256,
+            max_bytes=SMS_ZIP_BYTES,
+            error=DataError,
+        )
+    with zipfile.ZipFile(archive) as file, file.open(SMS_MEMBER) as member:
+        # One byte more than expected is enough to see that a member lies.
+        return _checked(member.read(SMS_BYTES + 1), archive)
+
+
+def _checked(content: bytes, where: Path) -> bytes:
+    got = _sha256(content)
+    if got != SMS_SHA256:
+        raise DataError(
+            f"{where}: not the SMS Spam Collection: SHA-256 expected {SMS_SHA256}, got "
+            f"{got}; get it again from {SMS_URLS[0]}"
+        )
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,88 @@
+"""Load a trained run and classify texts with it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpt2_jax.data.batches import by_length, encode_examples, make_batch
+from gpt2_jax.evaluation.metrics import softmax
+from gpt2_jax.model import GPT2
+from gpt2_jax.training.artifacts import TrainedModel, load_model
+from gpt2_jax.training.steps import predict_step
+
+BATCH_SIZE = 32
+
+
+class Classifier:
+    """A trained classifier; texts are encoded as they were in training."""
+
+    def __init__(self, trained: TrainedModel) -> None:
+        self._trained = trained
+        self._params = jax.tree.map(jnp.asarray, trained.params)
+        self._step = jax.jit(
+            functools.partial(predict_step, model=GPT2(trained.config))
+        )
+
+    @classmethod
+    def load(cls, run: str | Path) -> Classifier:
+        """Load the classifier of a run.
+
+        Raises:
+            WeightsError: there is none, or it is damaged.
+        """
+        return cls(load_model(Path(run)))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names, in the order of the columns of `predict_proba`."""
+        return self._trained.classes
+
+    @property
+    def max_length(self) -> int:
+        """Tokens; what is longer is cut."""
+        return self._trained.max_length
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """Return the most probable label of each text."""
+        return [self.labels[i] for i in self.predict_proba(texts).argmax(-1)]
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Return float64 probabilities [N, C]; each row sums to 1.
+
+        Raises:
+            TypeError: `texts` is one string, or holds something else than strings.
+        """
+        return softmax(self.logits(texts))
+
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """Return float32 class logits [N, C]."""
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("expected a sequence of strings, such as ['a text']")
+        examples = encode_examples(
+            texts,
+            np.zeros(len(texts)),
+            max_length=self.max_length,
+            limit=self._trained.config.max_len,
+        )
+        out = np.zeros((len(texts), len(self.labels)), np.float32)
+        trim = self._trained.config.pool != "last"
+        size = min(BATCH_SIZE, 1 << max(len(texts) - 1, 0).bit_length())
+        for rows in by_length(examples.lengths, size):
+            batch = make_batch(examples, rows, trim=trim, size=size)
+            out[rows] = np.asarray(self._step(self._params, batch))[: len(rows)]
+        return out
+
+    def count_cut(self, texts: Sequence[str]) -> int:
+        """Return how many texts are longer than `max_length` tokens."""
+        return encode_examples(
+            texts,
+            np.zeros(len(texts)),
+            max_length=self.max_length,
+            limit=self._trained.config.max_len,
+        ).cut

@@ -1,0 +1,45 @@
+"""GPT-2's byte-pair encoding, from the vocabulary that the package ships."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib.resources
+
+import tiktoken
+
+END_OF_TEXT = 50256  # `<|endoftext|>`: padding, and the whole of an empty text
+VOCAB_SIZE = 50257
+# Source: tiktoken_ext/openai_public.py, r50k_pat_str. Held here because importing that
+# module is a plugin's business; a test compares the two.
+_PATTERN = (
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+)
+
+
+@functools.cache  # a constant, read from disk once
+def encoding() -> tiktoken.Encoding:
+    """Return GPT-2's encoding; never touches the network."""
+    asset = importlib.resources.files("gpt2_jax") / "assets" / "gpt2.tiktoken"
+    ranks = {
+        base64.b64decode(token): int(rank)
+        for token, rank in (line.split() for line in asset.read_bytes().splitlines())
+    }
+    return tiktoken.Encoding(
+        name="gpt2",
+        pat_str=_PATTERN,
+        mergeable_ranks=ranks,
+        special_tokens={"<|endoftext|>": END_OF_TEXT},
+    )
+
+
+def encode(text: str) -> list[int]:
+    """Return the token ids of `text`; `<|endoftext|>` in it is plain text.
+
+    An empty text is one END_OF_TEXT, so that every text has a position to read.
+    """
+    return encoding().encode_ordinary(text) or [END_OF_TEXT]
+
+
+def decode(tokens: list[int]) -> str:
+    return encoding().decode(tokens)

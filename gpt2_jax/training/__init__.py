@@ -1,0 +1,1 @@
+"""From pretrained params and labelled texts to a trained run."""

@@ -1,0 +1,135 @@
+"""The files of a run: metrics.jsonl, results.json, and the trained model itself."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from gpt2_jax import config as configs
+from gpt2_jax.config import GPT2Config
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.model import param_shapes
+from gpt2_jax.tree import Params, flatten, unflatten
+from gpt2_jax.weights import files
+
+PARAMS_FILE, MODEL_FILE = "params.safetensors", "classifier.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """All that a classifier needs: `model/` of a run holds exactly this."""
+
+    config: GPT2Config
+    params: Params
+    classes: tuple[str, ...]
+    max_length: int
+
+
+def save_model(folder: Path, trained: TrainedModel) -> None:
+    """Write `params.safetensors`, and then `classifier.json` with its SHA-256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {
+        path: np.ascontiguousarray(leaf)
+        for path, leaf in flatten(trained.params).items()
+    }
+    write_atomically(folder / PARAMS_FILE, safetensors.numpy.save(flat))
+    write_json(
+        folder / MODEL_FILE,
+        {
+            "config": configs.to_dict(trained.config),
+            "classes": list(trained.classes),
+            "max_length": trained.max_length,
+            "params_sha256": files.sha256_of(folder / PARAMS_FILE),
+        },
+    )
+
+
+def load_model(run: Path) -> TrainedModel:
+    """Read `model/` of a run, or such a folder itself.
+
+    Raises:
+        WeightsError: it is not there, damaged, or not what its config says.
+    """
+    folder = run / "model" if (run / "model").is_dir() else run
+    if not (folder / MODEL_FILE).is_file():
+        raise WeightsError(
+            f"{run}: no trained classifier (no {MODEL_FILE}); give the folder that "
+            "gpt2-jax finetune wrote"
+        )
+    values = files.read_json(folder / MODEL_FILE)
+    try:
+        config = configs.from_dict(GPT2Config, values["config"])
+        classes = tuple(str(name) for name in values["classes"])
+        max_length, expected = int(values["max_length"]), values["params_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{folder / MODEL_FILE}: {error}") from error
+    path = folder / PARAMS_FILE
+    if not path.is_file() or files.sha256_of(path) != expected:
+        raise WeightsError(f"{path}: damaged (SHA-256 is not {expected}); train again")
+    flat = files.read_state_dict(path)
+    shapes = {name: leaf.shape for name, leaf in flatten(param_shapes(config)).items()}
+    if {name: leaf.shape for name, leaf in flat.items()} != shapes:
+        raise WeightsError(f"{path}: its parameters are not those of {MODEL_FILE}")
+    if len(classes) != config.num_classes:
+        raise WeightsError(
+            f"{folder / MODEL_FILE}: {len(classes)} classes, but {config.num_classes} "
+            "logits"
+        )
+    return TrainedModel(config, unflatten(flat), classes, max_length)
+
+
+def write_predictions(
+    path: Path,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+) -> None:
+    """Write text, true label, predicted label and the probability of each class."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "predicted", *(f"p_{c}" for c in classes)])
+        for text, label, row in zip(texts, labels, probabilities, strict=True):
+            predicted = classes[int(row.argmax())]
+            writer.writerow([text, label, predicted, *(f"{p:.6f}" for p in row)])
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write so that `path` holds the old content or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+class MetricsLog:
+    """Appends lines to metrics.jsonl."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, **values: Any) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        if not self._path.is_file():
+            return []
+        lines = self._path.read_text("utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def truncate(self, step: int) -> None:
+        """Drop what lies after `step`: a resumed run will write it again."""
+        kept = [line for line in self.read() if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self._path, text.encode())

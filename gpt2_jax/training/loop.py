@@ -1,0 +1,159 @@
+"""The main job: from a config to a trained classifier and its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.errors import UserError
+from gpt2_jax.training import artifacts
+from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.training.epochs import Trainer
+from gpt2_jax.training.features import reuse_trunk
+from gpt2_jax.training.lora import merge_adapters
+from gpt2_jax.training.optimizer import create_optimizer
+from gpt2_jax.training.prepare import Prepared, describe, prepare
+from gpt2_jax.training.results import collect_results, write_report
+from gpt2_jax.training.scoring import Inputs, Scorer
+from gpt2_jax.training.steps import (
+    Steps,
+    choose_devices,
+    create_train_state,
+    jit_steps,
+    pmap_steps,
+)
+from gpt2_jax.training.watch import Clock, StopSignals
+from gpt2_jax.training.workdir import claim
+from gpt2_jax.tree import Params
+
+log = logging.getLogger(__name__)
+
+
+def finetune(
+    config: FinetuneConfig | None = None,
+    workdir: str | Path = "checkpoints/run",
+    *,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Fine-tune a pretrained GPT-2 into a classifier; return what results.json holds.
+
+    Writes the files of a run into `workdir` (README, "The files of a run"). With
+    `resume` it goes on from the last checkpoint there, or starts if there is none.
+
+    Raises:
+        UserError: something that the user gave cannot be used; see `errors`.
+        training.watch.Interrupted: SIGINT or SIGTERM came; the state is saved.
+    """
+    clock = Clock()
+    config, workdir = config or FinetuneConfig(), Path(workdir)
+    with clock.compiling(), StopSignals() as stop:
+        with clock.phase("load"):
+            prepared = prepare(config)
+            for line in describe(prepared):
+                log.info(line)
+            claim(workdir, config, resume=resume)
+            params, split, inputs = _reuse_trunk(prepared, clock)
+            steps = _compile(prepared, params, split)
+        labels = {name: prepared.labels[name] for name in params}
+        num_steps = config.train.epochs * _steps_per_epoch(prepared)
+        tx = create_optimizer(config.train, labels, num_steps)
+        state = create_train_state(prepared.model, params, tx)
+        checkpoints = Checkpoints(workdir, labels)
+        scorer = Scorer.create(prepared, steps, inputs)
+
+        with clock.phase("evaluate"):
+            before = scorer.scores(steps.place(params), "test")[1]
+        log.info("test accuracy before training: %.2f%%", 100 * before)
+        if resume and (restored := checkpoints.restore(state, best=False)):
+            state, meta = restored
+            log.info("resumed at step %d of %d", meta["step"], num_steps)
+        with clock.phase("train"):
+            trainer = Trainer(prepared, scorer, checkpoints, workdir, stop)
+            state = trainer.run(state)
+        if config.train.keep == "best":
+            best = checkpoints.restore(state, best=True)
+            assert best is not None  # every epoch ends with a checkpoint
+            state, meta = best
+            log.info("kept the best step on validation: %d", meta["step"])
+        checkpoints.close()
+
+        with clock.phase("evaluate"):
+            placed = steps.place(state.params)
+            logits = {part: scorer.logits(placed, part) for part in inputs}
+            artifacts.save_model(
+                workdir / "model", _trained_model(prepared, state.params)
+            )
+            results = collect_results(
+                prepared,
+                logits,
+                before=before,
+                steps=num_steps,
+                seconds=clock.seconds,
+                devices=steps.num_devices,
+            )
+        write_report(prepared, logits, results, workdir, clock)
+    return results
+
+
+def _steps_per_epoch(prepared: Prepared) -> int:
+    return len(prepared.examples["train"]) // prepared.config.train.batch_size
+
+
+def _reuse_trunk(
+    prepared: Prepared, clock: Clock
+) -> tuple[Params, int, dict[str, Inputs]]:
+    """Return the params still needed, the blocks done, and the inputs of the rest.
+
+    When the frozen trunk can be run once per text it is, and its params stay behind.
+    """
+    with clock.phase("trunk"):
+        features = reuse_trunk(
+            prepared.model,
+            prepared.params,
+            prepared.examples,
+            prepared.config.train,
+            prepared.trunk_blocks,
+            trim=prepared.trim,
+        )
+    if features is None:
+        return prepared.params, 0, dict(prepared.examples)
+    done = {"wte", "wpe", *(f"h_{i}" for i in range(prepared.trunk_blocks))}
+    rest = {name: leaf for name, leaf in prepared.params.items() if name not in done}
+    return rest, prepared.trunk_blocks, dict(features)
+
+
+def _compile(prepared: Prepared, params: Params, split: int) -> Steps:
+    """Wrap the steps for the devices that were asked for.
+
+    Raises:
+        UserError: the batch is not divisible by the devices.
+    """
+    train = prepared.config.train
+    devices = choose_devices(train.parallel, train.devices)
+    if train.batch_size % len(devices):
+        raise UserError(
+            f"--batch-size {train.batch_size} is not divisible by {len(devices)} "
+            "devices; choose a multiple, or fewer --devices"
+        )
+    labels = {name: prepared.labels[name] for name in params}
+    if train.parallel == "pmap":
+        return pmap_steps(prepared.model, labels, devices, split=split)
+    return jit_steps(prepared.model, labels, split=split)
+
+
+def _trained_model(prepared: Prepared, params: Params) -> artifacts.TrainedModel:
+    """Join what was trained with the frozen trunk; adapters go into their kernels."""
+    whole = jax.tree.map(np.array, {**prepared.params, **params})
+    config = prepared.model.config
+    if config.lora_rank:
+        whole = merge_adapters(whole, config)
+    config = dataclasses.replace(config, dropout_rate=0.0, lora_rank=0)
+    return artifacts.TrainedModel(
+        config, whole, prepared.dataset.classes, prepared.max_length
+    )

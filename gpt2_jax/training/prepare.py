@@ -1,0 +1,174 @@
+"""Everything that is decided before the first step: data, model, what trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+
+import jax
+import numpy as np
+
+from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.data.batches import BUCKETS, Examples, encode_examples
+from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.split import Split, split_dataset
+from gpt2_jax.errors import DataError, UserError
+from gpt2_jax.model import GPT2, count_params, to_classifier
+from gpt2_jax.tokenizer import VOCAB_SIZE
+from gpt2_jax.training.checkpoint import trained_leaves
+from gpt2_jax.training.lora import add_adapters
+from gpt2_jax.training.optimizer import first_trainable_block, label_params
+from gpt2_jax.tree import Params
+from gpt2_jax.weights.pretrained import load_pretrained
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A run before its first step; all arrays are on the host."""
+
+    config: FinetuneConfig
+    dataset: Dataset
+    split: Split
+    examples: dict[str, Examples]  # train, validation, test
+    model: GPT2
+    params: Params
+    labels: Params  # "train" or "freeze" for each leaf
+    trunk_blocks: int  # frozen blocks below everything that trains
+    class_weights: np.ndarray  # float32 [C]
+
+    @property
+    def max_length(self) -> int:
+        return self.examples["train"].tokens.shape[1]
+
+    @property
+    def trim(self) -> bool:
+        """May padding be cut? Not where the pool reads it."""
+        return self.config.pool != "last"
+
+    def texts(self, part: str) -> list[str]:
+        return [self.dataset.texts[row] for row in self.split.parts()[part]]
+
+
+def prepare(config: FinetuneConfig) -> Prepared:
+    """Load, split and encode the data; load the weights and replace the head.
+
+    Raises:
+        UserError: something that the user gave cannot be used; see `errors`.
+    """
+    dataset = load_dataset(config.data)
+    split = split_dataset(dataset, config.data)
+    gpt2_config, params = load_pretrained(config.weights)
+    if gpt2_config.vocab_size < VOCAB_SIZE:
+        raise UserError(
+            f"{config.weights}: a vocabulary of {gpt2_config.vocab_size} tokens, but "
+            f"GPT-2's encoding has {VOCAB_SIZE}; use weights made with it"
+        )
+    examples = _encode(config, dataset, split, gpt2_config.max_len)
+    if len(examples["train"]) < config.train.batch_size:
+        raise DataError(
+            f"{dataset.name}: {len(examples['train'])} training texts do not fill one "
+            f"batch; choose --batch-size {len(examples['train'])} or less"
+        )
+    key = jax.random.key(config.train.seed)
+    lora = "lora" in config.train.trainable
+    model, params = to_classifier(
+        gpt2_config,
+        params,
+        num_classes=len(dataset.classes),
+        key=key,
+        pool=config.pool,
+        causal=config.causal,
+        dtype=config.dtype,
+        dropout_rate=config.train.dropout_rate,
+        lora_rank=config.train.lora_rank if lora else 0,
+        lora_alpha=config.train.lora_alpha,
+    )
+    if lora:
+        params = add_adapters(params, model.config, jax.random.fold_in(key, 1))
+    num_layers = model.config.num_layers
+    try:
+        labels = label_params(params, config.train.trainable, num_layers)
+    except ValueError as error:
+        raise UserError(f"--trainable: {error}") from None
+    return Prepared(
+        config=config,
+        dataset=dataset,
+        split=split,
+        examples=examples,
+        model=model,
+        params=params,
+        labels=labels,
+        trunk_blocks=first_trainable_block(labels, num_layers),
+        class_weights=_class_weights(config, examples["train"], dataset),
+    )
+
+
+def _encode(
+    config: FinetuneConfig, dataset: Dataset, split: Split, limit: int
+) -> dict[str, Examples]:
+    """Encode the parts; validation and test get the width of the training part."""
+    labels = np.asarray(dataset.labels)
+    examples: dict[str, Examples] = {}
+    width = config.max_length
+    for part, rows in split.parts().items():
+        texts = [dataset.texts[row] for row in rows]
+        examples[part] = encode_examples(
+            texts, labels[rows], max_length=width, limit=limit
+        )
+        width = examples[part].tokens.shape[1]
+    return examples
+
+
+def _class_weights(
+    config: FinetuneConfig, train: Examples, dataset: Dataset
+) -> np.ndarray:
+    counts = np.bincount(train.labels, minlength=len(dataset.classes))
+    if config.data.balance != "weights":
+        return np.ones(len(counts), np.float32)
+    return (len(train) / (len(counts) * counts)).astype(np.float32)
+
+
+def describe(prepared: Prepared) -> list[str]:
+    """Return, line by line, what was read, dropped and cut, and what will train."""
+    dataset, examples = prepared.dataset, prepared.examples
+    lines = [
+        f"data: {dataset.name}: {len(dataset.texts)} texts read, "
+        f"{prepared.split.dropped} left out to balance the classes"
+    ]
+    lines += [f"data: {note}" for note in (*dataset.notes, *prepared.split.notes)]
+    for part, encoded in examples.items():
+        counts = Counter(encoded.labels.tolist())
+        classes = ", ".join(
+            f"{counts[i]} {name}" for i, name in enumerate(dataset.classes)
+        )
+        lines.append(f"data: {part}: {len(encoded)} texts ({classes})")
+    cut = sum(encoded.cut for encoded in examples.values())
+    empty = sum(encoded.empty for encoded in examples.values())
+    lines.append(
+        f"data: padded to {prepared.max_length} tokens; {cut} texts cut to it, "
+        f"{empty} empty"
+    )
+    total = count_params(prepared.params)
+    trained = count_params(trained_leaves(prepared.params, prepared.labels))
+    lines.append(
+        f"model: {prepared.config.weights}: {total:,} parameters, {trained:,} trained "
+        f"({', '.join(prepared.config.train.trainable)}), pool "
+        f"{prepared.config.pool}"
+    )
+    return lines
+
+
+def length_histogram(prepared: Prepared) -> list[str]:
+    """Return the token lengths of all parts as lines of text."""
+    lengths = np.concatenate([e.lengths for e in prepared.examples.values()])
+    edges = [0, *(width for width in BUCKETS if width < lengths.max()), lengths.max()]
+    counts, _ = np.histogram(lengths, bins=np.asarray(edges) + 0.5)
+    widest = max(counts.max(), 1)
+    bars = ["#" * round(40 * count / widest) for count in counts]
+    return [
+        f"{low + 1:5d} to {high:4d} tokens {count:6d} {bar}"
+        for low, high, count, bar in zip(edges, edges[1:], counts, bars, strict=False)
+    ]

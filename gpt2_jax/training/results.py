@@ -1,0 +1,113 @@
+"""results.json, predictions.csv and the pictures of a finished run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpt2_jax.evaluation import baselines
+from gpt2_jax.evaluation.metrics import accuracy, evaluate_probabilities, softmax
+from gpt2_jax.evaluation.report import write_pictures, write_report_html
+from gpt2_jax.model import count_params
+from gpt2_jax.training import artifacts
+from gpt2_jax.training.checkpoint import trained_leaves
+from gpt2_jax.training.prepare import Prepared
+from gpt2_jax.training.watch import Clock
+
+_PACKAGES = ("gpt2-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def collect_results(
+    prepared: Prepared,
+    logits: dict[str, np.ndarray],
+    *,
+    before: float,
+    steps: int,
+    seconds: dict[str, float],
+    devices: int,
+) -> dict[str, Any]:
+    """Return every key of results.json from the final logits of each part."""
+    labels = {part: e.labels for part, e in prepared.examples.items()}
+    train, dataset = prepared.config.train, prepared.dataset
+    return {
+        "accuracy": {part: accuracy(logits[part], labels[part]) for part in logits},
+        "accuracy_before": before,
+        "test": evaluate_probabilities(
+            softmax(logits["test"]), labels["test"], dataset.classes
+        ),
+        "baselines": {
+            "majority": baselines.majority_accuracy(labels["train"], labels["test"]),
+            "tfidf_logreg": baselines.tfidf_logreg_accuracy(
+                prepared.texts("train"),
+                labels["train"],
+                prepared.texts("test"),
+                labels["test"],
+            ),
+        },
+        "seconds": seconds,
+        "steps": steps,
+        "examples_seen": steps * train.batch_size,
+        "params": {
+            "total": count_params(prepared.params),
+            "trainable": count_params(trained_leaves(prepared.params, prepared.labels)),
+        },
+        "weights": prepared.config.weights,
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.sha256,
+            "rows": len(dataset.texts),
+            "classes": list(dataset.classes),
+            "used": {part: len(e) for part, e in prepared.examples.items()},
+            "dropped": prepared.split.dropped,
+            "cut": sum(e.cut for e in prepared.examples.values()),
+            "test_ids_sha256": ids_sha256(prepared.split.test),
+        },
+        "seed": train.seed,
+        "device": f"{devices} x {jax.devices()[0].device_kind}",
+        "versions": versions(),
+    }
+
+
+def ids_sha256(rows: np.ndarray) -> str:
+    """Return the hash of a set of row numbers, in their order."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a source tree
+            found[package] = "not installed"
+    return found
+
+
+def write_report(
+    prepared: Prepared,
+    logits: dict[str, np.ndarray],
+    results: dict[str, Any],
+    workdir: Path,
+    clock: Clock,
+) -> None:
+    """Write predictions.csv, the pictures, report.html, and results.json last."""
+    classes = prepared.dataset.classes
+    test = prepared.examples["test"]
+    artifacts.write_predictions(
+        workdir / "predictions.csv",
+        prepared.texts("test"),
+        [classes[label] for label in test.labels],
+        softmax(logits["test"]),
+        classes,
+    )
+    history = artifacts.MetricsLog(workdir / "metrics.jsonl").read()
+    pictures = write_pictures(workdir, history, results)
+    write_report_html(workdir, results, pictures)
+    results["seconds"] = clock.seconds
+    artifacts.write_json(workdir / "results.json", results)

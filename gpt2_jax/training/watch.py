@@ -1,0 +1,107 @@
+"""What a run watches beside its losses: the clock, the compiler and the signals."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import jax.monitoring
+
+log = logging.getLogger(__name__)
+
+# Tracing, lowering and XLA's own time; events of jax._src.dispatch.
+_COMPILE_EVENTS = "/jax/core/compile/"
+
+
+class Clock:
+    """Wall seconds by phase; what compiles inside a phase counts as `compile` too."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        names = ("load", "trunk", "compile", "train", "evaluate")
+        self._phases: dict[str, float] = dict.fromkeys(names, 0.0)
+        self._open: list[str] = []
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to `name`, and to no phase around it."""
+        started = time.perf_counter()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self._open.pop()
+            self._phases[name] += spent
+            if self._open:
+                self._phases[self._open[-1]] -= spent
+
+    @contextlib.contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Count the compiler's time while the block runs."""
+
+        def listen(event: str, duration_secs: float, **_: str | int) -> None:
+            if event.startswith(_COMPILE_EVENTS):
+                self._phases["compile"] += duration_secs
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        total = time.perf_counter() - self._started
+        return {k: round(v, 3) for k, v in (self._phases | {"total": total}).items()}
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop, and has saved its state."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
+
+
+class StopSignals:
+    """Turns SIGINT and SIGTERM into a request that the loop honours between steps.
+
+    A second signal of the same kind has its usual effect.
+    """
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        # Only the main thread may set handlers; elsewhere the caller has its own way.
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._previous[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        self.requested = signum
+        signal.signal(signum, self._previous[signum])
+        log.info("stopping after this step; the state will be saved")
+
+    def leave(self, step: int, workdir: Path) -> NoReturn:
+        """Raise Interrupted."""
+        assert self.requested is not None
+        raise Interrupted(
+            self.requested,
+            f"stopped at step {step}; go on with: gpt2-jax finetune --config "
+            f"{workdir / 'config.json'} --workdir {workdir} --resume",
+        )

@@ -1,0 +1,1 @@
+"""PyTorch-format GPT-2 weights, in and out."""
