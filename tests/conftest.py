@@ -1,0 +1,25 @@
+"""What every test starts from: several CPU devices, strict shapes, a tiny model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def sms_path() -> Path:
+    """The SMS Spam Collection, which is not part of this repository."""
+    folder = Path(os.environ.get("GPT2_JAX_DATA", SHARED_DATA))
+    path = folder / "SMSSpamCollection"
+    if not path.is_file():
+        pytest.skip(f"no {path}; set GPT2_JAX_DATA to the folder that holds it")
+    return path
