@@ -94,7 +94,7 @@ PRESETS: Mapping[str, GPT2Config] = types.MappingProxyType(
 class DataConfig:
     """Which labelled texts, and how they are balanced and split."""
 
-    source: str = "demo"  # demo, sms-spam, imdb, or a CSV/TSV/JSONL file
+    source: str = "demo"  # demo, sms-spam, or a CSV/TSV/JSONL file
     text_column: str | None = None  # None: "text"
     label_column: str | None = None  # None: "label"
     balance: str = "undersample"

@@ -56,6 +56,15 @@ def encode_examples(
     )
 
 
+def widen(examples: Examples, width: int) -> Examples:
+    """Return `examples` padded to `width` tokens."""
+    missing = width - examples.tokens.shape[1]
+    tokens = np.pad(
+        examples.tokens, ((0, 0), (0, missing)), constant_values=END_OF_TEXT
+    )
+    return dataclasses.replace(examples, tokens=tokens)
+
+
 def bucket_width(longest: int, max_length: int) -> int:
     """Return the padded width for texts of up to `longest` tokens."""
     for width in BUCKETS:

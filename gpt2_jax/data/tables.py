@@ -156,7 +156,7 @@ def _split_lines(path: Path, content: str) -> Iterator[tuple[int, list[str]]]:
     else:
         raise DataError(
             f"{path}: unknown kind of file; expected {', '.join(SUFFIXES)}, or one of "
-            "demo, sms-spam, imdb"
+            "demo, sms-spam"
         )
 
 

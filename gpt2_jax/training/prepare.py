@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
-from gpt2_jax.data.batches import BUCKETS, Examples, encode_examples
+from gpt2_jax.data.batches import BUCKETS, Examples, encode_examples, widen
 from gpt2_jax.data.sources import Dataset, load_dataset
 from gpt2_jax.data.split import Split, split_dataset
 from gpt2_jax.errors import DataError, UserError
@@ -40,8 +40,17 @@ class Prepared:
     class_weights: np.ndarray  # float32 [C]
 
     @property
-    def max_length(self) -> int:
+    def width(self) -> int:
+        """Tokens that every text is padded to."""
         return self.examples["train"].tokens.shape[1]
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that a text to classify may have; what is longer is cut."""
+        if self.config.pool == "last":
+            return self.width
+        limit = self.model.config.max_len
+        return min(limit, self.config.max_length or limit)
 
     @property
     def trim(self) -> bool:
@@ -109,17 +118,26 @@ def prepare(config: FinetuneConfig) -> Prepared:
 def _encode(
     config: FinetuneConfig, dataset: Dataset, split: Split, limit: int
 ) -> dict[str, Examples]:
-    """Encode the parts; validation and test get the width of the training part."""
+    """Encode the parts, all padded to one width.
+
+    The pool `last` reads the padding, so its width must be known without the test
+    texts: `max_length`, or the longest training text; longer ones are cut to it. The
+    other pools never see the padding, so nothing is cut but at `limit`.
+    """
     labels = np.asarray(dataset.labels)
+    fixed = config.pool == "last"
+    width = config.max_length if fixed else None
+    limit = min(limit, config.max_length or limit)
     examples: dict[str, Examples] = {}
-    width = config.max_length
     for part, rows in split.parts().items():
         texts = [dataset.texts[row] for row in rows]
         examples[part] = encode_examples(
             texts, labels[rows], max_length=width, limit=limit
         )
-        width = examples[part].tokens.shape[1]
-    return examples
+        if fixed:
+            width = examples[part].tokens.shape[1]
+    widest = max(encoded.tokens.shape[1] for encoded in examples.values())
+    return {part: widen(encoded, widest) for part, encoded in examples.items()}
 
 
 def _class_weights(
@@ -148,8 +166,8 @@ def describe(prepared: Prepared) -> list[str]:
     cut = sum(encoded.cut for encoded in examples.values())
     empty = sum(encoded.empty for encoded in examples.values())
     lines.append(
-        f"data: padded to {prepared.max_length} tokens; {cut} texts cut to it, "
-        f"{empty} empty"
+        f"data: padded to {prepared.width} tokens; {cut} texts cut to "
+        f"{prepared.max_length}, {empty} empty"
     )
     total = count_params(prepared.params)
     trained = count_params(trained_leaves(prepared.params, prepared.labels))
