@@ -35,6 +35,12 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
     """
     labels = np.asarray(dataset.labels)
     if config.book:
+        counts = np.bincount(labels)
+        if len(counts) != 2 or counts[0] < counts[1]:
+            raise DataError(
+                f"{dataset.name}: the book's sampling needs two classes, the first in "
+                "the majority (ham, spam); leave --preset book away"
+            )
         rows = _book_rows(labels, config.split_seed)
         sizes = np.cumsum([int(part * len(rows)) for part in config.split[:2]])
         parts = np.split(rows, sizes)
