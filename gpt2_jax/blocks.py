@@ -54,7 +54,7 @@ class LoRADense(nn.Module):
             )
         x = x.astype(self.dtype)
         y = x @ kernel[:, columns].astype(self.dtype)
-        y = y + bias[columns].astype(self.dtype)
+        y = y + bias[None, None, columns].astype(self.dtype)
         if self.lora_rank:
             low = x @ a.astype(self.dtype)  # [B, T, R]
             scale = self.lora_alpha / self.lora_rank

@@ -1,0 +1,113 @@
+"""A tiny GPT-2 on disk, labelled texts that it can learn, and runs of both."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from helpers import TINY, random_params, write_hugging_face
+
+from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
+from gpt2_jax.data.batches import Examples
+from gpt2_jax.model import GPT2, to_classifier
+from gpt2_jax.tokenizer import VOCAB_SIZE
+from gpt2_jax.training.loop import finetune
+from gpt2_jax.training.lora import add_adapters
+from gpt2_jax.tree import Params
+
+NUM_LAYERS = TINY.num_layers
+# What the fine-tuning command needs: the real vocabulary.
+ON_DISK = dataclasses.replace(TINY, vocab_size=VOCAB_SIZE, max_len=64)
+
+_ENDINGS = (
+    ("see you at lunch", "running late", "are you home", "call mum tonight"),
+    ("win a free prize", "claim your cash", "free entry now", "urgent prize"),
+)
+
+
+def make_classifier(
+    trainable: str = "last_block", *, num_classes: int = 2, **changes: Any
+) -> tuple[GPT2, Params]:
+    """Return a tiny classifier, with adapters where `trainable` is lora."""
+    lora = trainable == "lora"
+    model, params = to_classifier(
+        TINY,
+        random_params(TINY),
+        num_classes=num_classes,
+        key=jax.random.key(8),
+        lora_rank=2 if lora else 0,
+        lora_alpha=4.0,
+        **changes,
+    )
+    if lora:
+        params = add_adapters(params, model.config, jax.random.key(9))
+    return model, params
+
+
+def make_examples(num: int = 16, width: int = 20, *, num_classes: int = 2) -> Examples:
+    """Return random token sequences of 1 to `width` tokens."""
+    random = np.random.default_rng(3)
+    pad = TINY.vocab_size - 1
+    lengths = random.integers(1, width + 1, num).astype(np.int32)
+    lengths[0] = width
+    tokens = random.integers(0, pad, (num, width)).astype(np.int32)
+    tokens[np.arange(width)[None] >= lengths[:, None]] = pad
+    labels = random.integers(0, num_classes, num).astype(np.int32)
+    return Examples(tokens, lengths, labels, cut=0, empty=0)
+
+
+def write_texts(
+    path: Path, *, num: int = 60, classes: Sequence[str] = ("ham", "spam")
+) -> Path:
+    """Write a CSV of `num` different texts, in turn of each class."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for i in range(num):
+            ending = _ENDINGS[i % len(classes) % 2][i // 2 % 4]
+            writer.writerow([f"{i} {'ha ' * (i % 7)}{ending}", classes[i % 2]])
+    return path
+
+
+def weights(factory: pytest.TempPathFactory) -> Path:
+    """Return the Hugging Face folder of a random GPT-2 with the real vocabulary."""
+    folder = factory.getbasetemp() / "weights"
+    if not folder.is_dir():
+        write_hugging_face(folder, ON_DISK, random_params(ON_DISK))
+    return folder
+
+
+def texts(factory: pytest.TempPathFactory) -> Path:
+    path = factory.getbasetemp() / "texts.csv"
+    return path if path.is_file() else write_texts(path)
+
+
+def run_config(factory: pytest.TempPathFactory, **train: Any) -> FinetuneConfig:
+    """Return a config of 2 epochs of 5 steps; `train` are fields of TrainConfig."""
+    fields = {"epochs": 2, "eval_every": 3, "learning_rate": 1e-2, **train}
+    return FinetuneConfig(
+        weights=str(weights(factory)),
+        data=DataConfig(source=str(texts(factory))),
+        train=TrainConfig(**fields),
+    )
+
+
+def finished_run(factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished run; tests must not change it."""
+    workdir = factory.getbasetemp() / "finished_run"
+    if not workdir.is_dir():
+        finetune(run_config(factory), workdir)
+    return workdir
+
+
+def losses(workdir: Path) -> list[tuple[int, float]]:
+    """Return (step, loss) of every training step in metrics.jsonl."""
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [(line["step"], line["loss"]) for line in lines if "loss" in line]
