@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import safetensors.numpy
 
 from gpt2_jax.config import GPT2Config
-from gpt2_jax.model import GPT2
+from gpt2_jax.model import param_shapes
 from gpt2_jax.tree import flatten, unflatten
 from gpt2_jax.weights.convert import to_state_dict
 from gpt2_jax.weights.names import HUGGING_FACE
@@ -21,13 +20,11 @@ TINY = GPT2Config(vocab_size=61, max_len=24, embed_dim=12, num_layers=3, num_hea
 
 def random_params(config: GPT2Config, seed: int = 0) -> Any:
     """Params without zeros or ones, so that a mix-up shows."""
-    tokens = np.zeros((1, 2), np.int32)
-    params = GPT2(config).init(jax.random.key(seed), tokens)["params"]
     random = np.random.default_rng(seed)
     return unflatten(
         {
             path: random.normal(0.05, 0.3, leaf.shape).astype(np.float32)
-            for path, leaf in sorted(flatten(params).items())
+            for path, leaf in sorted(flatten(param_shapes(config)).items())
         }
     )
 
@@ -51,7 +48,9 @@ def write_hugging_face(folder: Path, config: GPT2Config, params: Any) -> Path:
     return folder
 
 
-def write_table(path: Path, rows: int = 60, classes: tuple[str, ...] = ("a", "b")) -> Path:
+def write_table(
+    path: Path, rows: int = 60, classes: tuple[str, ...] = ("a", "b")
+) -> Path:
     """Write a CSV whose labels a tiny model can learn: each class has its words."""
     random = np.random.default_rng(5)
     words = ["sun", "rain", "tree", "code", "prize", "lunch", "door", "blue", "fish"]

@@ -144,9 +144,7 @@ def test_logits_equal_those_of_llms_from_scratch(qkv_bias, tmp_path):
 
 
 @live
-def test_forty_steps_on_the_books_own_texts_have_pytorchs_losses(
-    sms_path, monkeypatch
-):
+def test_forty_steps_on_the_books_own_texts_have_pytorchs_losses(sms_path, monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     pytest.importorskip("llms_from_scratch.ch04")

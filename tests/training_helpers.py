@@ -51,7 +51,7 @@ def make_classifier(
     return model, params
 
 
-def make_examples(num: int = 16, width: int = 20, *, num_classes: int = 2) -> Examples:
+def make_examples(num: int = 16, width: int = 16, *, num_classes: int = 2) -> Examples:
     """Return random token sequences of 1 to `width` tokens."""
     random = np.random.default_rng(3)
     pad = TINY.vocab_size - 1

@@ -50,9 +50,7 @@ def randomize(model: torch.nn.Module) -> None:
 
 def hugging_face_odd() -> None:
     torch.manual_seed(1)
-    config = GPT2Config(
-        vocab_size=101, n_positions=37, n_embd=30, n_layer=3, n_head=3
-    )
+    config = GPT2Config(vocab_size=101, n_positions=37, n_embd=30, n_layer=3, n_head=3)
     model = GPT2LMHeadModel(config).eval()
     randomize(model)
     model.save_pretrained(FOLDER / "hf_odd")

@@ -1,0 +1,151 @@
+"""Metrics against scikit-learn and against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from gpt2_jax.evaluation.baselines import majority_accuracy, tfidf_logreg_accuracy
+from gpt2_jax.evaluation.metrics import (
+    accuracy,
+    confusion_matrix,
+    cross_entropy,
+    evaluate_probabilities,
+    expected_calibration_error,
+    roc_auc,
+    softmax,
+    wilson_interval,
+)
+
+
+def _case(num_classes: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return probabilities with many ties, labels and class names."""
+    random = np.random.default_rng(num_classes)
+    labels = random.integers(0, num_classes, 60)
+    logits = random.integers(-2, 3, (60, num_classes)).astype(np.float32)
+    logits[np.arange(60), labels] += random.integers(0, 3, 60)
+    return softmax(logits), labels, [f"class{c}" for c in range(num_classes)]
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_precision_recall_and_f1_are_scikit_learns(num_classes):
+    metrics = pytest.importorskip("sklearn.metrics")
+    probabilities, labels, classes = _case(num_classes)
+    predicted = probabilities.argmax(-1)
+    got = evaluate_probabilities(probabilities, labels, classes)
+    average = "binary" if num_classes == 2 else "macro"
+    expected = metrics.precision_recall_fscore_support(
+        labels, predicted, average=average
+    )[:3]
+    np.testing.assert_allclose([got["precision"], got["recall"], got["f1"]], expected)
+    each = metrics.precision_recall_fscore_support(labels, predicted)
+    for c, name in enumerate(classes):
+        row = got["per_class"][name]
+        np.testing.assert_allclose(
+            [row["precision"], row["recall"], row["f1"], row["n"]],
+            [column[c] for column in each],
+        )
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_the_confusion_matrix_has_true_classes_in_rows(num_classes):
+    metrics = pytest.importorskip("sklearn.metrics")
+    probabilities, labels, classes = _case(num_classes)
+    got = evaluate_probabilities(probabilities, labels, classes)
+    expected = metrics.confusion_matrix(labels, probabilities.argmax(-1))
+    assert got["confusion"] == expected.tolist()
+    assert got["n"] == 60
+
+
+def test_a_class_that_is_nowhere_has_its_row_and_column():
+    matrix = confusion_matrix(np.array([0, 0, 2]), np.array([0, 2, 2]), 4)
+    assert matrix.tolist() == [[1, 0, 1, 0], [0] * 4, [0, 0, 1, 0], [0] * 4]
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_roc_auc_shares_ties_as_scikit_learn_does(num_classes):
+    metrics = pytest.importorskip("sklearn.metrics")
+    probabilities, labels, classes = _case(num_classes)
+    assert len(np.unique(probabilities[:, 1])) < len(labels)  # there are ties
+    got = evaluate_probabilities(probabilities, labels, classes)["roc_auc"]
+    if num_classes == 2:
+        expected = metrics.roc_auc_score(labels, probabilities[:, 1])
+    else:
+        expected = metrics.roc_auc_score(labels, probabilities, multi_class="ovr")
+    assert got == pytest.approx(expected, abs=1e-12)
+
+
+def test_equal_scores_have_an_auc_of_one_half():
+    assert roc_auc(np.ones(5), np.array([True, False, True, False, False])) == 0.5
+
+
+def test_one_class_alone_has_no_auc():
+    assert roc_auc(np.array([0.1, 0.2]), np.array([True, True])) is None
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6]])
+    got = evaluate_probabilities(probabilities, np.array([0, 0]), ["ham", "spam"])
+    assert got["roc_auc"] is None
+    assert got["recall"] == 0.0  # 0 of 0
+
+
+def test_brier_of_two_classes_is_scikit_learns():
+    metrics = pytest.importorskip("sklearn.metrics")
+    probabilities, labels, classes = _case(2)
+    got = evaluate_probabilities(probabilities, labels, classes)["brier"]
+    assert got == pytest.approx(metrics.brier_score_loss(labels, probabilities[:, 1]))
+
+
+def test_brier_of_more_classes_adds_up_over_them():
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    got = evaluate_probabilities(probabilities, np.array([0, 1]), ["a", "b", "c"])
+    expected = (0.25 + 0.09 + 0.04 + 0.01 + 0.81 + 0.64) / 2
+    assert got["brier"] == pytest.approx(expected)
+
+
+def test_wilson_gives_known_intervals():
+    # Newcombe 1998, table I: 81 of 263, and 0 of 20.
+    assert wilson_interval(81, 263) == pytest.approx([0.2553, 0.3662], abs=1e-4)
+    assert wilson_interval(0, 20) == pytest.approx([0.0, 0.1611], abs=1e-4)
+    assert wilson_interval(20, 20) == pytest.approx([0.8389, 1.0], abs=1e-4)
+
+
+def test_calibration_error_of_a_hand_example():
+    probabilities = np.array(
+        [[0.95, 0.05], [0.92, 0.08], [0.35, 0.65], [0.38, 0.62], [0.0, 1.0]]
+    )
+    labels = np.array([0, 1, 1, 1, 1])
+    # Bin 0.9-1.0: (0.95 + 0.92 + 1.0) - 2 hits; bin 0.6-0.7: (0.65 + 0.62) - 2.
+    expected = (abs(2.87 - 2) + abs(1.27 - 2)) / 5
+    assert expected_calibration_error(probabilities, labels) == pytest.approx(expected)
+
+
+def test_a_confident_and_right_classifier_has_no_calibration_error():
+    assert expected_calibration_error(np.eye(3), np.arange(3)) == 0.0
+
+
+def test_softmax_and_cross_entropy_do_not_overflow():
+    logits = np.array([[1000.0, 0.0], [-1000.0, 0.0]], np.float32)
+    np.testing.assert_allclose(softmax(logits), [[1, 0], [0, 1]])
+    assert cross_entropy(logits, np.array([0, 0])) == pytest.approx(500.0)
+
+
+def test_cross_entropy_of_even_odds_is_the_log_of_the_classes():
+    assert cross_entropy(np.zeros((3, 4)), np.arange(3)) == pytest.approx(math.log(4))
+
+
+def test_accuracy_is_the_share_of_hits():
+    assert accuracy(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0])) == 0.5
+
+
+def test_the_majority_is_that_of_the_training_part():
+    assert majority_accuracy(np.array([1, 1, 0]), np.array([0, 0, 0, 1])) == 0.25
+
+
+def test_the_text_baseline_learns_words_and_gives_up_without_any():
+    pytest.importorskip("sklearn")
+    texts = ["win cash", "see you", "win a prize", "you there"] * 3
+    labels = np.array([1, 0, 1, 0] * 3)
+    unseen, truth = ["win win", "are you"], np.array([1, 0])
+    assert tfidf_logreg_accuracy(texts, labels, unseen, truth) == 1.0
+    assert tfidf_logreg_accuracy([" "] * 12, labels, unseen, truth) is None

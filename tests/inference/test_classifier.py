@@ -1,0 +1,172 @@
+"""A trained run, in use: what it says does not depend on how it is asked."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import random_params
+from training_helpers import ON_DISK, finished_run
+
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.training.artifacts import TrainedModel, load_model, save_model
+from gpt2_jax.tree import flatten
+
+_ODD = ["", "<|endoftext|>", "🎉 free 🎉", "  ", "\n", "naïve\u2028é", "half \ud83d"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return finished_run(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def classifier(run) -> Classifier:
+    return Classifier.load(run)
+
+
+def _test_rows(run: Path) -> list[dict[str, str]]:
+    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_loaded_classifier_says_what_the_run_said_at_its_end(run, classifier):
+    rows = _test_rows(run)
+    texts = [row["text"] for row in rows]
+    expected = [[float(row["p_ham"]), float(row["p_spam"])] for row in rows]
+    np.testing.assert_allclose(classifier.predict_proba(texts), expected, atol=1e-5)
+    assert classifier.predict(texts) == [row["predicted"] for row in rows]
+    right = np.mean([row["label"] == row["predicted"] for row in rows])
+    results = json.loads((run / "results.json").read_text())
+    assert right == pytest.approx(results["accuracy"]["test"])
+
+
+def test_each_row_of_probabilities_sums_to_one(classifier):
+    rows = classifier.predict_proba(_ODD)
+    assert rows.shape == (len(_ODD), 2)
+    assert rows.dtype == np.float64
+    assert (rows > 0).all()
+    np.testing.assert_allclose(rows.sum(-1), 1.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("pool", ["last_real", "last", "mean", "first"])
+def test_grouping_and_order_of_the_texts_change_nothing(pool, tmp_path):
+    # 35 texts: more than one batch.
+    config = dataclasses.replace(ON_DISK, num_classes=3, pool=pool)
+    trained = TrainedModel(config, random_params(config), ("a", "b", "c"), 24)
+    classifier = Classifier(trained)
+    texts = [f"{'so ' * (i % 9)}{i} {_ODD[i % 6]}" for i in range(35)]
+    expected = classifier.logits(texts)
+    assert expected.std(axis=0).max() > 1e-3
+    alone = np.concatenate([classifier.logits([text]) for text in texts[:6]])
+    np.testing.assert_allclose(alone, expected[:6], atol=1e-5)
+    order = np.random.default_rng(0).permutation(35)
+    shuffled = classifier.logits([texts[i] for i in order])
+    np.testing.assert_allclose(shuffled, expected[order], atol=1e-5)
+
+
+def test_a_special_token_in_a_text_is_plain_text(classifier):
+    # Were it encoded as the padding token, the two would be the same text.
+    got = classifier.logits(["", "<|endoftext|>"])
+    assert np.abs(got[0] - got[1]).max() > 1e-4
+
+
+def test_no_texts_give_no_rows(classifier):
+    assert classifier.predict_proba([]).shape == (0, 2)
+    assert classifier.predict([]) == []
+
+
+@pytest.mark.parametrize("texts", ["one text", ["a", 3], [b"bytes"], [None]])
+def test_what_is_no_list_of_strings_is_a_type_error(classifier, texts):
+    with pytest.raises(TypeError, match=r"\['a text'\]"):
+        classifier.predict(texts)
+
+
+def test_texts_are_cut_at_the_length_of_the_training(classifier):
+    assert classifier.max_length == ON_DISK.max_len
+    fits, cut = " a" * ON_DISK.max_len, " a" * (ON_DISK.max_len + 1)
+    assert classifier.count_cut([fits, cut, "short"]) == 1
+    got = classifier.logits([fits, cut])
+    np.testing.assert_allclose(got[0], got[1], atol=1e-6)
+
+
+def test_labels_are_in_the_order_of_the_columns(classifier):
+    assert classifier.labels == ("ham", "spam")
+    probabilities = classifier.predict_proba(["free prize", "lunch"])
+    named = [classifier.labels[i] for i in probabilities.argmax(-1)]
+    assert classifier.predict(["free prize", "lunch"]) == named
+
+
+def test_the_model_folder_can_be_loaded_by_itself(run, classifier):
+    alone = Classifier.load(run / "model")
+    np.testing.assert_array_equal(alone.logits(["free"]), classifier.logits(["free"]))
+
+
+def test_what_is_no_run_is_refused_by_name(tmp_path):
+    with pytest.raises(WeightsError, match=f"{tmp_path}: no trained classifier"):
+        Classifier.load(tmp_path)
+    with pytest.raises(WeightsError, match="nowhere"):
+        Classifier.load(tmp_path / "nowhere")
+
+
+def _flip(model: Path) -> None:
+    path = model / "params.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+def _delete(model: Path) -> None:
+    (model / "params.safetensors").unlink()
+
+
+def _half(model: Path) -> None:
+    path = model / "classifier.json"
+    path.write_text(path.read_text()[:40])
+
+
+def _change(model: Path, **values) -> None:
+    path = model / "classifier.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def _no_classes(model: Path) -> None:
+    _change(model, classes=None)
+
+
+def _three_classes(model: Path) -> None:
+    _change(model, classes=["a", "b", "c"])
+
+
+def _other_config(model: Path) -> None:
+    _change(model, config={"num_layers": 2})
+
+
+@pytest.mark.parametrize(
+    "damage", [_flip, _delete, _half, _no_classes, _three_classes, _other_config]
+)
+def test_a_damaged_run_is_refused_by_the_name_of_its_file(run, tmp_path, damage):
+    shutil.copytree(run / "model", tmp_path / "model")
+    damage(tmp_path / "model")
+    with pytest.raises(WeightsError, match=r"model/(params|classifier)\."):
+        Classifier.load(tmp_path)
+
+
+def test_a_saved_model_is_loaded_bit_for_bit(tmp_path):
+    config = dataclasses.replace(ON_DISK, vocab_size=11, num_classes=2)
+    trained = TrainedModel(config, random_params(config), ("a", "b"), 9)
+    save_model(tmp_path, trained)
+    loaded = load_model(tmp_path)
+    assert dataclasses.replace(loaded, params={}) == dataclasses.replace(
+        trained, params={}
+    )
+    expected = flatten(trained.params)
+    assert set(flatten(loaded.params)) == set(expected)
+    for path, leaf in flatten(loaded.params).items():
+        assert leaf.tobytes() == expected[path].tobytes(), path

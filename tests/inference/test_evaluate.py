@@ -1,0 +1,86 @@
+"""Metrics of a trained run on its own test part and on other data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import random_params
+from training_helpers import ON_DISK, finished_run, texts, write_texts
+
+from gpt2_jax.config import DataConfig
+from gpt2_jax.errors import DataError, WeightsError
+from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.inference.evaluate import evaluate_run
+from gpt2_jax.training.artifacts import TrainedModel, save_model
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return finished_run(tmp_path_factory)
+
+
+def _accuracy(lines: list[str]) -> tuple[float, int]:
+    match = re.search(r"accuracy ([\d.]+)% .* n=(\d+)\)", "\n".join(lines))
+    assert match is not None
+    return float(match[1]), int(match[2])
+
+
+def test_without_data_it_is_the_test_part_of_the_run(run):
+    results = json.loads((run / "results.json").read_text())
+    percent, n = _accuracy(evaluate_run(run, None))
+    assert n == results["test"]["n"]
+    assert percent == pytest.approx(100 * results["accuracy"]["test"], abs=0.005)
+
+
+def test_with_data_it_is_every_text_of_it(run, tmp_path_factory):
+    source = texts(tmp_path_factory)
+    percent, n = _accuracy(evaluate_run(run, DataConfig(source=str(source))))
+    rows = [line.rpartition(",") for line in source.read_text().splitlines()[1:]]
+    predicted = Classifier.load(run).predict([text for text, _, _ in rows])
+    hits = sum(p == label for p, (_, _, label) in zip(predicted, rows, strict=True))
+    assert n == 60
+    assert percent == pytest.approx(100 * hits / 60, abs=0.005)
+
+
+def test_labels_are_matched_by_name_and_not_by_number(tmp_path):
+    config = dataclasses.replace(ON_DISK, num_classes=3)
+    classes = ("eggs", "ham", "spam")
+    save_model(
+        tmp_path / "model", TrainedModel(config, random_params(config), classes, 9)
+    )
+    # 8 of 11 are spam: here label 1 of 2, in the run label 2 of 3.
+    rows = [f"text {i},{'spam' if i > 2 else 'ham'}" for i in range(11)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
+    lines = evaluate_run(tmp_path, DataConfig(source=str(tmp_path / "texts.csv")))
+    counts = {line.split()[0]: sum(map(int, line.split()[1:])) for line in lines[-3:]}
+    assert counts == {"eggs": 0, "ham": 3, "spam": 8}
+
+
+def test_a_label_that_the_run_never_saw_is_refused(run, tmp_path):
+    path = write_texts(tmp_path / "other.csv", classes=("ham", "eggs"))
+    with pytest.raises(DataError, match="labels eggs are not among the run's ham"):
+        evaluate_run(run, DataConfig(source=str(path)))
+
+
+def test_one_spam_among_many_can_be_evaluated(run, tmp_path):
+    # Nothing is trained or split here, so no class needs two texts.
+    path = tmp_path / "one.csv"
+    path.write_text("text,label\nfree prize,spam\nlunch,ham\nhome,ham\n")
+    assert _accuracy(evaluate_run(run, DataConfig(source=str(path))))[1] == 3
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="no trained classifier"):
+        evaluate_run(tmp_path, None)
+
+
+def test_a_run_with_a_broken_config_is_refused_by_its_file(run, tmp_path):
+    shutil.copytree(run / "model", tmp_path / "model")
+    (tmp_path / "config.json").write_text('{"colour": "red"}')
+    with pytest.raises(WeightsError, match=r"config\.json.*colour"):
+        evaluate_run(tmp_path, None)

@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "tiktoken", "requests"}
+EXTRAS = {"torch", "transformers", "llms_from_scratch", "matplotlib", "sklearn"}
+EVERY_MODULE = """
+import importlib, pkgutil, gpt2_jax
+for module in pkgutil.walk_packages(gpt2_jax.__path__, "gpt2_jax."):
+    if module.name != "gpt2_jax.__main__":
+        importlib.import_module(module.name)
+"""
+
+
+def python(code: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def loaded_after(code: str) -> set[str]:
+    show = "import sys; print(*{name.split('.')[0] for name in sys.modules})"
+    return set(python(f"{code}\n{show}").split())
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    loaded = loaded_after("import gpt2_jax")
+    assert "gpt2_jax" in loaded
+    assert not loaded & (HEAVY | EXTRAS)
+
+
+def test_the_command_line_answers_usage_without_jax():
+    loaded = loaded_after("import gpt2_jax.cli as cli\ncli.build_parser()")
+    assert not loaded & (HEAVY | EXTRAS)
+
+
+def test_importing_every_module_imports_no_extra():
+    loaded = loaded_after(EVERY_MODULE)
+    assert "orbax" in loaded  # all of them were imported
+    assert not loaded & EXTRAS
+
+
+def test_importing_every_module_starts_no_backend():
+    # jax has no public way to ask; the second line shows that the question works
+    python(
+        f"{EVERY_MODULE}\nfrom jax._src import xla_bridge as bridge\n"
+        "assert not bridge._backends, bridge._backends\n"
+        "import jax; jax.devices('cpu'); assert bridge._backends"
+    )
+
+
+def test_every_promised_name_is_there():
+    import gpt2_jax
+
+    for name in gpt2_jax.__all__:
+        assert getattr(gpt2_jax, name).__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import gpt2_jax
+
+    assert not hasattr(gpt2_jax, "gpt3")

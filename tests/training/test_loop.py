@@ -1,0 +1,431 @@
+"""A whole run: what it writes, what it leaves alone, and how it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import TINY
+from training_helpers import (
+    ON_DISK,
+    finished_run,
+    losses,
+    run_config,
+    write_texts,
+)
+
+from gpt2_jax.config import FinetuneConfig, to_dict
+from gpt2_jax.errors import DeviceError, UserError
+from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.model import param_shapes
+from gpt2_jax.training import artifacts, loop
+from gpt2_jax.training.artifacts import load_model
+from gpt2_jax.training.epochs import Trainer
+from gpt2_jax.training.loop import finetune
+from gpt2_jax.training.prepare import prepare
+from gpt2_jax.training.watch import Clock, Interrupted, StopSignals
+from gpt2_jax.tree import flatten
+from gpt2_jax.weights.pretrained import load_pretrained
+
+_STEPS = list(range(1, 11))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> FinetuneConfig:
+    return run_config(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return finished_run(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def run_without_reuse(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("without_reuse") / "run"
+    finetune(run_config(tmp_path_factory, reuse_trunk=False), workdir)
+    return workdir
+
+
+def _lines(workdir: Path) -> list[dict]:
+    text = (workdir / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("which", ["run", "run_without_reuse"])
+def test_a_run_changes_what_trains_and_leaves_the_rest_bit_equal(
+    which, request, config
+):
+    trained = flatten(load_model(request.getfixturevalue(which)).params)
+    start = flatten(load_pretrained(config.weights)[1])
+    assert set(trained) == set(start) | {"out_head/kernel", "out_head/bias"}
+    for path, leaf in start.items():
+        same = trained[path].tobytes() == leaf.tobytes()
+        assert same == (not path.startswith(("h_2/", "ln_f/"))), path
+
+
+def test_a_run_is_the_same_with_the_trunk_run_once_or_in_every_step(
+    run, run_without_reuse
+):
+    once, always = losses(run), losses(run_without_reuse)
+    np.testing.assert_allclose(once, always, rtol=1e-4)
+    predicted = [
+        (path / "predictions.csv").read_text().splitlines()
+        for path in (run, run_without_reuse)
+    ]
+    for ours, theirs in zip(*predicted, strict=True):
+        assert ours.split(",")[:3] == theirs.split(",")[:3]
+
+
+def test_a_run_under_pmap_is_the_run_under_jit(run, tmp_path_factory, tmp_path):
+    config = run_config(tmp_path_factory, parallel="pmap", devices=2)
+    results = finetune(config, tmp_path / "run")
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(run), rtol=1e-4)
+    assert results["device"].startswith("2 x ")
+    assert (
+        results["accuracy"]
+        == json.loads((run / "results.json").read_text())["accuracy"]
+    )
+
+
+def test_a_run_learns_and_can_still_be_wrong(run):
+    results = json.loads((run / "results.json").read_text())
+    assert results["accuracy_before"] < results["accuracy"]["test"]
+    assert results["accuracy"]["train"] < 1.0  # so that comparisons can fail
+
+
+_NUMBER = (int, float)
+_TYPES = {
+    "accuracy": {"train": float, "validation": float, "test": float},
+    "test": {
+        "precision": float,
+        "recall": float,
+        "f1": float,
+        "confusion": list,
+        "roc_auc": float,
+        "brier": float,
+        "ece": float,
+        "ci95": list,
+        "n": int,
+    },
+    "baselines": {"majority": float, "tfidf_logreg": (float, type(None))},
+    "seconds": dict.fromkeys(
+        ("load", "trunk", "compile", "train", "evaluate", "total"), _NUMBER
+    ),
+    "steps": int,
+    "examples_seen": int,
+    "params": {"total": int, "trainable": int},
+    "weights": str,
+    "data": {"name": str, "sha256": str, "rows": int, "classes": list},
+    "seed": int,
+    "device": str,
+    "versions": dict,
+}
+
+
+def test_results_have_every_promised_key_with_its_type(run):
+    results = json.loads((run / "results.json").read_text())
+    for name, expected in _TYPES.items():
+        if not isinstance(expected, dict):
+            assert type(results[name]) is expected, name
+            continue
+        for key, kind in expected.items():
+            assert isinstance(results[name][key], kind), f"{name}.{key}"
+
+
+def test_results_are_consistent_with_themselves(run, config):
+    results = json.loads((run / "results.json").read_text())
+    test, data = results["test"], results["data"]
+    assert results["steps"] == 10
+    assert results["examples_seen"] == 80
+    assert data["rows"] == 60 and data["classes"] == ["ham", "spam"]
+    assert sum(data["used"].values()) + data["dropped"] == 60
+    assert test["n"] == data["used"]["test"] == np.sum(test["confusion"])
+    hits = np.trace(test["confusion"]) / test["n"]
+    assert results["accuracy"]["test"] == pytest.approx(hits)
+    low, high = test["ci95"]
+    assert low < hits < high
+    whole = param_shapes(dataclasses.replace(ON_DISK, num_classes=2))
+    sizes = {p: int(np.prod(leaf.shape)) for p, leaf in flatten(whole).items()}
+    assert results["params"] == {
+        "total": sum(sizes.values()),
+        "trainable": sum(
+            size
+            for path, size in sizes.items()
+            if path.startswith(("h_2/", "ln_f/", "out_head/"))
+        ),
+    }
+    seconds = results["seconds"]
+    assert seconds["load"] + seconds["train"] + seconds["trunk"] <= seconds["total"]
+
+
+def test_a_run_writes_every_promised_file(run, config):
+    for name in (
+        "config.json",
+        "metrics.jsonl",
+        "results.json",
+        "checkpoints",
+        "model/params.safetensors",
+        "model/classifier.json",
+        "predictions.csv",
+        "report.html",
+    ):
+        assert (run / name).exists(), name
+    assert json.loads((run / "config.json").read_text()) == json.loads(
+        json.dumps(to_dict(config))
+    )
+
+
+def test_metrics_have_every_step_and_every_evaluation(run):
+    assert [step for step, _ in losses(run)] == _STEPS
+    evaluated = [line["step"] for line in _lines(run) if "train_loss" in line]
+    assert evaluated == [1, 4, 7, 10]
+    epochs = [(line["step"], line["epoch"]) for line in _lines(run) if "epoch" in line]
+    assert epochs == [(5, 1), (10, 2)]
+
+
+class _StopAfter(StopSignals):
+    """A signal that comes during one step."""
+
+    step = 0
+
+    def __init__(self) -> None:
+        self.asked = 0
+        super().__init__()
+
+    @property
+    def requested(self) -> int | None:
+        self.asked += 1
+        return signal.SIGTERM if self.asked >= self.step else None
+
+    @requested.setter
+    def requested(self, value) -> None:
+        pass
+
+
+@pytest.mark.parametrize("step", [5, 7])
+def test_a_stopped_and_resumed_run_is_the_uninterrupted_run(
+    step, run, config, tmp_path, monkeypatch
+):
+    workdir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(_StopAfter, "step", step)
+        patch.setattr(loop, "StopSignals", _StopAfter)
+        with pytest.raises(Interrupted, match=f"stopped at step {step}; ") as caught:
+            finetune(config, workdir)
+    assert caught.value.exit_code == 143
+    assert [s for s, _ in losses(workdir)] == _STEPS[:step]
+    assert not (workdir / "results.json").exists()
+    finetune(config, workdir, resume=True)
+    assert losses(workdir) == losses(run)
+    for line in (lines := _lines(workdir)) + (expected := _lines(run)):
+        line.pop("seconds", None)
+    assert lines == expected
+    model = "model/params.safetensors"
+    assert (workdir / model).read_bytes() == (run / model).read_bytes()
+
+
+def test_a_run_that_died_after_a_save_loses_no_loss(
+    tmp_path_factory, tmp_path, monkeypatch
+):
+    config = run_config(tmp_path_factory, save_every=3, eval_every=100, epochs=1)
+    workdir = tmp_path / "run"
+    make_batch = Trainer._train_batch
+    made = []
+
+    def die(self, rows):
+        made.append(rows)
+        if len(made) == 5:
+            deadline = time.monotonic() + 30
+            while not (workdir / "checkpoints" / "3").is_dir():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            raise MemoryError
+        return make_batch(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_batch", die)
+        with pytest.raises(MemoryError):
+            finetune(config, workdir)
+    finetune(config, workdir, resume=True)
+    assert [step for step, _ in losses(workdir)] == [1, 2, 3, 4, 5]
+
+
+def test_a_finished_run_can_be_resumed_to_the_same_results(run, config, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(run, workdir)
+    results = finetune(config, workdir, resume=True)
+    expected = json.loads((run / "results.json").read_text())
+    for key in ("accuracy", "test", "steps", "examples_seen"):
+        assert results[key] == expected[key]
+    assert losses(workdir) == losses(run)
+
+
+def test_signals_to_a_process_save_its_state_and_set_its_exit_code(
+    run, config, tmp_path
+):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps(to_dict(config)))
+    processes = {}
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        workdir = tmp_path / signum.name
+        command = [sys.executable, "-m", "gpt2_jax", "finetune"]
+        command += ["--config", str(settings), "--workdir", str(workdir)]
+        processes[signum] = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    for signum, process in processes.items():
+        deadline = time.monotonic() + 60
+        while not (tmp_path / signum.name / "config.json").exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signum)
+    for signum, process in processes.items():
+        _, error = process.communicate(timeout=60)
+        workdir = tmp_path / signum.name
+        assert process.returncode == 128 + signum
+        assert "Traceback" not in error
+        assert f"--workdir {workdir} --resume" in error
+        stopped = len(losses(workdir))
+        assert 1 <= stopped < 10
+        assert (workdir / "checkpoints" / str(stopped)).is_dir()
+    finetune(config, workdir, resume=True)
+    np.testing.assert_allclose(losses(workdir), losses(run), rtol=1e-4)
+
+
+def test_a_used_workdir_is_refused_and_left_alone(run, config):
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    with pytest.raises(UserError, match="holds a run already"):
+        finetune(config, run)
+    assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
+
+
+def test_a_run_is_not_resumed_with_another_config(run, config):
+    other = dataclasses.replace(
+        config,
+        pool="mean",
+        train=dataclasses.replace(config.train, learning_rate=0.5),
+        data=dataclasses.replace(config.data, balance="none"),
+    )
+    with pytest.raises(UserError) as caught:
+        finetune(other, run, resume=True)
+    message = str(caught.value)
+    assert "pool: there 'last_real', here 'mean'" in message
+    assert "train.learning_rate: there 0.01, here 0.5" in message
+    assert "data.balance: there 'undersample', here 'none'" in message
+    assert "train.seed" not in message
+    assert str(run / "config.json") in message
+
+
+def test_a_config_of_an_unknown_kind_is_refused_in_one_line(config, tmp_path):
+    (tmp_path / "config.json").write_text('{"colour": "red"}')
+    with pytest.raises(UserError, match="colour"):
+        finetune(config, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [({"devices": 99, "parallel": "pmap"}, DeviceError), ({"devices": 2}, DeviceError)],
+)
+def test_a_run_that_cannot_start_does_not_take_its_workdir(
+    changes, error, tmp_path_factory, tmp_path
+):
+    with pytest.raises(error):
+        finetune(run_config(tmp_path_factory, **changes), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_workdir_that_cannot_be_made_is_a_user_error(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        finetune(config, tmp_path / "file" / "run")
+
+
+def test_an_unknown_scope_is_a_user_error(tmp_path_factory, tmp_path):
+    config = run_config(tmp_path_factory, trainable=("last_blok",))
+    with pytest.raises(UserError, match="match no parameter: last_blok"):
+        finetune(config, tmp_path / "run")
+
+
+def test_class_weights_make_every_class_weigh_the_same(tmp_path_factory, tmp_path):
+    path = write_texts(tmp_path / "uneven.csv")
+    rows = path.read_text().splitlines()
+    few = [row for i, row in enumerate(rows) if i % 6 or not i]  # drops spam only
+    path.write_text("\n".join(few) + "\n")
+    config = run_config(tmp_path_factory)
+    data = dataclasses.replace(config.data, source=str(path), balance="weights")
+    prepared = prepare(dataclasses.replace(config, data=data))
+    counts = np.bincount(prepared.examples["train"].labels)
+    assert counts[0] != counts[1]
+    sums = prepared.class_weights * counts
+    np.testing.assert_allclose(sums, counts.sum() / 2, rtol=1e-6)
+
+
+def test_the_kept_model_is_the_best_on_validation(run, tmp_path_factory):
+    epochs = [line for line in _lines(run) if "epoch" in line]
+    best = max(epochs, key=lambda e: (e["validation_accuracy"], -e["validation_loss"]))
+    results = json.loads((run / "results.json").read_text())
+    assert results["accuracy"]["validation"] == best["validation_accuracy"]
+
+
+def test_predictions_are_of_the_test_part_in_its_order(run, config):
+    prepared = prepare(config)
+    rows = (run / "predictions.csv").read_text().splitlines()
+    assert rows[0] == "text,label,predicted,p_ham,p_spam"
+    fields = [row.split(",") for row in rows[1:]]
+    assert [f[0] for f in fields] == prepared.texts("test")
+    labels = [prepared.dataset.classes[i] for i in prepared.examples["test"].labels]
+    assert [f[1] for f in fields] == labels
+    assert [f[2] for f in fields] == Classifier.load(run).predict(
+        prepared.texts("test")
+    )
+
+
+def test_texts_of_half_an_emoji_do_not_stop_a_run_at_its_end(tmp_path):
+    # JSON may hold a lone surrogate, and GPT-2's encoding takes it.
+    artifacts.write_predictions(
+        tmp_path / "p.csv", ["half \ud83d"], ["ham"], np.array([[0.9, 0.1]]), ["a", "b"]
+    )
+    assert (tmp_path / "p.csv").read_text("utf-8").count("\n") == 2
+
+
+def test_a_second_signal_has_its_usual_effect():
+    before = signal.getsignal(signal.SIGINT)
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_time_inside_a_phase_is_not_counted_twice():
+    clock = Clock()
+    with clock.phase("train"):
+        time.sleep(0.02)
+        with clock.phase("evaluate"):
+            time.sleep(0.05)
+    seconds = clock.seconds
+    assert seconds["evaluate"] >= 0.05
+    assert 0.02 <= seconds["train"] < 0.05
+    assert seconds["total"] >= 0.07
+
+
+def test_the_model_on_disk_is_the_tiny_one(run):
+    config = load_model(run).config
+    assert config.embed_dim == TINY.embed_dim
+    assert config.lora_rank == 0 and config.dropout_rate == 0.0

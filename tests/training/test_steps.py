@@ -1,0 +1,392 @@
+"""One pure step: the same under jit, under pmap and on a trunk that was run before."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import TINY
+from training_helpers import (
+    NUM_LAYERS,
+    make_classifier,
+    make_examples,
+    run_config,
+)
+
+from gpt2_jax.config import POOLS, TRAINABLE, TrainConfig
+from gpt2_jax.data.batches import fill, make_batch
+from gpt2_jax.errors import DeviceError, UserError
+from gpt2_jax.model import GPT2
+from gpt2_jax.training import steps as steps_module
+from gpt2_jax.training.features import feature_batch, reuse_trunk
+from gpt2_jax.training.loop import finetune
+from gpt2_jax.training.optimizer import (
+    FREEZE,
+    TRAIN,
+    create_optimizer,
+    first_trainable_block,
+    label_params,
+)
+from gpt2_jax.training.steps import (
+    Steps,
+    choose_devices,
+    create_train_state,
+    jit_steps,
+    pmap_steps,
+    predict_step,
+    shard,
+    train_step,
+)
+from gpt2_jax.tree import flatten
+
+_KEY = jax.random.key(5)
+_NUM_STEPS = 3
+_CONFIG = TrainConfig(learning_rate=1e-3, batch_size=8)
+
+
+def _batches(pool: str, features: Any = None) -> list[dict[str, np.ndarray]]:
+    """Return batches of 8 with uneven weights, as class weights make them."""
+    examples = make_examples(8 * _NUM_STEPS)
+    batches = []
+    for rows in np.split(np.arange(len(examples)), _NUM_STEPS):
+        if features is None:
+            batch = make_batch(examples, rows, trim=pool != "last")
+        else:
+            batch = feature_batch(features, rows)
+        weights = np.asarray([0.3, 2.7], np.float32)[batch["labels"]]
+        batches.append({**batch, "weights": weights})
+    return batches
+
+
+def _start(scope: str, pool: str, *, split: int = 0, **changes: Any):
+    """Return model, params and labels above `split`, and a state with plain SGD.
+
+    Adam hides a gradient that is too large by a factor, and makes steps of rounding
+    noise; SGD does neither.
+    """
+    model, params = make_classifier(scope, pool=pool, **changes)
+    labels = label_params(params, scope, NUM_LAYERS)
+    if split:
+        done = {"wte", "wpe", *(f"h_{i}" for i in range(split))}
+        params = {name: leaf for name, leaf in params.items() if name not in done}
+        labels = {name: labels[name] for name in params}
+    tx = optax.multi_transform(
+        {TRAIN: optax.sgd(0.1), FREEZE: optax.set_to_zero()}, labels
+    )
+    return model, params, labels, create_train_state(model, params, tx)
+
+
+def _random_features() -> dict[str, np.ndarray]:
+    """Return a batch of 8 as the trunk might have left it."""
+    hidden = np.random.default_rng(0).normal(size=(8, 16, TINY.embed_dim))
+    return {**_batches("last_real")[0], "features": hidden.astype(np.float32)}
+
+
+def _uncompiled(model: GPT2, labels: Any, *, split: int = 0) -> Steps:
+    """The pure functions as they stand."""
+    fields = {"model": model, "split": split}
+    return Steps(
+        train=functools.partial(train_step, labels=labels, **fields),
+        predict=lambda p, batch: np.asarray(predict_step(p, batch, **fields)),
+        place=lambda tree: tree,
+        unplace=lambda tree: tree,
+        num_devices=1,
+    )
+
+
+def _train(steps: Steps, state: Any, batches: list[dict[str, np.ndarray]]):
+    """Return the host params after one step on each batch, and the losses."""
+    state, losses = steps.place(state), []
+    for batch in batches:
+        state, sums = steps.train(state, batch, _KEY)
+        losses.append(float(sums["loss"]))
+    return flatten(jax.tree.map(np.asarray, steps.unplace(state).params)), losses
+
+
+@functools.cache
+def _expected(scope: str, pool: str):
+    model, _, labels, state = _start(scope, pool)
+    return _train(_uncompiled(model, labels), state, _batches(pool))
+
+
+def _assert_as_expected(got, scope: str, pool: str) -> None:
+    params, losses = got
+    expected, expected_losses = _expected(scope, pool)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    for path, leaf in params.items():
+        np.testing.assert_allclose(
+            leaf, expected[path], rtol=1e-5, atol=1e-6, err_msg=path
+        )
+
+
+@pytest.mark.parametrize("scope", TRAINABLE)
+def test_the_pure_step_changes_all_that_trains_and_nothing_else(scope):
+    _, params, labels, _ = _start(scope, "last_real")
+    after, flat_labels = _expected(scope, "last_real")[0], flatten(labels)
+    for path, leaf in flatten(params).items():
+        same = np.asarray(leaf).tobytes() == after[path].tobytes()
+        assert same == (flat_labels[path] != TRAIN), path
+
+
+def test_jit_trains_what_the_pure_step_trains():
+    model, _, labels, state = _start("last_block", "last_real")
+    got = _train(jit_steps(model, labels), state, _batches("last_real"))
+    _assert_as_expected(got, "last_block", "last_real")
+
+
+def test_pmap_trains_the_embeddings_too():
+    model, _, labels, state = _start("all", "mean")
+    steps = pmap_steps(model, labels, jax.local_devices()[:2])
+    _assert_as_expected(_train(steps, state, _batches("mean")), "all", "mean")
+
+
+def _features(scope: str, pool: str):
+    model, params, labels, _ = _start(scope, pool)
+    split = first_trainable_block(labels, NUM_LAYERS)
+    examples = {"train": make_examples(8 * _NUM_STEPS)}
+    trim = pool != "last"
+    return split, reuse_trunk(model, params, examples, _CONFIG, split, trim=trim)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("scope", ["head", "last_block", "last_two_blocks"])
+def test_a_trunk_run_once_gives_what_the_whole_model_gives(scope, pool):
+    split, features = _features(scope, pool)
+    assert features is not None
+    model, params, labels, state = _start(scope, pool, split=split)
+    assert "wte" not in params
+    steps = _uncompiled(model, labels, split=split)
+    got = _train(steps, state, _batches(pool, features["train"]))
+    _assert_as_expected(got, scope, pool)
+
+
+@pytest.mark.parametrize("scope", ["all", "lora"])
+def test_where_all_blocks_train_there_is_no_trunk_to_run_once(scope):
+    assert _features(scope, "last_real") == (0, None)
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4, 8])
+def test_pmap_on_a_trunk_run_once_trains_what_the_pure_step_trains(num_devices):
+    split, features = _features("last_block", "last_real")
+    assert features is not None
+    model, _, labels, state = _start("last_block", "last_real", split=split)
+    steps = pmap_steps(model, labels, jax.local_devices()[:num_devices], split=split)
+    got = _train(steps, state, _batches("last_real", features["train"]))
+    _assert_as_expected(got, "last_block", "last_real")
+
+
+def test_adamw_under_pmap_is_adamw_under_jit():
+    model, params, labels, _ = _start("last_block", "last_real", split=2)
+    features = _features("last_block", "last_real")[1]
+    assert features is not None
+    batches = _batches("last_real", features["train"])
+    tx = create_optimizer(_CONFIG, labels, _NUM_STEPS)
+    state = create_train_state(model, params, tx)
+    expected, _ = _train(jit_steps(model, labels, split=2), state, batches)
+    pmapped = pmap_steps(model, labels, jax.local_devices()[:2], split=2)
+    got, _ = _train(pmapped, state, batches)
+    for path, leaf in got.items():
+        compared = slice(None)
+        if path == "h_2/attn/c_attn/bias":
+            # Softmax does not see a bias of the keys: its gradient is rounding noise,
+            # of which Adam makes steps.
+            compared = np.r_[0 : TINY.embed_dim, 2 * TINY.embed_dim : len(leaf)]
+        np.testing.assert_allclose(
+            leaf[compared], expected[path][compared], rtol=1e-5, atol=5e-6, err_msg=path
+        )
+
+
+def test_a_frozen_minus_zero_stays_minus_zero():
+    model, params, labels, state = _start("head", "last_real", split=3)
+    zeros = {**params["ln_f"], "bias": -jnp.zeros(TINY.embed_dim)}
+    state = state.replace(params={**state.params, "ln_f": zeros})
+    batch = _random_features()
+    state, _ = _uncompiled(model, labels, split=3).train(state, batch, _KEY)
+    assert np.signbit(state.params["ln_f"]["bias"]).all()
+
+
+def test_training_leaves_the_params_it_started_from_alone():
+    model, params, labels, _ = _start("head", "last_real", split=3)
+    params = jax.tree.map(jnp.asarray, params)
+    before = jax.tree.map(np.array, params)
+    tx = create_optimizer(_CONFIG, labels, _NUM_STEPS)
+    steps = jit_steps(model, labels, split=3)
+    steps.train(create_train_state(model, params, tx), _random_features(), _KEY)
+    jax.tree.map(np.testing.assert_array_equal, params, before)
+
+
+def test_rows_of_weight_zero_do_not_count():
+    model, _, labels, state = _start("head", "last_real", split=3)
+    step = _uncompiled(model, labels, split=3).train
+    batch = _random_features()
+    some = {name: value[:5] for name, value in batch.items()}
+    filled = fill(some, 8)
+    filled["labels"][5:] = 1 - filled["labels"][5:]
+    filled["features"][5:] = 1.0
+    expected, expected_sums = step(state, some, _KEY)
+    got, sums = step(state, filled, _KEY)
+    np.testing.assert_allclose(sums["loss"], expected_sums["loss"], rtol=1e-6)
+    assert int(sums["count"]) == int(expected_sums["count"]) == 5
+    assert int(sums["correct"]) == int(expected_sums["correct"])
+    for path, leaf in flatten(got.params).items():
+        np.testing.assert_allclose(
+            leaf, flatten(expected.params)[path], rtol=1e-5, atol=1e-6, err_msg=path
+        )
+
+
+def test_the_loss_is_the_mean_weighted_by_class():
+    model, params, labels, state = _start("head", "last_real", split=3)
+    batch = _random_features()
+    steps = _uncompiled(model, labels, split=3)
+    logits = steps.predict(params, batch).astype(np.float64)
+    log_norm = np.log(np.exp(logits).sum(-1))
+    each = log_norm - logits[np.arange(8), batch["labels"]]
+    expected = (each * batch["weights"]).sum() / batch["weights"].sum()
+    assert not np.isclose(expected, each.mean(), rtol=1e-3)
+    _, sums = steps.train(state, batch, _KEY)
+    assert float(sums["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_counts_are_added_over_the_devices():
+    _, features = _features("head", "last_real")
+    assert features is not None
+    model, params, labels, state = _start("head", "last_real", split=3)
+    steps = pmap_steps(model, labels, jax.local_devices()[:4], split=3)
+    batch = _batches("last_real", features["train"])[0]
+    hits = steps.predict(steps.place(params), batch).argmax(-1) == batch["labels"]
+    assert 0 < hits.sum() < 8
+    _, sums = steps.train(steps.place(state), batch, _KEY)
+    assert int(sums["count"]) == 8
+    assert int(sums["correct"]) == hits.sum()
+
+
+def _dropout_loss(rate: float, key: jax.Array, step: int = 0) -> float:
+    model, _, labels, state = _start("head", "last_real", split=2, dropout_rate=rate)
+    train = _uncompiled(model, labels, split=2).train
+    state = state.replace(step=step)
+    return float(train(state, _random_features(), key)[1]["loss"])
+
+
+def test_dropout_changes_the_loss_with_the_key_and_the_step_alone():
+    losses = {
+        _dropout_loss(0.0, _KEY),
+        _dropout_loss(0.4, _KEY),
+        _dropout_loss(0.4, jax.random.key(6)),
+        _dropout_loss(0.4, _KEY, step=1),
+    }
+    assert len(losses) == 4
+    assert _dropout_loss(0.4, _KEY) in losses
+    assert _dropout_loss(0.0, jax.random.key(6)) in losses
+
+
+def test_dropout_is_off_in_predictions():
+    logits = []
+    for rate in (0.0, 0.4):
+        model, params, labels, _ = _start(
+            "head", "last_real", split=2, dropout_rate=rate
+        )
+        steps = _uncompiled(model, labels, split=2)
+        logits.append(steps.predict(params, _random_features()))
+    np.testing.assert_array_equal(*logits)
+
+
+def test_each_device_drops_something_else():
+    # The same row on both devices: were the masks the same too, the loss over both
+    # would be the loss over one, and a first device's mask is not a second's.
+    model, _, labels, state = _start(
+        "last_block", "last_real", split=2, dropout_rate=0.4
+    )
+    steps = pmap_steps(model, labels, jax.local_devices()[:2], split=2)
+    batch = {name: np.repeat(v[:1], 2, 0) for name, v in _random_features().items()}
+
+    def loss(weights: list[float]) -> float:
+        shared = {**batch, "weights": np.float32(weights)}
+        return float(steps.train(steps.place(state), shared, _KEY)[1]["loss"])
+
+    assert abs(loss([1, 0]) - loss([0, 1])) > 1e-4
+
+
+_HLO_BYTES = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "pred": 1}
+
+
+def _all_reduced_bytes(hlo: str) -> int:
+    """Add up the results of every all-reduce, of tuples too."""
+    total = 0
+    for line in hlo.splitlines():
+        match = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
+        if match:
+            for dtype, shape in re.findall(r"(\w+)\[([\d,]*)\]", match[1]):
+                sizes = [int(size) for size in shape.split(",") if size]
+                total += _HLO_BYTES[dtype] * int(np.prod(sizes, dtype=int))
+    return total
+
+
+@pytest.mark.parametrize("scope", ["head", "(h_2/mlp|out_head)/.*"])
+def test_pmap_sends_the_gradients_of_trained_leaves_only(scope, monkeypatch):
+    model, params, labels, state = _start(scope, "last_real", split=2)
+    compiled = []
+
+    def keep(*args, pmap=jax.pmap, **kwargs):
+        compiled.append(pmap(*args, **kwargs))
+        return compiled[-1]
+
+    monkeypatch.setattr(steps_module.jax, "pmap", keep)
+    steps = pmap_steps(model, labels, jax.local_devices()[:2], split=2)
+    batch = shard(_random_features(), 2)
+    hlo = compiled[0].lower(steps.place(state), batch, _KEY).compile().as_text()
+    trained = sum(
+        leaf.nbytes
+        for path, leaf in flatten(params).items()
+        if flatten(labels)[path] == TRAIN
+    )
+    scalars = _all_reduced_bytes(hlo) - trained  # loss, weights, correct, count
+    assert 0 < scalars <= 4 * 4
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path_factory, tmp_path):
+    config = run_config(
+        tmp_path_factory, parallel="pmap", devices=3, batch_size=8, reuse_trunk=False
+    )
+    with pytest.raises(UserError, match=r"--batch-size 8 is not divisible by 3"):
+        finetune(config, tmp_path / "run")
+
+
+def test_shard_says_which_batch_size_would_do():
+    with pytest.raises(ValueError, match=r"--batch-size 6"):
+        shard({"weights": np.ones(8)}, 3)
+
+
+def test_more_devices_than_there_are_is_a_device_error():
+    with pytest.raises(DeviceError, match="this machine has 8"):
+        choose_devices("pmap", 99)
+    with pytest.raises(DeviceError, match="--parallel pmap"):
+        choose_devices("jit", 2)
+
+
+def test_pmap_takes_all_devices_unless_told_and_jit_one():
+    assert len(choose_devices("pmap", None)) == 8
+    assert choose_devices("pmap", 3) == jax.local_devices()[:3]
+    assert choose_devices("jit", None) == jax.local_devices()[:1]
+
+
+def test_bfloat16_keeps_float32_logits_and_params():
+    batch, logits = _random_features(), {}
+    for dtype in ("float32", "bfloat16"):
+        model, params, labels, state = _start(
+            "last_block", "last_real", split=2, dtype=dtype
+        )
+        steps = jit_steps(model, labels, split=2)
+        logits[dtype] = steps.predict(params, batch)
+        state, _ = steps.train(state, batch, _KEY)
+        assert {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)} == {
+            "float32"
+        }
+    assert logits["bfloat16"].dtype == np.float32
+    assert not np.array_equal(logits["bfloat16"], logits["float32"])
+    np.testing.assert_allclose(logits["bfloat16"], logits["float32"], atol=0.1)

@@ -1,0 +1,108 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.weights.files import INDEX, read_state_dict
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    return Path(shutil.copytree(GOLDEN / "hf_odd_sharded", tmp_path / "model"))
+
+
+def edit_index(folder, change):
+    path = folder / INDEX
+    values = json.loads(path.read_text())
+    change(values["weight_map"])
+    path.write_text(json.dumps(values))
+
+
+def test_shards_hold_what_the_single_file_holds(sharded):
+    single = read_state_dict(GOLDEN / "hf_odd")
+    together = read_state_dict(sharded)
+    together = {n.removeprefix("transformer."): v for n, v in together.items()}
+    single = {n.removeprefix("transformer."): v for n, v in single.items()}
+    assert set(single) == set(together)
+    for name, value in single.items():
+        np.testing.assert_array_equal(together[name], value)
+
+
+def test_a_missing_shard_is_named(sharded):
+    (sharded / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"model-00002-of-00003.*no such file"):
+        read_state_dict(sharded)
+
+
+def test_an_index_that_lies_is_refused(sharded):
+    edit_index(sharded, lambda where: where.pop(sorted(where)[0]))
+    with pytest.raises(WeightsError, match="differs from the index"):
+        read_state_dict(sharded)
+
+
+def test_an_index_that_names_another_shard_is_refused(sharded):
+    def swap(where):
+        first, *_ = sorted(where)
+        where[first] = next(shard for shard in where.values() if shard != where[first])
+
+    edit_index(sharded, swap)
+    with pytest.raises(WeightsError, match=r"differs from the index in \S+$"):
+        read_state_dict(sharded)
+
+
+@pytest.mark.parametrize(
+    "shard",
+    ["../x.safetensors", "/x.safetensors", "a/x.safetensors", "..", "", 3, None],
+)
+def test_a_shard_that_is_no_file_of_the_folder_is_refused(sharded, shard):
+    single = GOLDEN / "hf_odd" / "model.safetensors"
+    shutil.copy(single, sharded.parent / "x.safetensors")  # it would be read
+    edit_index(sharded, lambda where: where.update({"x": shard}))
+    with pytest.raises(WeightsError, match="is not a plain file name"):
+        read_state_dict(sharded)
+
+
+@pytest.mark.parametrize("where", [{}, [], "x", None])
+def test_an_index_without_a_map_is_refused(sharded, where):
+    (sharded / INDEX).write_text(json.dumps({"weight_map": where}))
+    with pytest.raises(WeightsError, match="expected a weight_map"):
+        read_state_dict(sharded)
+
+
+def test_a_shard_that_is_not_whole_is_refused(sharded):
+    shard = sharded / "model-00002-of-00003.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-5])
+    with pytest.raises(WeightsError, match=r"model-00002.*not a whole safetensors"):
+        read_state_dict(sharded)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, -1])
+def test_a_file_that_is_not_whole_is_refused(tmp_path, keep):
+    whole = (GOLDEN / "hf_odd" / "model.safetensors").read_bytes()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(whole[:keep])
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        read_state_dict(path)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"holds neither model\.safetensors"):
+        read_state_dict(tmp_path)
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    path = tmp_path / "weights.npz"
+    path.write_bytes(b"x")
+    with pytest.raises(WeightsError, match="unknown weight format"):
+        read_state_dict(path)
+
+
+def test_an_index_that_is_no_json_is_refused(sharded):
+    (sharded / INDEX).write_text("{")
+    with pytest.raises(WeightsError, match="not readable as JSON"):
+        read_state_dict(sharded)

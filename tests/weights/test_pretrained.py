@@ -1,0 +1,154 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers import TINY, random_params, write_hugging_face
+
+from gpt2_jax.config import PRESETS
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.model import param_shapes
+from gpt2_jax.tree import flatten
+from gpt2_jax.weights import pretrained
+from gpt2_jax.weights.convert import to_state_dict
+from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH
+from gpt2_jax.weights.pretrained import load_pretrained
+
+NAMINGS = pytest.mark.parametrize(
+    "naming", [HUGGING_FACE, LLMS_FROM_SCRATCH], ids=lambda naming: naming.title
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_hugging_face(tmp_path / "model", TINY, random_params(TINY))
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    values = json.loads(path.read_text()) | changes
+    values = {key: value for key, value in values.items() if value is not ...}
+    path.write_text(json.dumps(values))
+
+
+def test_the_shipped_base_model_loads_whole():
+    config, params = load_pretrained("mini")
+    assert config == PRESETS["mini"]
+    flat, shapes = flatten(params), flatten(param_shapes(config))
+    assert {p: v.shape for p, v in flat.items()} == {
+        p: s.shape for p, s in shapes.items()
+    }
+    assert {leaf.dtype for leaf in flat.values()} == {np.dtype("float32")}
+
+
+def test_a_damaged_base_model_is_refused(monkeypatch):
+    monkeypatch.setattr(pretrained, "MINI_SHA256", "0" * 64)
+    with pytest.raises(WeightsError, match="is damaged"):
+        load_pretrained("mini")
+
+
+def test_the_config_of_a_folder_is_read(folder):
+    config, params = load_pretrained(folder)
+    assert config == TINY
+    expected = random_params(TINY)["wpe"]["embedding"]
+    np.testing.assert_array_equal(params["wpe"]["embedding"], expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation_function": "relu"}, "activation_function='relu'"),
+        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon=1e-06"),
+        ({"model_type": "llama"}, "model_type='llama'"),
+        ({"n_inner": 50}, "n_inner=50"),
+        ({"scale_attn_weights": False}, "scale_attn_weights=False"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "inverse_layer_idx=True"),
+        ({"n_layer": True}, "num_layers: expected int, got True"),
+        ({"n_head": ...}, "n_head is missing"),
+        ({"n_head": "two"}, "num_heads: expected int, got 'two'"),
+        ({"n_head": 5}, "not divisible"),
+    ],
+)
+def test_a_config_that_is_not_gpt2s_is_refused(folder, changes, message):
+    edit_config(folder, **changes)
+    with pytest.raises(WeightsError, match=message):
+        load_pretrained(folder)
+
+
+def test_all_faults_of_a_config_are_listed_at_once(folder):
+    edit_config(
+        folder, activation_function="gelu", layer_norm_epsilon=1e-12, n_embd=...
+    )
+    with pytest.raises(WeightsError) as caught:
+        load_pretrained(folder)
+    for fault in ("activation_function='gelu'", "epsilon=1e-12", "n_embd is missing"):
+        assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\xff"])
+def test_a_config_that_is_no_json_object_is_refused(folder, content):
+    (folder / "config.json").write_text(content, encoding="latin-1")
+    with pytest.raises(WeightsError, match=r"config\.json: (not readable|expected)"):
+        load_pretrained(folder)
+
+
+def test_a_config_of_another_size_is_refused_with_the_path(folder):
+    edit_config(folder, n_positions=9)
+    with pytest.raises(WeightsError, match=rf"{folder}.*wpe\.weight: expected"):
+        load_pretrained(folder)
+
+
+def test_the_faults_of_the_tensors_come_with_the_path(folder):
+    state = safetensors.numpy.load_file(folder / "model.safetensors")
+    del state["h.1.ln_2.bias"]
+    state["h.0.extra"] = np.zeros(2, np.float32)
+    safetensors.numpy.save_file(state, folder / "model.safetensors")
+    faults = r"no rule for h\.0\.extra \[2\]; missing h\.1\.ln_2\.bias"
+    with pytest.raises(WeightsError, match=rf"{folder}: .*{faults}"):
+        load_pretrained(folder)
+
+
+@pytest.mark.parametrize("head", ["lm_head.weight", None])
+def test_a_tied_language_head_makes_no_difference(folder, head):
+    state = safetensors.numpy.load_file(folder / "model.safetensors")
+    state = {f"transformer.{name}": value for name, value in state.items()}
+    if head:
+        state[head] = state["transformer.wte.weight"].copy()
+    safetensors.numpy.save_file(state, folder / "model.safetensors")
+    config, params = load_pretrained(folder)
+    assert config == TINY
+    assert "out_head" not in params
+
+
+def test_nothing_at_the_path_is_said(tmp_path):
+    with pytest.raises(WeightsError, match="no such file or folder"):
+        load_pretrained(tmp_path / "nowhere")
+
+
+def test_a_bare_file_needs_the_number_of_heads_only_when_its_size_is_odd(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    state = to_state_dict(random_params(TINY), LLMS_FROM_SCRATCH)
+    safetensors.numpy.save_file(state, path)
+    with pytest.raises(WeightsError, match="give num_heads"):
+        load_pretrained(path)
+    config, _ = load_pretrained(path, num_heads=2)
+    assert config == TINY
+    mini = tmp_path / "mini.safetensors"
+    source = pretrained.importlib.resources.files("gpt2_jax") / "assets" / "gpt2-mini"
+    shutil.copy(str(source / "model.safetensors"), mini)
+    assert load_pretrained(mini)[0] == PRESETS["mini"]
+
+
+@NAMINGS
+def test_an_untied_language_head_is_kept(tmp_path, naming):
+    config = dataclasses.replace(TINY, tied=False)
+    params = random_params(config)
+    path = tmp_path / "weights.safetensors"
+    safetensors.numpy.save_file(to_state_dict(params, naming), path)
+    loaded, ours = load_pretrained(path, num_heads=2)
+    assert loaded == config
+    np.testing.assert_array_equal(
+        ours["out_head"]["kernel"], params["out_head"]["kernel"]
+    )
