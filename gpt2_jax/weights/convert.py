@@ -79,14 +79,21 @@ def _assemble(
         raise ValueError(f"missing {' and '.join(lacking) or path}")
     if len(found) > 1 and found[0].part is None:
         raise ValueError(f"{names} are two tensors for {path}")
-    value = np.concatenate([_to_ours(r, tensors[r.tensor]) for r in found], axis=-1)
-    if value.shape != shape:
-        raise ValueError(
-            f"{names}: expected {list(shape)} for {path}, got {list(value.shape)}"
-        )
-    if not np.isfinite(value).all():
-        raise ValueError(f"{names}: holds values that are not finite")
-    return value
+    part_shape = (*shape[:-1], shape[-1] // len(found))
+    parts, problems = [], []
+    for rule in found:
+        value = _to_ours(rule, tensors[rule.tensor])
+        parts.append(value)
+        if value.shape != part_shape:
+            problems.append(
+                f"{rule.tensor}: expected {list(part_shape)} for {path}, got "
+                f"{list(value.shape)}"
+            )
+        elif not np.isfinite(value).all():
+            problems.append(f"{rule.tensor}: holds values that are not finite")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return np.concatenate(parts, axis=-1)
 
 
 def to_state_dict(

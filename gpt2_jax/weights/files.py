@@ -53,9 +53,14 @@ def _read_shards(folder: Path) -> dict[str, np.ndarray]:
     if not isinstance(where, Mapping) or not where:
         raise WeightsError(f"{folder / INDEX}: expected a weight_map of tensors")
     state: dict[str, np.ndarray] = {}
-    for shard in sorted(set(where.values())):
-        if Path(shard).name != shard:
+    for shard in where.values():
+        if (
+            not isinstance(shard, str)
+            or shard in ("", "..")
+            or Path(shard).name != shard
+        ):
             raise WeightsError(f"{folder / INDEX}: {shard!r} is not a plain file name")
+    for shard in sorted(set(where.values())):
         tensors = _read_safetensors(folder / shard)
         listed = {name for name, file in where.items() if file == shard}
         if set(tensors) != listed:
