@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import sys
@@ -179,6 +180,8 @@ def _read_config(path: Path) -> config.FinetuneConfig:
         return config.from_dict(
             config.FinetuneConfig, json.loads(path.read_text("utf-8")), str(path)
         )
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -229,22 +232,25 @@ def _predict(arguments: argparse.Namespace) -> int:
     from gpt2_jax.inference.classifier import Classifier
 
     classifier = Classifier.load(arguments.run)
-    output = sys.stdout
-    if arguments.output is not None:
-        try:
-            output = arguments.output.open("w", encoding="utf-8")
-        except OSError as error:
-            raise UserError(
-                f"{arguments.output}: cannot be written ({error.strerror})"
-            ) from None
-    count = 0
     human = arguments.output is None and bool(arguments.texts)
-    for lines in _predicted(classifier, arguments, human=human):
-        print(*lines, sep="\n", file=output, flush=True)
-        count += len(lines)
-    if output is not sys.stdout:
-        output.close()
-        print(f"{count} texts labelled: {arguments.output}", file=sys.stderr)
+    results = _predicted(classifier, arguments, human=human)
+    if arguments.output is None:
+        for lines in results:
+            print(*lines, sep="\n", flush=True)
+        return 0
+    first = next(results, [])  # an input that cannot be read leaves no output
+    try:
+        output = arguments.output.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{arguments.output}: cannot be written ({error.strerror})"
+        ) from None
+    count = 0
+    with output:
+        for lines in itertools.chain([first], results):
+            print(*lines, sep="\n", file=output, flush=True)
+            count += len(lines)
+    print(f"{count} texts labelled: {arguments.output}", file=sys.stderr)
     return 0
 
 
@@ -276,15 +282,13 @@ def _line(
     label = max(probabilities, key=probabilities.__getitem__)
     if human:
         shown = "  ".join(f"{name} {p:.4f}" for name, p in probabilities.items())
-        return f"{label}\t{shown}\t{text}"
-    return json.dumps(
-        {
-            "text": text,
-            "label": label,
-            "probabilities": {name: round(p, 6) for name, p in probabilities.items()},
-        },
-        ensure_ascii=False,
-    )
+        line = f"{label}\t{shown}\t{text}"
+    else:
+        rounded = {name: round(p, 6) for name, p in probabilities.items()}
+        values = {"text": text, "label": label, "probabilities": rounded}
+        line = json.dumps(values, ensure_ascii=False)
+    # Half an emoji, which JSON may hold, has no UTF-8; escaped it is JSON again.
+    return line.encode("utf-8", "backslashreplace").decode()
 
 
 _COMMANDS = {"finetune": _finetune, "evaluate": _evaluate, "predict": _predict}

@@ -155,6 +155,10 @@ class TrainConfig:
         for field in ("weight_decay", "warmup_steps", "seed"):
             value = getattr(self, field)
             _require(value >= 0, f"{field}={value} must not be negative")
+        _require(
+            self.clip_norm is None or self.clip_norm > 0,
+            f"clip_norm={self.clip_norm} must be positive",
+        )
         _require(bool(self.trainable), "trainable names no parameters")
         _require(
             0.0 <= self.dropout_rate < 1.0,
@@ -237,7 +241,9 @@ def from_dict(cls: type, values: Any, where: str = "config") -> Any:
 def _typed(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
-    if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{where}: expected a list, got {value!r}")
         item = typing.get_args(hint)[0]
         return tuple(_typed(item, element, where) for element in value)
     allowed = typing.get_args(hint) or (hint,)

@@ -42,12 +42,12 @@ class Dataset:
     notes: tuple[str, ...]
 
 
-def load_dataset(config: DataConfig) -> Dataset:
+def load_dataset(config: DataConfig, *, to_train: bool = True) -> Dataset:
     """Load what `config.source` names.
 
     Raises:
-        DataError: it cannot be had or read, has fewer than two classes, or a class
-            with a single text.
+        DataError: it cannot be had or read; or, to train on it, it has fewer than two
+            classes, or a class with a single text.
     """
     if config.source == "demo":
         asset = importlib.resources.files("gpt2_jax") / "assets" / "demo.jsonl"
@@ -69,6 +69,8 @@ def load_dataset(config: DataConfig) -> Dataset:
                 text_column=config.text_column or "text",
                 label_column=config.label_column or "label",
             )
+    if to_train:
+        _check_classes(config.source, table)
     return _dataset(config.source, sha256, table)
 
 
@@ -91,7 +93,7 @@ def read_sms(content: bytes, *, book: bool) -> Table:
     return Table(tuple(texts), tuple(labels))
 
 
-def _dataset(name: str, sha256: str, table: Table) -> Dataset:
+def _check_classes(name: str, table: Table) -> None:
     counts = Counter(table.labels)
     if len(counts) < 2:
         raise DataError(
@@ -104,7 +106,10 @@ def _dataset(name: str, sha256: str, table: Table) -> Dataset:
             f"{name}: the label {single[0]!r} is seen once (text {row}), so it cannot "
             "be both trained and tested; add texts or correct it"
         )
-    classes = tuple(sorted(counts))
+
+
+def _dataset(name: str, sha256: str, table: Table) -> Dataset:
+    classes = tuple(sorted(set(table.labels)))
     index = {label: i for i, label in enumerate(classes)}
     return Dataset(
         name=name,

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from gpt2_jax.errors import DataError
 
@@ -25,7 +26,7 @@ class Table:
     notes: tuple[str, ...] = ()  # what was skipped or is odd, for the user to read
 
 
-Row = tuple[int, dict[str, str]]  # line number, columns
+Row = tuple[int, dict[str, Any]]  # line number, columns
 
 
 def read_table(
@@ -45,7 +46,8 @@ def read_table(
         DataError: no such file, not UTF-8, NUL bytes, no rows, a column that is not
             there, a ragged or broken row (with its line number), an empty label.
     """
-    columns = (text_column, label_column)
+    columns = [text_column, label_column]
+    columns += [] if group_column is None else [group_column]
     rows, notes = _read_rows(path, columns)
     for line, row in rows:
         if not row[label_column].strip():
@@ -78,6 +80,7 @@ def _read_rows(path: Path, columns: Sequence[str]) -> tuple[list[Row], list[str]
                     f"{', '.join(row) or 'none'}; choose with --text-column and "
                     "--label-column"
                 )
+            row[column] = _as_text(f"{path}, line {line}", column, row[column])
     return rows, [f"{blank} blank lines skipped"] if blank else []
 
 
@@ -118,7 +121,7 @@ def _read_delimited(path: Path, content: str) -> tuple[list[Row], int]:
     header: list[str] | None = None
     blank = 0
     for line, fields in _split_lines(path, content):
-        if not fields or fields == [""]:
+        if not fields:
             blank += 1
         elif header is None:
             header = fields
@@ -169,25 +172,37 @@ def _read_jsonl(path: Path, content: str) -> tuple[list[Row], int]:
             blank += 1
             continue
         try:
-            values = json.loads(text)
-        except ValueError as error:
+            values = json.loads(text, object_pairs_hook=_unique_keys)
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {line}: not JSON ({error})") from None
         if not isinstance(values, dict):
             raise DataError(f"{path}, line {line}: expected a JSON object")
-        rows.append(
-            (line, {key: _as_text(path, line, key, values[key]) for key in values})
-        )
+        rows.append((line, values))
     return rows, blank - content.endswith("\n")
 
 
-def _as_text(path: Path, line: int, key: str, value: object) -> str:
-    if isinstance(value, str):
-        return value
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{twice!r} stands twice")
+    return values
+
+
+def _as_text(where: str, column: str, value: object) -> str:
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
-    raise DataError(
-        f"{path}, line {line}: {key!r} is {json.dumps(value)[:40]}; expected a string"
-    )
+    if not isinstance(value, str):
+        shown = json.dumps(value)[:40]
+        raise DataError(f"{where}: {column!r} is {shown}; expected a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{where}: {column!r} holds half a character (a lone surrogate, \\ud800 to "
+            "\\udfff); write the whole one"
+        ) from None
+    return value
 
 
 def _notes(path: Path, texts: Sequence[str]) -> list[str]:

@@ -73,8 +73,9 @@ def _confusion_figure(figure_class: Any, results: dict[str, Any]) -> Any:
         dark = count > matrix.max() / 2
         color = "white" if dark else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=color)
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
+    # A class may be named $x$; that is no formula.
+    axes.set_xticks(range(len(classes)), classes, parse_math=False)
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return figure
@@ -102,16 +103,18 @@ def format_results(results: dict[str, Any]) -> list[str]:
 
 def format_test(test: dict[str, Any], classes: Sequence[str]) -> list[str]:
     """Return precision, recall, F1 and the confusion matrix, line by line."""
+    title = "confusion, true in rows:"
     width = max(8, *(len(name) for name in classes))
+    first = max(len(title), *(len(name) for name in classes))
     auc = "n/a" if test["roc_auc"] is None else f"{test['roc_auc']:.4f}"
     return [
         f"precision {test['precision']:.4f}, recall {test['recall']:.4f}, "
         f"F1 {test['f1']:.4f}, ROC AUC {auc}",
-        "confusion, true in rows: ".ljust(width + 2)
-        + " ".join(name.rjust(width) for name in classes),
         *(
-            name.rjust(25) + " " + " ".join(str(count).rjust(width) for count in row)
-            for name, row in zip(classes, test["confusion"], strict=True)
+            " ".join([name.rjust(first), *(str(cell).rjust(width) for cell in row)])
+            for name, row in zip(
+                (title, *classes), (classes, *test["confusion"]), strict=True
+            )
         ),
     ]
 

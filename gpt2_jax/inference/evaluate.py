@@ -28,7 +28,7 @@ def evaluate_run(run: Path, data: DataConfig | None) -> list[str]:
     """
     classifier = Classifier.load(run)
     config = _own_data(run) if data is None else data
-    dataset = load_dataset(config)
+    dataset = load_dataset(config, to_train=False)
     rows = np.arange(len(dataset.texts))
     if data is None:
         rows = split_dataset(dataset, config).test

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,11 +27,18 @@ def batches_of_texts(
     for start in range(0, len(given), BATCH):
         yield given[start : start + BATCH]
     if not given:
-        seen = 0
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                seen += 1
-                yield [_text_of(line, text_column, f"standard input, line {number}")]
+        seen = number = 0
+        try:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    seen += 1
+                    where = f"standard input, line {number}"
+                    yield [_text_of(line, text_column, where)]
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"standard input, after line {number}: not UTF-8 ({error.reason}); "
+                "send JSON lines in UTF-8"
+            ) from None
         if not seen:
             raise DataError(
                 "standard input: empty; give TEXT, --file, or JSON lines on standard "
@@ -42,7 +50,8 @@ def read_texts(path: Path, text_column: str) -> list[str]:
     """Read the texts of a table, or each line of any other file."""
     if path.suffix in SUFFIXES:
         return read_columns(path, (text_column,))[0]
-    return [line for line in read_text(path).split("\n") if line.strip()]
+    lines = io.StringIO(read_text(path), newline=None)  # ends: \n, \r\n or \r
+    return [line.removesuffix("\n") for line in lines if line.strip()]
 
 
 def _text_of(line: str, column: str, where: str) -> str:

@@ -93,7 +93,9 @@ def write_predictions(
     classes: Sequence[str],
 ) -> None:
     """Write text, true label, predicted label and the probability of each class."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open(
+        "w", newline="", encoding="utf-8", errors="backslashreplace"
+    ) as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label", "predicted", *(f"p_{c}" for c in classes)])
         for text, label, row in zip(texts, labels, probabilities, strict=True):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from flax.training.train_state import TrainState
 from orbax.checkpoint import checkpoint_managers
@@ -13,7 +16,7 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.training.optimizer import TRAIN
 from gpt2_jax.tree import Params, flatten, unflatten
 
-STATE, META = "state", "meta"
+STATE, META, SHA256 = "state", "meta", "sha256"
 
 
 def trained_leaves(params: Params, labels: Params) -> Params:
@@ -31,6 +34,16 @@ def trained_leaves(params: Params, labels: Params) -> Params:
 def merge_leaves(params: Params, leaves: Params) -> Params:
     """Return `params` with `leaves` in their places."""
     return unflatten(flatten(params) | flatten(leaves))
+
+
+def leaf_hashes(tree: Any) -> dict[str, str]:
+    """Return the SHA-256 of each leaf's bytes, by its path in the pytree."""
+    return {
+        jax.tree_util.keystr(path): hashlib.sha256(
+            np.asarray(leaf).tobytes()
+        ).hexdigest()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 class Checkpoints:
@@ -60,7 +73,7 @@ class Checkpoints:
         return {
             "params": trained_leaves(state.params, self._labels),
             "opt_state": state.opt_state,
-            "step": state.step,
+            "step": np.asarray(state.step, np.int32),
         }
 
     def save(self, state: TrainState, meta: dict[str, Any], score: float) -> None:
@@ -69,15 +82,17 @@ class Checkpoints:
         Raises:
             WeightsError: orbax did not take it.
         """
-        step = int(state.step)
+        step, tree = int(state.step), self._tree(state)
         if step in self._manager.all_steps():
             return
         saved = self._manager.save(
             step,
             args=ocp.args.Composite(
                 **{
-                    STATE: ocp.args.StandardSave(self._tree(state)),
+                    STATE: ocp.args.StandardSave(tree),
                     META: ocp.args.JsonSave(meta),
+                    # orbax keeps no checksum of array data: a flipped bit would pass.
+                    SHA256: ocp.args.JsonSave(leaf_hashes(tree)),
                 }
             ),
             metrics={"score": score},
@@ -108,16 +123,21 @@ class Checkpoints:
                     **{
                         STATE: ocp.args.StandardRestore(self._tree(state)),
                         META: ocp.args.JsonRestore(),
+                        SHA256: ocp.args.JsonRestore(),
                     }
                 ),
             )
+            tree = restored[STATE]
+            expected, got = restored[SHA256], leaf_hashes(tree)
+            wrong = [path for path in got if got[path] != expected.get(path)]
+            if wrong:
+                raise ValueError(f"checksum mismatch in {', '.join(wrong)}")
         except Exception as error:  # orbax raises bare Exception on damaged arrays
             reason = str(error).splitlines()[0][:200]
             raise WeightsError(
                 f"{manager.directory / str(step)}: cannot be restored ({reason}); "
                 "remove this step, or start again in another --workdir"
             ) from error
-        tree = restored[STATE]
         return state.replace(
             step=tree["step"],
             params=merge_leaves(state.params, tree["params"]),

@@ -65,16 +65,18 @@ class Trainer:
                         self._log_losses(metrics, losses)
                         seconds = time.perf_counter() - started
                         self._log_evaluation(metrics, state, step, total, seconds)
-                    if self.stop.requested:
+                    if step % per_epoch == 0:
+                        self._log_losses(metrics, losses)
+                        self._log_epoch(metrics, state, step, epoch)
+                    stop = self.stop.requested
+                    due = config.save_every and step % config.save_every == 0
+                    if stop or due or step % per_epoch == 0:
+                        # Losses first: a run that dies here must not lack them.
                         self._log_losses(metrics, losses)
                         self._save(state, step)
+                    if stop:
                         self.checkpoints.close()
                         self.stop.leave(step, self.workdir)
-                    if config.save_every and step % config.save_every == 0:
-                        self._save(state, step)
-                self._log_losses(metrics, losses)
-                self._log_epoch(metrics, state, step, epoch)
-                self._save(state, step)
         return steps.unplace(state)
 
     def _train_batch(self, rows: np.ndarray) -> Batch:

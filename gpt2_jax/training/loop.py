@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.config import FinetuneConfig, TrainConfig
 from gpt2_jax.errors import UserError
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
@@ -22,6 +22,7 @@ from gpt2_jax.training.prepare import Prepared, describe, prepare
 from gpt2_jax.training.results import collect_results, write_report
 from gpt2_jax.training.scoring import Inputs, Scorer
 from gpt2_jax.training.steps import (
+    Device,
     Steps,
     choose_devices,
     create_train_state,
@@ -57,9 +58,10 @@ def finetune(
             prepared = prepare(config)
             for line in describe(prepared):
                 log.info(line)
+            devices = _devices(config.train)
             claim(workdir, config, resume=resume)
             params, split, inputs = _reuse_trunk(prepared, clock)
-            steps = _compile(prepared, params, split)
+            steps = _compile(prepared, params, split, devices)
         labels = {name: prepared.labels[name] for name in params}
         num_steps = config.train.epochs * _steps_per_epoch(prepared)
         tx = create_optimizer(config.train, labels, num_steps)
@@ -128,19 +130,27 @@ def _reuse_trunk(
     return rest, prepared.trunk_blocks, dict(features)
 
 
-def _compile(prepared: Prepared, params: Params, split: int) -> Steps:
-    """Wrap the steps for the devices that were asked for.
+def _devices(config: TrainConfig) -> list[Device]:
+    """Return the devices that were asked for.
 
     Raises:
-        UserError: the batch is not divisible by the devices.
+        DeviceError: they are not there.
+        UserError: they do not divide the batch.
     """
-    train = prepared.config.train
-    devices = choose_devices(train.parallel, train.devices)
-    if train.batch_size % len(devices):
+    devices = choose_devices(config.parallel, config.devices)
+    if config.batch_size % len(devices):
         raise UserError(
-            f"--batch-size {train.batch_size} is not divisible by {len(devices)} "
+            f"--batch-size {config.batch_size} is not divisible by {len(devices)} "
             "devices; choose a multiple, or fewer --devices"
         )
+    return devices
+
+
+def _compile(
+    prepared: Prepared, params: Params, split: int, devices: list[Device]
+) -> Steps:
+    """Wrap the steps for `devices`."""
+    train = prepared.config.train
     labels = {name: prepared.labels[name] for name in params}
     if train.parallel == "pmap":
         return pmap_steps(prepared.model, labels, devices, split=split)

@@ -171,7 +171,7 @@ def pmap_steps(
 
     def train_sharded(state: TrainState, batch: Batch, key: Array) -> Any:
         state, sums = train(state, shard(batch, num), key)
-        return state, jax_utils.unreplicate(sums)
+        return state, _first_copy(sums)
 
     def predict_sharded(params: Params, batch: Batch) -> np.ndarray:
         logits = np.asarray(predict(params, shard(batch, num)))  # [N, B/N, C]
@@ -181,8 +181,15 @@ def pmap_steps(
         train=train_sharded,
         predict=predict_sharded,
         place=lambda tree: jax_utils.replicate(tree, list(devices)),
-        unplace=jax_utils.unreplicate,
+        unplace=_first_copy,
         num_devices=num,
+    )
+
+
+def _first_copy(tree: Any) -> Any:
+    # flax's unreplicate keeps the leading axis where the mesh is one of many devices.
+    return jax.tree.map(
+        lambda x: x.addressable_shards[0].data.reshape(x.shape[1:]), tree
     )
 
 

@@ -24,7 +24,12 @@ def claim(workdir: Path, config: FinetuneConfig, *, resume: bool) -> None:
             f"{workdir}: holds a run already; choose another --workdir, or --resume it"
         )
     if path.exists():
-        theirs = configs.from_dict(FinetuneConfig, read_json(path))
+        try:
+            theirs = configs.from_dict(FinetuneConfig, read_json(path), str(path))
+        except ValueError as error:
+            raise UserError(
+                f"{error}; it was written by another version: choose another --workdir"
+            ) from None
         if theirs != config:
             raise UserError(
                 f"{workdir}: was started with another config ("
