@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two workers, each with a tiny model: JAX compiles more than it computes in the tests.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: run test slow lint types clean
 
@@ -9,10 +11,10 @@ run: $(VENV)/run.stamp
 	$(BIN)/gpt2-jax finetune $(ARGS)
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 slow: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
