@@ -41,6 +41,7 @@ _FIELDS = {
     "devices": "train.devices",
     "eval_every": "train.eval_every",
     "save_every": "train.save_every",
+    "keep": "train.keep",
 }
 
 
@@ -114,6 +115,7 @@ def _add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--devices", type=int, metavar="N")
     add("--eval-every", type=int, metavar="STEPS")
     add("--save-every", type=int, metavar="STEPS")
+    add("--keep", choices=("best", "last"), help="parameters that the run ends with")
     add("--resume", action="store_true", help="go on from the last checkpoint")
     add("--dry-run", action="store_true", help="print what would run, and stop")
 

@@ -159,7 +159,7 @@ _FLAGS = {
     "batch-size": ["16"],
     "learning-rate": ["0.25"],
     "weight-decay": ["0.5"],
-    "schedule": ["cosine"],
+    "schedule": ["linear"],
     "warmup-steps": ["7"],
     "seed": ["9"],
     "dtype": ["bfloat16"],
@@ -167,6 +167,7 @@ _FLAGS = {
     "devices": ["2"],
     "eval-every": ["11"],
     "save-every": ["13"],
+    "keep": ["best"],
 }
 
 

@@ -91,7 +91,8 @@ def texts(factory: pytest.TempPathFactory) -> Path:
 
 def run_config(factory: pytest.TempPathFactory, **train: Any) -> FinetuneConfig:
     """Return a config of 2 epochs of 5 steps; `train` are fields of TrainConfig."""
-    fields = {"epochs": 2, "eval_every": 3, "learning_rate": 1e-2, **train}
+    fields = {"epochs": 2, "eval_every": 3, "learning_rate": 1e-2, "keep": "best"}
+    fields |= {"schedule": "constant", **train}
     return FinetuneConfig(
         weights=str(weights(factory)),
         data=DataConfig(source=str(texts(factory))),

@@ -79,17 +79,19 @@ def first_trainable_block(labels: Params, num_layers: int) -> int:
 
 def create_schedule(config: TrainConfig, total_steps: int) -> optax.Schedule:
     """Return the learning rate by step: linear warm-up, then the schedule to zero."""
-    rate = config.learning_rate
-    decay_steps = max(total_steps - config.warmup_steps, 1)
+    rate, warmup_steps = config.learning_rate, config.warmup_steps
+    if warmup_steps is None:
+        warmup_steps = 0 if config.schedule == "constant" else total_steps // 20
+    decay_steps = max(total_steps - warmup_steps, 1)
     after = {
         "constant": lambda: optax.constant_schedule(rate),
         "linear": lambda: optax.linear_schedule(rate, 0.0, decay_steps),
         "cosine": lambda: optax.cosine_decay_schedule(rate, decay_steps),
     }[config.schedule]()
-    if not config.warmup_steps:
+    if not warmup_steps:
         return after
-    warmup = optax.linear_schedule(0.0, rate, config.warmup_steps)
-    return optax.join_schedules([warmup, after], [config.warmup_steps])
+    warmup = optax.linear_schedule(0.0, rate, warmup_steps)
+    return optax.join_schedules([warmup, after], [warmup_steps])
 
 
 def create_optimizer(

@@ -205,7 +205,9 @@ def test_adamw_is_pytorchs_adamw_with_decay_on_biases_too(clip_norm):
     random = np.random.default_rng(0)
     start = {"kernel": random.normal(size=(3, 4)), "bias": random.normal(size=4)}
     start = {name: value.astype(np.float32) for name, value in start.items()}
-    config = TrainConfig(learning_rate=3e-2, weight_decay=0.3, clip_norm=clip_norm)
+    config = TrainConfig(
+        learning_rate=3e-2, weight_decay=0.3, clip_norm=clip_norm, schedule="constant"
+    )
     tx = create_optimizer(config, {"kernel": TRAIN, "bias": TRAIN}, 10)
     params = jax.tree.map(jnp.asarray, start)
     state = tx.init(params)
@@ -257,6 +259,14 @@ def test_a_schedule_warms_up_and_then_falls_to_zero(schedule, warmup_steps, valu
     rate = create_schedule(config, 10)
     for step, value in values.items():
         assert float(rate(step)) == pytest.approx(2e-3 * value, rel=1e-5, abs=1e-9)
+
+
+def test_unless_told_otherwise_a_decay_is_warmed_up_over_a_twentieth():
+    rate = create_schedule(TrainConfig(learning_rate=1.0, schedule="cosine"), 100)
+    assert [float(rate(step)) for step in (0, 5, 100)] == pytest.approx([0, 1, 0])
+    assert float(rate(2)) == pytest.approx(0.4)
+    rate = create_schedule(TrainConfig(learning_rate=1.0, schedule="constant"), 100)
+    assert float(rate(0)) == 1.0
 
 
 def test_the_optimizer_follows_the_schedule():
