@@ -62,7 +62,7 @@ def parse(content: bytes) -> Any:
     """
     try:
         return _parse(content)
-    except (IndexError, KeyError, TypeError, struct.error) as error:
+    except (IndexError, KeyError, TypeError, UnicodeError, struct.error) as error:
         raise ValueError(f"a damaged pickle ({error!r})") from error
 
 
@@ -83,8 +83,9 @@ def _parse(content: bytes) -> Any:
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(memo[argument])
         elif name == "STOP":
-            (value,) = stack
-            return value
+            if len(stack) != 1:
+                raise ValueError(f"a pickle of {len(stack)} values")
+            return stack[0]
         elif name not in ("PROTO", "FRAME"):
             raise ValueError(f"the pickle opcode {name} is not allowed")
     raise ValueError("a pickle without an end")
