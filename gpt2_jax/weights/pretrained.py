@@ -8,9 +8,11 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+import jax
+
 from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.tree import Params, flatten, unflatten
+from gpt2_jax.tree import Params
 from gpt2_jax.weights import files
 from gpt2_jax.weights.architecture import (
     MODEL_ARGS,
@@ -159,13 +161,12 @@ def _hint(contents: files.Contents, folder: Path) -> str | None:
 
 def _read_run(path: Path, dtype: str) -> Pretrained:
     trained = load_model(path)
-    leaves = {
-        name: leaf.astype(DTYPES[dtype], copy=False)
-        for name, leaf in flatten(trained.params).items()
-    }
-    return Pretrained(
-        trained.config, unflatten(leaves), trained.classes, trained.max_length
-    )
+    params = _as_dtype(trained.params, dtype)
+    return Pretrained(trained.config, params, trained.classes, trained.max_length)
+
+
+def _as_dtype(params: Params, dtype: str) -> Params:
+    return jax.tree.map(lambda leaf: leaf.astype(DTYPES[dtype], copy=False), params)
 
 
 def _read_mini(dtype: str) -> Pretrained:
