@@ -135,9 +135,12 @@ def _lengths(x: Array, lengths: Array | None) -> Array:
 
 def param_shapes(config: GPT2Config) -> Params:
     """Return the param pytree of `GPT2(config)` as `jax.ShapeDtypeStruct`s."""
+    # All blocks are alike, and to trace each takes longer than to read its weights.
+    one_block = dataclasses.replace(config, num_layers=1)
     tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(GPT2(config).init, key, tokens)["params"]
+    shapes = jax.eval_shape(GPT2(one_block).init, key, tokens)["params"]
+    return {**shapes, **{f"h_{i}": shapes["h_0"] for i in range(config.num_layers)}}
 
 
 def count_params(params: Params) -> int:

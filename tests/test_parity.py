@@ -46,6 +46,26 @@ def test_logits_of_llms_from_scratch_weights_are_pytorchs():
     np.testing.assert_allclose(logits, stored["logits"], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("file", "pool", "num_heads"),
+    [
+        ("hf_classifier", "last_real", None),
+        ("hf_classifier_bin", "last_real", None),
+        ("review_classifier.pth", "last", 2),
+        ("review_classifier.safetensors", "last", 2),
+    ],
+)
+def test_logits_of_trained_classifiers_are_pytorchs(file, pool, num_heads):
+    name = file.split(".")[0].removesuffix("_bin")
+    stored = np.load(GOLDEN / "weights" / f"{name}_logits.npy")
+    config, params = load_pretrained(GOLDEN / "weights" / file, num_heads=num_heads)
+    assert config.pool == pool
+    tokens = jnp.arange(12, dtype=jnp.int32).reshape(2, 6)
+    logits = GPT2(config).apply({"params": params}, tokens)
+    assert stored.std() > 0.1
+    np.testing.assert_allclose(logits, stored, atol=1e-4, rtol=0)
+
+
 def our_losses(tokens, lengths, labels, kernel, bias):
     """Train mini as `--preset book` does; return losses and the final params."""
     config, params = load_pretrained("mini")
@@ -141,6 +161,44 @@ def test_logits_equal_those_of_llms_from_scratch(qkv_bias, tmp_path):
         expected = model(tokens).numpy()
     logits = logits_of(path, tokens.numpy(), num_heads=3)
     np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=0)
+
+
+@live
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin"])
+def test_a_file_that_torch_saves_now_gives_the_params_of_its_safetensors_twin(
+    suffix, tmp_path
+):
+    torch = pytest.importorskip("torch")
+    ch04 = pytest.importorskip("llms_from_scratch.ch04")
+    transformers = pytest.importorskip("transformers")
+    from safetensors.torch import save_file
+
+    torch.manual_seed(6)
+    book = ch04.GPTModel(golden_script().BOOK_ODD)
+    sizes = {"vocab_size": 53, "n_positions": 19, "n_embd": 15, "n_head": 5}
+    config = transformers.GPT2Config(
+        n_layer=2, bos_token_id=0, eos_token_id=0, pad_token_id=0, **sizes
+    )
+    config.save_pretrained(tmp_path)
+    for model, dtype in (
+        (book, torch.float32),
+        (book, torch.bfloat16),
+        (transformers.GPT2LMHeadModel(config), torch.float32),
+        (transformers.GPT2ForSequenceClassification(config), torch.float16),
+    ):
+        state = {n: v.to(dtype) for n, v in model.state_dict().items()}
+        heads = 3 if model is book else None
+        twin = {n: v.clone().contiguous() for n, v in state.items()}
+        save_file(twin, tmp_path / "twin.safetensors")
+        torch.save(state, tmp_path / f"weights{suffix}")
+        folder = tmp_path if heads is None else tmp_path / "book"
+        folder.mkdir(exist_ok=True)
+        for file in ("twin.safetensors", f"weights{suffix}"):
+            (tmp_path / file).rename(folder / file)
+        expected = load_pretrained(folder / "twin.safetensors", num_heads=heads)
+        ours = load_pretrained(folder / f"weights{suffix}", num_heads=heads)
+        assert ours[0] == expected[0]
+        jax.tree.map(np.testing.assert_array_equal, ours[1], expected[1])
 
 
 @live

@@ -1,7 +1,8 @@
-"""Load a trained run and classify texts with it."""
+"""Load a trained classifier and classify texts with it."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpt2_jax.data.batches import by_length, encode_examples, make_batch
+from gpt2_jax.errors import WeightsError
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.model import GPT2
-from gpt2_jax.training.artifacts import TrainedModel, load_model
 from gpt2_jax.training.steps import predict_step
+from gpt2_jax.weights.pretrained import read_pretrained
+from gpt2_jax.weights.trained import TrainedModel, load_model
 
 BATCH_SIZE = 32
 
@@ -37,6 +40,54 @@ class Classifier:
             WeightsError: there is none, or it is damaged.
         """
         return cls(load_model(Path(run)))
+
+    @classmethod
+    def from_weights(
+        cls,
+        path: str | Path,
+        *,
+        classes: Sequence[str] | None = None,
+        max_length: int | None = None,
+        pool: str | None = None,
+        num_heads: int | None = None,
+        naming: str | None = None,
+    ) -> Classifier:
+        """Load a classifier that another program trained.
+
+        Args:
+            path: a GPT2ForSequenceClassification of Hugging Face, or a classifier of
+                LLMs-from-scratch, such as `review_classifier.pth`.
+            classes: the labels, in the order of the logits; None: those of config.json.
+            max_length: tokens; what is longer is cut. The pool `last` needs it, since
+                it reads what texts were padded to in training (120 in the book);
+                None: all positions of the model.
+            pool: None: `last_real` for Hugging Face, `last` for LLMs-from-scratch.
+            num_heads, naming: as in `load_pretrained`.
+
+        Raises:
+            WeightsError: no such classifier, or something that it does not tell is not
+                given.
+        """
+        found = read_pretrained(path, num_heads=num_heads, naming=naming)
+        config, limit = found.config, found.config.max_len
+        if config.num_classes is None:
+            raise WeightsError(f"{path}: no classifier; gpt2-jax finetune makes one")
+        names = tuple(classes or found.classes or ())
+        if len(names) != config.num_classes:
+            raise WeightsError(
+                f"{path}: {config.num_classes} logits, but {len(names)} class names; "
+                "give classes=(...)"
+            )
+        config = dataclasses.replace(config, pool=pool or config.pool)
+        max_length = max_length or found.max_length
+        if max_length is None and config.pool == "last":
+            raise WeightsError(
+                f"{path}: the pool last reads padding; give max_length, the tokens "
+                "that texts were padded to in training, or another pool"
+            )
+        if not 1 <= (max_length or limit) <= limit:
+            raise WeightsError(f"{path}: max_length={max_length} is not in 1..{limit}")
+        return cls(TrainedModel(config, found.params, names, max_length or limit))
 
     @property
     def labels(self) -> tuple[str, ...]:

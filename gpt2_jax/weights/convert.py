@@ -1,4 +1,4 @@
-"""State dicts of PyTorch names <-> our param pytree; pure, no files, no torch."""
+"""State dicts of other names <-> our param pytree; pure, no files, no torch."""
 
 from __future__ import annotations
 
@@ -11,23 +11,44 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model import param_shapes
 from gpt2_jax.tree import Params, flatten, unflatten
-from gpt2_jax.weights.names import Naming, Rule, detect_naming
+from gpt2_jax.weights.names import (
+    CLASSES,
+    HUGGING_FACE,
+    LANGUAGE,
+    NANOGPT,
+    Naming,
+    Rule,
+    detect_naming,
+)
+from gpt2_jax.weights.values import DTYPES, FLOATS, fault_of
 
 StateDict = Mapping[str, np.ndarray]
 
 
-def convert_state_dict(state: StateDict, config: GPT2Config) -> Params:
-    """Convert tensors of any known naming into the float32 params of `GPT2(config)`.
+def convert_state_dict(
+    state: StateDict,
+    config: GPT2Config,
+    named: tuple[Naming, str] | None = None,
+    *,
+    dtype: str = "float32",
+) -> Params:
+    """Convert tensors of any known naming into the params of `GPT2(config)`.
 
-    A language head equal to `wte` is dropped when `config.tied`; another one becomes
-    `out_head/kernel` when not.
+    What needs no other type and no other order stays a view of `state`. A language head
+    equal to `wte` is dropped when `config.tied`; another one becomes `out_head/kernel`
+    when not. A classifier's head without a bias gets zeros.
+
+    Args:
+        named: the naming and the prefix; None: they are detected.
+        dtype: of the params, "float32" or "bfloat16".
 
     Raises:
-        WeightsError: tensors without a rule, missing, mis-shaped or not finite; all of
-            them are listed.
+        WeightsError: tensors without a rule, missing, mis-shaped, not finite or all
+            zero; all of them are listed.
     """
-    naming, prefix = detect_naming(state)
-    rules = list(naming.expand(config.num_layers))
+    naming, prefix = named or detect_naming(state)
+    head = LANGUAGE if config.num_classes is None else CLASSES
+    rules = list(naming.expand(config.num_layers, head=head))
     problems: list[str] = []
     tensors: dict[str, np.ndarray] = {}
     known = {rule.tensor for rule in rules}
@@ -37,20 +58,26 @@ def convert_state_dict(state: StateDict, config: GPT2Config) -> Params:
             tensors[name] = np.asarray(state[full_name])
         elif not re.fullmatch(naming.buffers, name):
             problems.append(f"no rule for {full_name} {list(state[full_name].shape)}")
+    _check_layout(naming, config, tensors)
 
     shapes = flatten(param_shapes(config))
+    with_biases = any(_is_bias(r) for r in rules if r.tensor in tensors and r.optional)
     flat: dict[str, np.ndarray] = {}
     for path, shape in shapes.items():
         sources = [rule for rule in rules if rule.path == path]
+        bare = path.endswith("/bias") and not with_biases
+        if bare and all(rule.optional for rule in sources):
+            flat[path] = np.zeros(shape.shape, DTYPES[dtype])  # a layer without a bias
+            continue
         try:
-            flat[path] = _assemble(path, shape.shape, sources, tensors)
+            flat[path] = _assemble(path, shape.shape, sources, tensors, DTYPES[dtype])
         except ValueError as error:
             problems.append(str(error))
     for rule in rules:
         if rule.tensor in tensors and rule.path not in shapes:
-            head = tensors[rule.tensor].astype(np.float32)
-            if not np.array_equal(head, flat.get("wte/embedding", np.empty(0))):
-                problems.append(f"no place for {rule.tensor} {list(head.shape)}")
+            theirs = tensors[rule.tensor].astype(DTYPES[dtype], copy=False)
+            if not np.array_equal(theirs, flat.get("wte/embedding", np.empty(0))):
+                problems.append(f"no place for {rule.tensor} {list(theirs.shape)}")
     if problems:
         raise WeightsError(
             f"the {naming.title} tensors do not fit {_describe(config)}: "
@@ -59,11 +86,32 @@ def convert_state_dict(state: StateDict, config: GPT2Config) -> Params:
     return unflatten(flat)
 
 
+def _is_bias(rule: Rule) -> bool:
+    return rule.path.endswith("/bias")
+
+
+def _check_layout(naming: Naming, config: GPT2Config, tensors: StateDict) -> None:
+    """Refuse kernels that lie the way of the other naming with the same names."""
+    others = {HUGGING_FACE.key: NANOGPT, NANOGPT.key: HUGGING_FACE}
+    ours = [config.embed_dim, 3 * config.embed_dim]
+    if naming.key == NANOGPT.key:
+        ours.reverse()
+    for i in range(config.num_layers if naming.key in others else 0):
+        name = f"h.{i}.attn.c_attn.weight"
+        if name in tensors and list(tensors[name].shape) == ours[::-1]:
+            raise WeightsError(
+                f"{name} is {ours[::-1]}, as {others[naming.key].title} keeps it, but "
+                f"the naming was taken for {naming.title}'s ({ours}); if it is not, "
+                f"give naming={others[naming.key].key!r}"
+            )
+
+
 def _assemble(
     path: str,
     shape: tuple[int, ...],
     sources: Sequence[Rule],
-    tensors: Mapping[str, np.ndarray],
+    tensors: StateDict,
+    dtype: np.dtype,
 ) -> np.ndarray:
     """Make the parameter at `path` of the tensors that its rules name.
 
@@ -72,8 +120,6 @@ def _assemble(
     """
     found = [rule for rule in sources if rule.tensor in tensors]
     names = " + ".join(rule.tensor for rule in found)
-    if not found and path.endswith("/bias") and all(r.optional for r in sources):
-        return np.zeros(shape, np.float32)  # the layer was made without a bias
     if not found or (found[0].part is not None and len(found) < len(sources)):
         lacking = [rule.tensor for rule in sources if rule not in found]
         raise ValueError(f"missing {' and '.join(lacking) or path}")
@@ -83,46 +129,61 @@ def _assemble(
     parts, problems = [], []
     for rule in found:
         value = _to_ours(rule, tensors[rule.tensor])
-        parts.append(value)
         if value.shape != part_shape:
-            problems.append(
-                f"{rule.tensor}: expected {list(part_shape)} for {path}, got "
-                f"{list(value.shape)}"
-            )
-        elif not np.isfinite(value).all():
-            problems.append(f"{rule.tensor}: holds values that are not finite")
+            fault = f"expected {list(part_shape)} for {path}, got {list(value.shape)}"
+        elif value.dtype not in FLOATS:
+            fault = f"expected floating-point values, got {value.dtype}"
+        else:
+            fault = fault_of(value, may_be_zero=_is_bias(rule))
+        if fault is None:
+            parts.append(value.astype(dtype, copy=False))
+        else:
+            problems.append(f"{rule.tensor}: {fault}")
     if problems:
         raise ValueError("; ".join(problems))
-    return np.concatenate(parts, axis=-1)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
 def to_state_dict(
     params: Params, naming: Naming, prefix: str = ""
 ) -> dict[str, np.ndarray]:
-    """Convert `params` into the tensors of `naming`: the way back, bit for bit."""
+    """Convert `params` into the tensors of `naming`: the way back, bit for bit.
+
+    Raises:
+        ValueError: a parameter that the naming has no tensor for.
+    """
     flat = flatten(params)
     num_layers = sum(path.endswith("/attn/c_attn/kernel") for path in flat)
+    head = CLASSES if "out_head/bias" in flat else LANGUAGE
+    rules = list(naming.expand(num_layers, head=head))
+    lost = sorted(set(flat) - {rule.path for rule in rules})
+    if lost:
+        raise ValueError(f"{naming.title} has no tensor for {', '.join(lost)}")
     return {
         prefix + rule.tensor: _to_theirs(rule, np.asarray(flat[rule.path]))
-        for rule in naming.expand(num_layers)
+        for rule in rules
         if rule.path in flat
     }
 
 
 def _to_ours(rule: Rule, value: np.ndarray) -> np.ndarray:
-    value = value.astype(np.float32)
+    if rule.unsqueeze and value.ndim == 3 and value.shape[0] == 1:
+        return value[0]
     return value.T if rule.transpose and value.ndim == 2 else value
 
 
 def _to_theirs(rule: Rule, value: np.ndarray) -> np.ndarray:
     if rule.part is not None:
         value = np.split(value, 3, axis=-1)[rule.part]
+    if rule.unsqueeze:
+        value = value[None]
     return np.ascontiguousarray(value.T if rule.transpose else value)
 
 
 def _describe(config: GPT2Config) -> str:
+    head = "" if config.num_classes is None else f", {config.num_classes} classes"
     return (
         f"a GPT-2 of {config.num_layers} layers, {config.num_heads} heads, width "
         f"{config.embed_dim}, {config.max_len} positions, vocabulary "
-        f"{config.vocab_size}"
+        f"{config.vocab_size}{head}"
     )

@@ -1,25 +1,38 @@
-"""Weight files -> {tensor name: array}; the only place that knows file formats."""
+"""Weight files and folders -> {tensor name: array}, whatever their format."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, which safetensors needs
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.weights import pth, safetensors_file, tensorflow_checkpoint
+from gpt2_jax.weights.json_file import read_json as read_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+TORCH_SINGLE = "pytorch_model.bin"
+TORCH_INDEX = "pytorch_model.bin.index.json"
+TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 
 
-def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """Read all tensors of a `.safetensors` file or a Hugging Face folder.
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """The tensors of a file, and what stands beside them in it."""
+
+    tensors: dict[str, np.ndarray]
+    beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def read_contents(path: Path) -> Contents:
+    """Read a `.safetensors`, `.pth`, `.pt` or `.bin` file, or a folder of weights.
+
+    A folder is Hugging Face's (one file or shards) or OpenAI's (TensorFlow).
 
     Raises:
         WeightsError: no such path, an unknown format, a damaged file, a shard that is
@@ -28,11 +41,12 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.exists():
         raise WeightsError(f"{path}: no such file or folder")
-    if path.is_dir():
-        return _read_folder(path)
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    raise WeightsError(f"{path}: unknown weight format; expected .safetensors")
+    return _read_folder(path) if path.is_dir() else _read_file(path)
+
+
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+    """Read all tensors of a file or folder; see `read_contents`."""
+    return read_contents(path).tensors
 
 
 def sha256_of(path: Path) -> str:
@@ -40,18 +54,53 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_folder(folder: Path) -> dict[str, np.ndarray]:
-    if (folder / SINGLE).is_file():
-        return _read_safetensors(folder / SINGLE)
-    if (folder / INDEX).is_file():
-        return _read_shards(folder)
-    raise WeightsError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
+def _read_file(path: Path) -> Contents:
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    _refuse_placeholder(path)
+    if path.suffix == ".safetensors":
+        return Contents(safetensors_file.read(path))
+    if path.suffix in TORCH_SUFFIXES:
+        return Contents(*pth.read(path))
+    raise WeightsError(
+        f"{path}: unknown weight format; expected .safetensors, "
+        f"{', '.join(TORCH_SUFFIXES)} or a folder"
+    )
 
 
-def _read_shards(folder: Path) -> dict[str, np.ndarray]:
-    where = read_json(folder / INDEX).get("weight_map")
+def _refuse_placeholder(path: Path) -> None:
+    """Refuse what often lies where the weights should be, by its name."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(b"version https://git-lfs"):
+        raise WeightsError(
+            f"{path}: a Git LFS pointer, not the weights; run git lfs pull there"
+        )
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html")):
+        raise WeightsError(
+            f"{path}: a web page, not the weights; download the file itself"
+        )
+
+
+def _read_folder(folder: Path) -> Contents:
+    for name in (SINGLE, TORCH_SINGLE):
+        if (folder / name).is_file():
+            return _read_file(folder / name)
+        index = folder / {SINGLE: INDEX, TORCH_SINGLE: TORCH_INDEX}[name]
+        if index.is_file():
+            return Contents(_read_shards(index))
+    if (folder / tensorflow_checkpoint.HPARAMS).is_file():
+        return Contents(tensorflow_checkpoint.read(folder))
+    raise WeightsError(
+        f"{folder}: holds neither {SINGLE} nor {INDEX}, {TORCH_SINGLE}, {TORCH_INDEX} "
+        f"or {tensorflow_checkpoint.HPARAMS}"
+    )
+
+
+def _read_shards(index: Path) -> dict[str, np.ndarray]:
+    folder, where = index.parent, read_json(index).get("weight_map")
     if not isinstance(where, Mapping) or not where:
-        raise WeightsError(f"{folder / INDEX}: expected a weight_map of tensors")
+        raise WeightsError(f"{index}: expected a weight_map of tensors")
     state: dict[str, np.ndarray] = {}
     for shard in where.values():
         if (
@@ -59,9 +108,9 @@ def _read_shards(folder: Path) -> dict[str, np.ndarray]:
             or shard in ("", "..")
             or Path(shard).name != shard
         ):
-            raise WeightsError(f"{folder / INDEX}: {shard!r} is not a plain file name")
+            raise WeightsError(f"{index}: {shard!r} is not a plain file name")
     for shard in sorted(set(where.values())):
-        tensors = _read_safetensors(folder / shard)
+        tensors = _read_file(folder / shard).tensors
         listed = {name for name, file in where.items() if file == shard}
         if set(tensors) != listed:
             odd = sorted(set(tensors) ^ listed)
@@ -70,31 +119,3 @@ def _read_shards(folder: Path) -> dict[str, np.ndarray]:
             )
         state |= tensors
     return state
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load_file(path)
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"{path}: not a whole safetensors file ({error}); get it again"
-        ) from error
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object.
-
-    Raises:
-        WeightsError: no such file, or not a JSON object.
-    """
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise WeightsError(f"{path}: expected a JSON object")
-    return values

@@ -4,80 +4,172 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
-import re
+import logging
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import jax
 
-from gpt2_jax import config as configs
 from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.tree import Params
 from gpt2_jax.weights import files
-from gpt2_jax.weights.convert import StateDict, convert_state_dict
-from gpt2_jax.weights.names import detect_naming
+from gpt2_jax.weights.architecture import (
+    MODEL_ARGS,
+    config_of,
+    is_hugging_face,
+    labels_of,
+)
+from gpt2_jax.weights.convert import convert_state_dict
+from gpt2_jax.weights.names import HUGGING_FACE, NANOGPT, detect_naming
+from gpt2_jax.weights.trained import load_model, model_folder
+from gpt2_jax.weights.values import DTYPES, FLOATS
+
+log = logging.getLogger(__name__)
 
 MINI_SHA256 = "d650757d55552f020e9e3507cf2fc521b160eca8dcbe6db9fec0221d681a701a"
+_COMPILED = "_orig_mod."  # torch.compile puts it before every name
 
-# Fields of a Hugging Face config.json that must hold for our model to be that model.
-_REQUIRED_FIELDS = {
-    "model_type": "gpt2",
-    "activation_function": "gelu_new",
-    "layer_norm_epsilon": 1e-5,
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "reorder_and_upcast_attn": False,
-    "add_cross_attention": False,
-}
-_SIZE_FIELDS = {
-    "vocab_size": "vocab_size",
-    "max_len": "n_positions",
-    "embed_dim": "n_embd",
-    "num_layers": "n_layer",
-    "num_heads": "n_head",
-}
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A language model or a classifier, and what else the file tells of it."""
+
+    config: GPT2Config
+    params: Params
+    classes: tuple[str, ...] | None = None
+    max_length: int | None = None
 
 
 def load_pretrained(
-    name_or_path: str | Path, *, num_heads: int | None = None
+    name_or_path: str | Path,
+    *,
+    num_heads: int | None = None,
+    naming: str | None = None,
+    dtype: str = "float32",
 ) -> tuple[GPT2Config, Params]:
-    """Return the config and the float32 params (numpy) of a pretrained GPT-2.
+    """Return the config and the params (numpy) of a pretrained GPT-2.
+
+    A classifier comes with its head: `config.num_classes` is set, and `to_classifier`
+    replaces the head as it replaces a language head. What is not of `dtype` is
+    converted, and the log says so.
 
     Args:
-        name_or_path: "mini" (shipped with this package), a Hugging Face folder
-            (sharded or not), or a `.safetensors` file with Hugging Face or
-            LLMs-from-scratch names.
-        num_heads: only for files of unusual size that no config.json describes.
+        name_or_path: "mini" (shipped with this package), or a path:
+            a Hugging Face folder, `model.safetensors` or `pytorch_model.bin`, in
+            shards or not, GPT2LMHeadModel or GPT2ForSequenceClassification;
+            a `.safetensors`, `.pth`, `.pt` or `.bin` file with the names of Hugging
+            Face, of LLMs-from-scratch (a classifier of its chapter 6 too) or of
+            nanoGPT (a checkpoint too);
+            a folder of OpenAI's TensorFlow checkpoint; a run of `gpt2-jax finetune`.
+        num_heads: only for files of unusual size that nothing beside them describes.
+        naming: "hf", "llms-from-scratch", "nanogpt" or "openai"; needed only for files
+            that name their tensors `transformer.h.0...`, as both Hugging Face and
+            nanoGPT do, and that nothing else tells apart. It is Hugging Face's with a
+            `score.weight` or an `attn.masked_bias`, or with its config.json beside it;
+            nanoGPT's with `model_args` or `iter_num` in the checkpoint, with the prefix
+            `_orig_mod.`, or without biases. The shape of `c_attn` decides nothing, but
+            a contradiction to it is refused.
+        dtype: of the params: "float32" or "bfloat16".
 
     Raises:
         WeightsError: nothing found there, a format or an architecture that is not
             GPT-2's, or tensors that do not fit.
+        ValueError: another dtype.
     """
+    found = read_pretrained(
+        name_or_path, num_heads=num_heads, naming=naming, dtype=dtype
+    )
+    return found.config, found.params
+
+
+def read_pretrained(
+    name_or_path: str | Path,
+    *,
+    num_heads: int | None = None,
+    naming: str | None = None,
+    dtype: str = "float32",
+) -> Pretrained:
+    """Do what `load_pretrained` does, and return the labels of a classifier too."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}")
     if str(name_or_path) == "mini":
-        return _load_mini()
+        return _read_mini(dtype)
     path = Path(name_or_path)
     if str(name_or_path) in PRESETS and not path.exists():
         raise WeightsError(
             f"{name_or_path}: downloading by name is not supported yet; give the path "
             "of a Hugging Face folder or a .safetensors file"
         )
-    state = files.read_state_dict(path)
+    if model_folder(path) is not None:
+        return _read_run(path, dtype)
+    if (path / "checkpoints").is_dir() and (path / "metrics.jsonl").is_file():
+        raise WeightsError(
+            f"{path}: a run that is not finished; go on with --resume --workdir {path}"
+        )
+    contents = files.read_contents(path)
     folder = path if path.is_dir() else path.parent
     try:
-        naming, prefix = detect_naming(state)
-        sizes = _sizes(state, prefix)
-        if naming.title == "Hugging Face" and (folder / "config.json").is_file():
-            config = _from_hugging_face(files.read_json(folder / "config.json"))
-        else:
-            config = _from_sizes(sizes, num_heads)
-        config = dataclasses.replace(config, tied=_is_tied(state, prefix))
-        return config, convert_state_dict(state, config)
+        return _convert(contents, path, folder, num_heads, naming, dtype)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
 
 
-def _load_mini() -> tuple[GPT2Config, Params]:
+def _convert(
+    contents: files.Contents,
+    path: Path,
+    folder: Path,
+    num_heads: int | None,
+    naming: str | None,
+    dtype: str,
+) -> Pretrained:
+    hint = _hint(contents, folder)
+    state = {n.removeprefix(_COMPILED): v for n, v in contents.tensors.items()}
+    if len(state) < len(contents.tensors):
+        raise WeightsError(f"holds tensors both with and without {_COMPILED}")
+    contents = dataclasses.replace(contents, tensors=state)
+    named, prefix = detect_naming(state, naming=naming, hint=hint)
+    config = config_of(contents, named, prefix, folder, num_heads)
+    params = convert_state_dict(state, config, (named, prefix), dtype=dtype)
+    others = Counter(
+        str(value.dtype)
+        for value in state.values()
+        if value.dtype in FLOATS and value.dtype != DTYPES[dtype]
+    )
+    for other, count in others.items():
+        log.info(f"{path}: {count} {other} tensors read as {dtype}")
+    if named is NANOGPT:
+        log.info(
+            f"{path}: nanoGPT's GELU is the exact one, GPT-2's and ours the tanh form; "
+            "logits differ a little from nanoGPT's"
+        )
+    classes = None
+    if config.num_classes is not None and named is HUGGING_FACE:
+        classes = labels_of(folder, config.num_classes)
+    return Pretrained(config, params, classes)
+
+
+def _hint(contents: files.Contents, folder: Path) -> str | None:
+    """Tell Hugging Face from nanoGPT by what stands beside the tensors."""
+    if contents.beside.keys() & {MODEL_ARGS, "iter_num"}:
+        return NANOGPT.key
+    if is_hugging_face(folder):
+        return HUGGING_FACE.key
+    compiled = all(name.startswith(_COMPILED) for name in contents.tensors)
+    return NANOGPT.key if compiled else None
+
+
+def _read_run(path: Path, dtype: str) -> Pretrained:
+    trained = load_model(path)
+    params = _as_dtype(trained.params, dtype)
+    return Pretrained(trained.config, params, trained.classes, trained.max_length)
+
+
+def _as_dtype(params: Params, dtype: str) -> Params:
+    return jax.tree.map(lambda leaf: leaf.astype(DTYPES[dtype], copy=False), params)
+
+
+def _read_mini(dtype: str) -> Pretrained:
     asset = importlib.resources.files("gpt2_jax") / "assets" / "gpt2-mini"
     with importlib.resources.as_file(asset) as folder:
         file = folder / files.SINGLE
@@ -86,73 +178,6 @@ def _load_mini() -> tuple[GPT2Config, Params]:
                 f"{file}: the shipped base model is damaged (its SHA-256 is not "
                 f"{MINI_SHA256}); install gpt2-jax again"
             )
-        return PRESETS["mini"], convert_state_dict(
-            files.read_state_dict(folder), PRESETS["mini"]
-        )
-
-
-def _sizes(state: StateDict, prefix: str) -> dict[str, int]:
-    """Read what the shapes tell: everything but the number of heads."""
-    wte = _tensor(state, f"{prefix}wte.weight", "tok_emb.weight")
-    wpe = _tensor(state, f"{prefix}wpe.weight", "pos_emb.weight")
-    if wte.ndim != 2 or wpe.ndim != 2:
-        raise WeightsError("token and position embeddings must have two axes")
-    blocks = {
-        int(match[1])
-        for name in state
-        if (match := re.match(r"(?:transformer\.)?(?:h|trf_blocks)\.(\d+)\.", name))
-    }
-    return {
-        "vocab_size": wte.shape[0],
-        "embed_dim": wte.shape[1],
-        "max_len": wpe.shape[0],
-        "num_layers": len(blocks),
-    }
-
-
-def _tensor(state: StateDict, *names: str) -> np.ndarray:
-    for name in names:
-        if name in state:
-            return state[name]
-    raise WeightsError(f"holds no {' or '.join(names)}")
-
-
-def _from_sizes(sizes: dict[str, int], num_heads: int | None) -> GPT2Config:
-    shape = sizes["embed_dim"], sizes["num_layers"]
-    if num_heads is None:
-        for preset in PRESETS.values():
-            if (preset.embed_dim, preset.num_layers) == shape:
-                num_heads = preset.num_heads
-    if num_heads is None:
-        raise WeightsError(
-            f"{shape[1]} layers of width {shape[0]} are no released GPT-2, and no "
-            "config.json tells the number of heads; give num_heads"
-        )
-    return dataclasses.replace(PRESETS["124M"], num_heads=num_heads, **sizes)
-
-
-def _from_hugging_face(values: dict[str, Any]) -> GPT2Config:
-    wrong = [
-        f"{key}={values[key]!r} (expected {expected!r})"
-        for key, expected in _REQUIRED_FIELDS.items()
-        if key in values and values[key] != expected
-    ]
-    missing = [field for field in _SIZE_FIELDS.values() if field not in values]
-    if values.get("n_inner") not in (None, 4 * values.get("n_embd", 0)):
-        wrong.append(f"n_inner={values['n_inner']!r} (expected 4 * n_embd)")
-    if wrong or missing:
-        raise WeightsError(
-            "config.json: not a plain GPT-2: "
-            + "; ".join(wrong + [f"{field} is missing" for field in missing])
-        )
-    try:
-        sizes = {ours: values[theirs] for ours, theirs in _SIZE_FIELDS.items()}
-        return configs.from_dict(GPT2Config, sizes)
-    except ValueError as error:
-        raise WeightsError(f"config.json: {error}") from error
-
-
-def _is_tied(state: StateDict, prefix: str) -> bool:
-    heads = [n for n in ("lm_head.weight", "out_head.weight") if n in state]
-    wte = _tensor(state, f"{prefix}wte.weight", "tok_emb.weight")
-    return not heads or np.array_equal(state[heads[0]], wte)
+        state = files.read_state_dict(folder)
+        params = convert_state_dict(state, PRESETS["mini"], dtype=dtype)
+        return Pretrained(PRESETS["mini"], params)

@@ -8,15 +8,22 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from helpers import random_params
-from training_helpers import ON_DISK, finished_run
+import safetensors.numpy
+from helpers import random_params, write_hugging_face
+from training_helpers import ON_DISK, finished_run, run_config
 
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.model import GPT2, to_classifier
 from gpt2_jax.training.artifacts import TrainedModel, load_model, save_model
+from gpt2_jax.training.loop import finetune
 from gpt2_jax.tree import flatten
+from gpt2_jax.weights.convert import to_state_dict
+from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH
+from gpt2_jax.weights.pretrained import load_pretrained
 
 _ODD = ["", "<|endoftext|>", "🎉 free 🎉", "  ", "\n", "naïve\u2028é", "half \ud83d"]
 
@@ -170,3 +177,133 @@ def test_a_saved_model_is_loaded_bit_for_bit(tmp_path):
     assert set(flatten(loaded.params)) == set(expected)
     for path, leaf in flatten(loaded.params).items():
         assert leaf.tobytes() == expected[path].tobytes(), path
+
+
+FOREIGN = dataclasses.replace(ON_DISK, num_classes=2)
+
+
+def hugging_face_classifier(folder: Path) -> Path:
+    """Write a GPT2ForSequenceClassification, whose head has no bias."""
+    params = random_params(FOREIGN)
+    head = params.pop("out_head")["kernel"]
+    write_hugging_face(folder, FOREIGN, params)
+    state = to_state_dict(params, HUGGING_FACE) | {
+        "score.weight": np.ascontiguousarray(head.T)
+    }
+    safetensors.numpy.save_file(state, folder / "model.safetensors")
+    path = folder / "config.json"
+    values = json.loads(path.read_text()) | {"id2label": {"1": "spam", "0": "ham"}}
+    path.write_text(json.dumps(values))
+    return folder
+
+
+def book_classifier(path: Path) -> Path:
+    """Write what chapter 6 of the book saves, as safetensors."""
+    state = to_state_dict(random_params(FOREIGN), LLMS_FROM_SCRATCH)
+    safetensors.numpy.save_file(state, path)
+    return path
+
+
+def expected_logits(text_ids, *, pool, bias):
+    config = dataclasses.replace(FOREIGN, pool=pool)
+    params = random_params(FOREIGN)
+    params["out_head"]["bias"] *= bias
+    lengths = np.asarray([len(ids) for ids in text_ids], np.int32)
+    tokens = np.full((len(text_ids), 9), 50256, np.int32)
+    for row, ids in zip(tokens, text_ids, strict=True):
+        row[: len(ids)] = ids
+    return GPT2(config).apply({"params": params}, tokens, lengths)
+
+
+HELLO = [[15496], [15496, 995]]  # "Hello", "Hello world"
+
+
+def test_a_classifier_of_hugging_face_is_ready_with_its_labels(tmp_path):
+    classifier = Classifier.from_weights(hugging_face_classifier(tmp_path / "hf"))
+    assert classifier.labels == ("ham", "spam")
+    assert classifier.max_length == FOREIGN.max_len
+    expected = expected_logits(HELLO, pool="last_real", bias=0)
+    got = classifier.logits(["Hello", "Hello world"])
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    other = Classifier.from_weights(tmp_path / "hf", classes=("no", "yes"))
+    assert other.labels == ("no", "yes")
+
+
+def test_a_classifier_of_the_book_is_ready_when_it_is_told_the_rest(tmp_path):
+    path = book_classifier(tmp_path / "review_classifier.safetensors")
+    classifier = Classifier.from_weights(
+        path, classes=("ham", "spam"), max_length=9, num_heads=2
+    )
+    expected = expected_logits(HELLO, pool="last", bias=1)
+    got = classifier.logits(["Hello", "Hello world"])
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    last_real = Classifier.from_weights(
+        path, classes=("ham", "spam"), pool="last_real", num_heads=2
+    )
+    assert last_real.max_length == FOREIGN.max_len
+    expected = expected_logits(HELLO, pool="last_real", bias=1)
+    got = last_real.logits(["Hello", "Hello world"])
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "2 logits, but 0 class names; give classes"),
+        ({"classes": ("a", "b", "c"), "max_length": 9}, "2 logits, but 3 class names"),
+        ({"classes": ("a", "b")}, "the pool last reads padding; give max_length"),
+        ({"classes": ("a", "b"), "max_length": 65}, r"max_length=65 is not in 1\.\.64"),
+        ({"classes": ("a", "b"), "max_length": -1}, "max_length=-1 is not in"),
+        ({"classes": ("a", "b"), "pool": "middle"}, "pool='middle' is not one of"),
+    ],
+)
+def test_what_a_foreign_classifier_lacks_is_asked_for(tmp_path, given, message):
+    path = book_classifier(tmp_path / "review_classifier.safetensors")
+    with pytest.raises((WeightsError, ValueError), match=message):
+        Classifier.from_weights(path, num_heads=2, **given)
+
+
+def test_a_language_model_is_no_classifier(tmp_path):
+    folder = write_hugging_face(tmp_path / "lm", ON_DISK, random_params(ON_DISK))
+    with pytest.raises(WeightsError, match=f"{folder}: no classifier"):
+        Classifier.from_weights(folder)
+
+
+def test_a_run_is_a_file_of_weights_too(run, classifier):
+    again = Classifier.from_weights(run)
+    assert (again.labels, again.max_length) == (
+        classifier.labels,
+        classifier.max_length,
+    )
+    np.testing.assert_array_equal(again.logits(["free"]), classifier.logits(["free"]))
+
+
+def test_the_head_of_a_classifier_is_replaced(tmp_path):
+    config, params = load_pretrained(hugging_face_classifier(tmp_path / "hf"))
+    model, ours = to_classifier(config, params, num_classes=5, key=jax.random.key(0))
+    assert ours["out_head"]["kernel"].shape == (FOREIGN.embed_dim, 5)
+    assert ours["h_0"] is params["h_0"]
+    assert (model.config.num_classes, model.config.pool) == (5, "last_real")
+    again, _ = to_classifier(
+        *load_pretrained(book_classifier(tmp_path / "x.safetensors"), num_heads=2),
+        num_classes=2,
+        key=jax.random.key(0),
+    )
+    assert again.config.pool == "last_real"
+
+
+def test_a_classifier_can_be_trained_further(tmp_path_factory, tmp_path):
+    """The new run starts from the other's trunk, and with a head of its own."""
+    folder = hugging_face_classifier(tmp_path / "hf")
+    config = run_config(tmp_path_factory, epochs=1)
+    config = dataclasses.replace(config, weights=str(folder))
+    finetune(config, tmp_path / "run")
+    trained = load_model(tmp_path / "run")
+    before = random_params(FOREIGN)
+    np.testing.assert_array_equal(
+        trained.params["h_0"]["mlp"]["c_fc"]["kernel"],
+        before["h_0"]["mlp"]["c_fc"]["kernel"],
+    )
+    head = trained.params["out_head"]["kernel"]
+    bound = 1 / np.sqrt(FOREIGN.embed_dim)  # of a new head, before its few steps
+    assert np.abs(head).max() < bound + 0.2 < np.abs(before["out_head"]["kernel"]).max()

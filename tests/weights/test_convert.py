@@ -12,7 +12,13 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.tree import flatten
 from gpt2_jax.weights.convert import convert_state_dict, to_state_dict
-from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH, detect_naming
+from gpt2_jax.weights.names import (
+    HUGGING_FACE,
+    LLMS_FROM_SCRATCH,
+    NANOGPT,
+    OPENAI,
+    detect_naming,
+)
 
 NAMINGS = pytest.mark.parametrize(
     "naming", [HUGGING_FACE, LLMS_FROM_SCRATCH], ids=lambda naming: naming.title
@@ -38,14 +44,17 @@ def assert_same(ours, theirs):
     vocab_size=st.integers(3, 40),
     max_len=st.integers(1, 20),
     tied=st.booleans(),
-    naming=st.sampled_from([HUGGING_FACE, LLMS_FROM_SCRATCH]),
+    naming=st.sampled_from([HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT, OPENAI]),
 )
 @settings(max_examples=15, deadline=None)
 def test_conversion_there_and_back_is_bit_exact(heads, head_dim, naming, **sizes):
     config = GPT2Config(num_heads=heads, embed_dim=heads * head_dim, **sizes)
+    if naming is OPENAI:
+        config = dataclasses.replace(config, tied=True)  # it has no language head
     params = random_params(config)
-    state = to_state_dict(params, naming)
-    assert_same(convert_state_dict(state, config), params)
+    state = to_state_dict(params, naming, naming.prefixes[-1])
+    named = (naming, naming.prefixes[-1])
+    assert_same(convert_state_dict(state, config, named), params)
 
 
 # of the second block, and in the order of the table: a missing tensor, one of another
@@ -128,7 +137,8 @@ def test_a_model_of_more_layers_is_refused(naming):
 
 def test_the_transformer_prefix_makes_no_difference():
     state = tiny_state(HUGGING_FACE, prefix="transformer.")
-    assert_same(convert_state_dict(state, TINY), random_params(TINY))
+    named = detect_naming(state, naming="hf")
+    assert_same(convert_state_dict(state, TINY, named), random_params(TINY))
 
 
 @pytest.mark.parametrize(
@@ -204,14 +214,6 @@ def test_hugging_face_keeps_kernels_as_we_do_and_the_book_transposed():
     np.testing.assert_array_equal(book["trf_blocks.0.ff.layers.0.weight"], ours.T)
 
 
-def test_the_naming_is_told_by_names_and_never_guessed():
-    with pytest.raises(WeightsError, match="named like 0 of the known namings"):
-        detect_naming(["encoder.layer.0.weight"])
-    both = [*tiny_state(HUGGING_FACE), *tiny_state(LLMS_FROM_SCRATCH)]
-    with pytest.raises(WeightsError, match="named like 2"):
-        detect_naming(both)
-
-
 @pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
 def test_other_float_types_become_float32(dtype):
     dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
@@ -221,3 +223,145 @@ def test_other_float_types_become_float32(dtype):
     np.testing.assert_array_equal(
         params["wte/embedding"], state["wte.weight"].astype(np.float32)
     )
+
+
+def classifier_state(naming):
+    """Return a classifier's tensors, and the params that they are."""
+    config = dataclasses.replace(TINY, num_classes=3)
+    params = random_params(config)
+    if naming is HUGGING_FACE:
+        head = params.pop("out_head")["kernel"]
+        state = to_state_dict(params, naming) | {"score.weight": head.T}
+        params["out_head"] = {"kernel": head, "bias": np.zeros(3, np.float32)}
+        return state, config, params
+    return to_state_dict(params, naming), config, params
+
+
+@NAMINGS
+def test_the_head_of_a_classifier_is_kept(naming):
+    state, config, params = classifier_state(naming)
+    assert_same(convert_state_dict(state, config), params)
+    with pytest.raises(WeightsError, match=r"no rule for|no place for"):
+        convert_state_dict(state, TINY)  # a language model has no place for it
+
+
+def test_a_classifier_of_the_book_without_its_bias_is_refused():
+    state, config, _ = classifier_state(LLMS_FROM_SCRATCH)
+    del state["out_head.bias"]
+    # There is no bias that may be absent among those that the book's model has.
+    with pytest.raises(WeightsError, match=r"missing out_head\.bias"):
+        convert_state_dict(state, config)
+
+
+def test_a_parameter_without_a_tensor_is_not_lost():
+    _, _, params = classifier_state(HUGGING_FACE)
+    with pytest.raises(
+        ValueError, match="Hugging Face has no tensor for out_head/bias"
+    ):
+        to_state_dict(params, HUGGING_FACE)
+
+
+def nanogpt_state(*, biases=True):
+    state = to_state_dict(random_params(TINY), NANOGPT, "transformer.")
+    return {n: v for n, v in state.items() if biases or not n.endswith(".bias")}
+
+
+def test_a_model_without_any_bias_gets_zeros():
+    params = flatten(convert_state_dict(nanogpt_state(biases=False), TINY))
+    expected = flatten(random_params(TINY))
+    for path, leaf in params.items():
+        theirs = 0 if path.endswith("/bias") else expected[path]
+        np.testing.assert_array_equal(leaf, np.broadcast_to(theirs, leaf.shape))
+
+
+def test_a_model_without_some_biases_is_refused():
+    state = nanogpt_state()
+    del state["transformer.h.1.ln_2.bias"]
+    named = (NANOGPT, "transformer.")
+    with pytest.raises(WeightsError, match=r"missing h\.1\.ln_2\.bias$"):
+        convert_state_dict(state, TINY, named)
+
+
+@pytest.mark.parametrize(
+    ("taken_for", "truth", "key"),
+    [(HUGGING_FACE, NANOGPT, "nanogpt"), (NANOGPT, HUGGING_FACE, "hf")],
+    ids=["hf", "nanogpt"],
+)
+def test_kernels_that_lie_the_other_way_are_refused(taken_for, truth, key):
+    state = to_state_dict(random_params(TINY), truth, "transformer.")
+    named = (taken_for, "transformer.")
+    with pytest.raises(WeightsError, match=f"as {truth.title} keeps it.*'{key}'"):
+        convert_state_dict(state, TINY, named)
+
+
+@NAMINGS
+@pytest.mark.parametrize("leaf", ["embedding", "scale", "kernel"])
+def test_a_parameter_of_nothing_but_zeros_is_refused(naming, leaf):
+    state = tiny_state(naming)
+    name = {
+        "Hugging Face": {
+            "embedding": "wpe.weight",
+            "scale": "h.1.ln_1.weight",
+            "kernel": "h.2.mlp.c_proj.weight",
+        },
+        "LLMs-from-scratch": {
+            "embedding": "pos_emb.weight",
+            "scale": "trf_blocks.1.norm1.scale",
+            "kernel": "trf_blocks.2.att.W_value.weight",
+        },
+    }[naming.title][leaf]
+    state[name] = np.zeros_like(state[name])
+    with pytest.raises(WeightsError, match=re.escape(f"{name}: is all zero")):
+        convert_state_dict(state, TINY)
+
+
+@NAMINGS
+def test_a_bias_may_be_zero(naming):
+    state = tiny_state(naming)
+    for name in state:
+        if name.endswith((".bias", ".shift")):
+            state[name] = np.zeros_like(state[name])
+    params = flatten(convert_state_dict(state, TINY))
+    assert not any(v.any() for p, v in params.items() if p.endswith("/bias"))
+
+
+def test_a_parameter_of_integers_is_refused():
+    state = tiny_state(HUGGING_FACE)
+    state["wpe.weight"] = state["wpe.weight"].astype(np.int32)
+    with pytest.raises(WeightsError, match=r"wpe\.weight: expected floating-point"):
+        convert_state_dict(state, TINY)
+
+
+@pytest.mark.parametrize("naming", [HUGGING_FACE, NANOGPT], ids=lambda n: n.title)
+def test_what_needs_no_change_is_not_copied(naming):
+    state = to_state_dict(random_params(TINY), naming, "transformer.")
+    params = convert_state_dict(state, TINY, (naming, "transformer."))
+    tensors = list(state.values())
+    for path, leaf in flatten(params).items():
+        assert any(np.shares_memory(leaf, tensor) for tensor in tensors), path
+
+
+def test_bfloat16_stays_what_it_is_when_asked_for():
+    state = {
+        name: value.astype(ml_dtypes.bfloat16)
+        for name, value in tiny_state(HUGGING_FACE).items()
+    }
+    params = flatten(convert_state_dict(state, TINY, dtype="bfloat16"))
+    assert {leaf.dtype for leaf in params.values()} == {np.dtype(ml_dtypes.bfloat16)}
+    assert np.shares_memory(params["wte/embedding"], state["wte.weight"])
+    single = flatten(
+        convert_state_dict(tiny_state(HUGGING_FACE), TINY, dtype="bfloat16")
+    )
+    for path, leaf in single.items():
+        np.testing.assert_array_equal(leaf, params[path])
+
+
+@pytest.mark.parametrize("naming", [HUGGING_FACE, LLMS_FROM_SCRATCH, OPENAI])
+def test_a_model_of_the_wrong_rank_is_refused(naming):
+    state = to_state_dict(random_params(TINY), naming, naming.prefixes[0])
+    name = next(
+        n for n in state if n.endswith(("c_fc.weight", "layers.0.weight", "c_fc/w"))
+    )
+    state[name] = state[name][None]
+    with pytest.raises(WeightsError, match=r"expected \[12, 48\]"):
+        convert_state_dict(state, TINY)

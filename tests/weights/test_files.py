@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.weights.files import INDEX, read_state_dict
+from gpt2_jax.weights.files import INDEX, TORCH_INDEX, read_state_dict
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -105,4 +105,68 @@ def test_an_unknown_format_is_refused(tmp_path):
 def test_an_index_that_is_no_json_is_refused(sharded):
     (sharded / INDEX).write_text("{")
     with pytest.raises(WeightsError, match="not readable as JSON"):
+        read_state_dict(sharded)
+
+
+WEIGHTS = GOLDEN / "weights"
+POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548105171\n"
+)
+PAGES = (
+    b"<!DOCTYPE html><html>",
+    b"\n <html lang='en'>",
+    b"\xef\xbb\xbf<!doctype HTML>",
+)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "x.pth", "x.pt", "x.bin"])
+def test_a_pointer_of_git_lfs_is_named(tmp_path, file):
+    (tmp_path / file).write_bytes(POINTER)
+    with pytest.raises(WeightsError, match=rf"{file}: a Git LFS pointer.*git lfs pull"):
+        read_state_dict(tmp_path / file)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "x.pth"])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_web_page_is_named(tmp_path, file, page):
+    (tmp_path / file).write_bytes(page)
+    with pytest.raises(WeightsError, match=rf"{file}: a web page, not the weights"):
+        read_state_dict(tmp_path / file)
+
+
+def test_a_pointer_in_the_place_of_a_shard_is_named(sharded):
+    shard = sharded / "model-00003-of-00003.safetensors"
+    shard.write_bytes(POINTER)
+    with pytest.raises(WeightsError, match=r"model-00003.*a Git LFS pointer"):
+        read_state_dict(sharded)
+
+
+def test_shards_of_torch_hold_what_the_single_file_holds():
+    single = read_state_dict(WEIGHTS / "hf_bin")
+    together = read_state_dict(WEIGHTS / "hf_bin_sharded")
+    assert set(single) - set(together) == {"lm_head.weight"}
+    for name, value in together.items():
+        np.testing.assert_array_equal(single[name], value)
+
+
+def test_a_missing_shard_of_torch_is_named(tmp_path):
+    folder = shutil.copytree(WEIGHTS / "hf_bin_sharded", tmp_path / "model")
+    (folder / "pytorch_model-00002-of-00002.bin").unlink()
+    with pytest.raises(WeightsError, match=r"pytorch_model-00002.*no such file"):
+        read_state_dict(folder)
+
+
+def test_safetensors_are_preferred_to_torch(tmp_path):
+    folder = shutil.copytree(WEIGHTS / "hf_safetensors", tmp_path / "model")
+    (folder / "pytorch_model.bin").write_bytes(b"not read")
+    (folder / TORCH_INDEX).write_bytes(b"not read")
+    assert "transformer.wte.weight" in read_state_dict(folder)
+
+
+def test_an_index_with_a_name_twice_is_refused(sharded):
+    text = (sharded / INDEX).read_text()
+    name = sorted(json.loads(text)["weight_map"])[0]
+    twice = text.replace(f'"{name}"', f'"{name}": "x", "{name}"')
+    (sharded / INDEX).write_text(twice)
+    with pytest.raises(WeightsError, match=f"has twice: {name}"):
         read_state_dict(sharded)

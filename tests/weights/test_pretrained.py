@@ -1,7 +1,10 @@
 import dataclasses
 import json
+import logging
 import shutil
+from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -13,7 +16,7 @@ from gpt2_jax.model import param_shapes
 from gpt2_jax.tree import flatten
 from gpt2_jax.weights import pretrained
 from gpt2_jax.weights.convert import to_state_dict
-from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH
+from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT
 from gpt2_jax.weights.pretrained import load_pretrained
 
 NAMINGS = pytest.mark.parametrize(
@@ -152,3 +155,126 @@ def test_an_untied_language_head_is_kept(tmp_path, naming):
     np.testing.assert_array_equal(
         ours["out_head"]["kernel"], params["out_head"]["kernel"]
     )
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
+
+
+def assert_same(ours, theirs):
+    (config, ours), (expected, theirs) = ours, theirs
+    ours, theirs = flatten(ours), flatten(theirs)
+    assert config == expected
+    assert set(ours) == set(theirs)
+    for path, leaf in theirs.items():
+        assert ours[path].dtype == leaf.dtype, path
+        np.testing.assert_array_equal(ours[path], leaf, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "hf_bin",
+        "hf_bin/pytorch_model.bin",
+        "hf_bin_sharded",
+        "hf_safetensors/model.safetensors",
+        "nanogpt.pt",
+        "nanogpt_compiled.pt",
+        "openai",
+    ],
+)
+def test_every_format_of_one_model_gives_the_same_params(file):
+    expected = load_pretrained(GOLDEN / "hf_safetensors")
+    assert expected[0].num_heads == 2
+    assert_same(load_pretrained(GOLDEN / file), expected)
+
+
+@pytest.mark.parametrize(
+    ("file", "twin", "given"),
+    [
+        ("book.pth", "book.safetensors", {"num_heads": 2}),
+        ("book_model_and_optimizer.pth", "book.safetensors", {"num_heads": 2}),
+        ("review_classifier.pth", "review_classifier.safetensors", {"num_heads": 2}),
+        ("hf_classifier_bin", "hf_classifier", {}),
+    ],
+)
+def test_a_file_of_torch_gives_the_params_of_its_twin(file, twin, given):
+    ours = load_pretrained(GOLDEN / file, **given)
+    assert_same(ours, load_pretrained(GOLDEN / twin, **given))
+
+
+def test_shared_names_without_anything_beside_them_need_the_users_word(tmp_path):
+    path = GOLDEN / "nanogpt.safetensors"
+    with pytest.raises(WeightsError, match="Hugging Face and nanoGPT"):
+        load_pretrained(path, num_heads=2)
+    expected = load_pretrained(GOLDEN / "hf_safetensors")
+    ours = load_pretrained(path, num_heads=2, naming="nanogpt")
+    assert_same(ours, expected)
+    with pytest.raises(WeightsError, match="give naming='nanogpt'"):
+        load_pretrained(path, num_heads=2, naming="hf")
+    bare = shutil.copy(GOLDEN / "hf_safetensors" / "model.safetensors", tmp_path)
+    with pytest.raises(WeightsError, match="Hugging Face and nanoGPT"):
+        load_pretrained(bare, num_heads=2)
+    assert_same(load_pretrained(bare, num_heads=2, naming="hf"), expected)
+    with pytest.raises(WeightsError, match="give naming='hf'"):
+        load_pretrained(bare, num_heads=2, naming="nanogpt")
+
+
+def test_nanogpts_own_gelu_is_said(caplog):
+    with caplog.at_level(logging.INFO, "gpt2_jax"):
+        load_pretrained(GOLDEN / "nanogpt.pt")
+    assert "nanoGPT's GELU is the exact one" in caplog.text
+
+
+def test_names_with_and_without_the_prefix_of_compile_are_refused(tmp_path):
+    state = to_state_dict(random_params(TINY), NANOGPT, "transformer.")
+    name = "transformer.wte.weight"
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file(state | {f"_orig_mod.{name}": state[name]}, path)
+    with pytest.raises(WeightsError, match="both with and without _orig_mod"):
+        load_pretrained(path)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
+def test_other_types_become_float32_and_it_is_said(folder, dtype, caplog):
+    path = folder / "model.safetensors"
+    state = safetensors.numpy.load_file(path)
+    numpy_dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    narrow = {name: value.astype(numpy_dtype) for name, value in state.items()}
+    narrow["wpe.weight"] = state["wpe.weight"]
+    safetensors.numpy.save_file(narrow, path)
+    with caplog.at_level(logging.INFO, "gpt2_jax"):
+        _, params = load_pretrained(folder)
+    assert {leaf.dtype for leaf in flatten(params).values()} == {np.dtype("float32")}
+    expected = [f"{folder}: {len(state) - 1} {dtype} tensors read as float32"]
+    assert caplog.messages == expected
+
+
+def test_nothing_is_said_when_nothing_is_converted(folder, caplog):
+    with caplog.at_level(logging.INFO, "gpt2_jax"):
+        load_pretrained(folder)
+        load_pretrained("mini")
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("name", ["mini", None])
+def test_params_come_in_bfloat16_when_asked_for(folder, name):
+    single = flatten(load_pretrained(name or folder)[1])
+    for path, leaf in flatten(
+        load_pretrained(name or folder, dtype="bfloat16")[1]
+    ).items():
+        np.testing.assert_array_equal(leaf, single[path].astype(ml_dtypes.bfloat16))
+        assert leaf.dtype == ml_dtypes.bfloat16
+    with pytest.raises(ValueError, match="'float8' is not one of float32, bfloat16"):
+        load_pretrained(name or folder, dtype="float8")
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, 0])
+def test_a_tensor_that_no_training_gives_is_refused_with_the_path(folder, odd):
+    path = folder / "model.safetensors"
+    state = safetensors.numpy.load_file(path)
+    state["h.2.mlp.c_fc.weight"][:] = odd
+    safetensors.numpy.save_file(state, path)
+    fault = "is all zero" if odd == 0 else "holds values that are not finite"
+    message = rf"{folder}: .*h\.2\.mlp\.c_fc\.weight: {fault}$"
+    with pytest.raises(WeightsError, match=message):
+        load_pretrained(folder)

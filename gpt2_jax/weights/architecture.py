@@ -1,0 +1,187 @@
+"""What model the tensors are: told by what lies beside them, or by their shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt2_jax import config as configs
+from gpt2_jax.config import PRESETS, GPT2Config
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.weights.convert import StateDict
+from gpt2_jax.weights.files import Contents
+from gpt2_jax.weights.json_file import read_json
+from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH, OPENAI, Naming
+from gpt2_jax.weights.tensorflow_checkpoint import HPARAMS
+
+CONFIG = "config.json"
+MODEL_ARGS = "model_args"  # of a nanoGPT checkpoint, beside its tensors
+
+# Fields of a Hugging Face config.json that must hold for our model to be that model.
+_REQUIRED_FIELDS = {
+    "model_type": "gpt2",
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "reorder_and_upcast_attn": False,
+    "add_cross_attention": False,
+}
+# Ours -> theirs.
+_HUGGING_FACE_SIZES = {
+    "vocab_size": "vocab_size",
+    "max_len": "n_positions",
+    "embed_dim": "n_embd",
+    "num_layers": "n_layer",
+    "num_heads": "n_head",
+}
+_NANOGPT_SIZES = _HUGGING_FACE_SIZES | {"max_len": "block_size"}
+_OPENAI_SIZES = _HUGGING_FACE_SIZES | {"vocab_size": "n_vocab", "max_len": "n_ctx"}
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Does a config.json of Hugging Face's GPT-2 lie here?"""
+    path = folder / CONFIG
+    return path.is_file() and "model_type" in read_json(path)
+
+
+def config_of(
+    contents: Contents, naming: Naming, prefix: str, folder: Path, num_heads: int | None
+) -> GPT2Config:
+    """Return the config of the model that the tensors are.
+
+    Hugging Face's config.json, nanoGPT's model_args and OpenAI's hparams.json tell it;
+    else the shapes do, with `num_heads` where the size is of no released GPT-2.
+
+    Raises:
+        WeightsError: it is no plain GPT-2, or not told, or the tensors are of another.
+    """
+    state = contents.tensors
+    sizes = _sizes(state, naming, prefix)
+    where = "num_heads"
+    if naming is HUGGING_FACE and (folder / CONFIG).is_file():
+        where, values = CONFIG, read_json(folder / CONFIG)
+        config = _from_hugging_face(values)
+    elif naming is OPENAI and (folder / HPARAMS).is_file():
+        where = HPARAMS
+        config = _from_fields(read_json(folder / HPARAMS), _OPENAI_SIZES, where)
+    elif isinstance(values := contents.beside.get(MODEL_ARGS), Mapping):
+        where = MODEL_ARGS
+        config = _from_fields(values, _NANOGPT_SIZES, where)
+    else:
+        config = _from_sizes(sizes, num_heads)
+    told, found = _size_of(dataclasses.asdict(config)), _size_of(sizes)
+    if told != found:
+        raise WeightsError(f"the tensors are {found}, but {where} says {told}")
+    try:
+        return dataclasses.replace(config, **_head(state, naming, prefix))
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
+
+
+def labels_of(folder: Path, num_classes: int) -> tuple[str, ...] | None:
+    """Return the class names that a Hugging Face folder gives, None if there is none.
+
+    Raises:
+        WeightsError: they are not one for each class.
+    """
+    if not is_hugging_face(folder):
+        return None
+    indices = [str(index) for index in range(num_classes)]
+    # transformers does not write its own default
+    default = {index: f"LABEL_{index}" for index in indices}
+    named = read_json(folder / CONFIG).get("id2label", default)
+    if not isinstance(named, Mapping) or sorted(named) != sorted(indices):
+        raise WeightsError(
+            f"{CONFIG}: id2label does not name the {num_classes} classes of the head"
+        )
+    return tuple(str(named[index]) for index in indices)
+
+
+def _head(state: StateDict, naming: Naming, prefix: str) -> dict[str, Any]:
+    """Return the fields of the config that the head decides."""
+    if naming.classifier is not None and naming.classifier in state:
+        # The book reads the last position, padding or not.
+        pool = "last" if naming is LLMS_FROM_SCRATCH else "last_real"
+        return {"num_classes": len(state[naming.classifier]), "pool": pool}
+    heads = [rule.tensor for rule in naming.rules if rule.path == "out_head/kernel"]
+    wte = state[prefix + naming.tensor_of("wte/embedding")]
+    return {"tied": all(np.array_equal(state.get(h, wte), wte) for h in heads)}
+
+
+def _sizes(state: StateDict, naming: Naming, prefix: str) -> dict[str, int]:
+    """Read what the shapes tell: everything but the number of heads."""
+    embeddings = []
+    for path in ("wte/embedding", "wpe/embedding"):
+        name = prefix + naming.tensor_of(path)
+        if name not in state:
+            raise WeightsError(f"holds no {name}")
+        if state[name].ndim != 2:
+            raise WeightsError("token and position embeddings must have two axes")
+        embeddings.append(state[name])
+    wte, wpe = embeddings
+    blocks = {
+        int(match[1])
+        for name in state
+        if (match := re.match(r"(?:h\.?|trf_blocks\.)(\d+)", name.removeprefix(prefix)))
+    }
+    return {
+        "vocab_size": wte.shape[0],
+        "embed_dim": wte.shape[1],
+        "max_len": wpe.shape[0],
+        "num_layers": len(blocks),
+    }
+
+
+def _size_of(sizes: Mapping[str, int]) -> str:
+    size = sizes["embed_dim"], sizes["num_layers"]
+    names = [n for n, p in PRESETS.items() if (p.embed_dim, p.num_layers) == size]
+    name = f" ({names[0]})" if names else ""
+    return f"{size[1]} layers of width {size[0]}{name}"
+
+
+def _from_sizes(sizes: dict[str, int], num_heads: int | None) -> GPT2Config:
+    if num_heads is None:
+        for preset in PRESETS.values():
+            if _size_of(dataclasses.asdict(preset)) == _size_of(sizes):
+                num_heads = preset.num_heads
+    if num_heads is None:
+        raise WeightsError(
+            f"{_size_of(sizes)} are no released GPT-2, and no {CONFIG} tells the "
+            "number of heads; give num_heads"
+        )
+    try:
+        return dataclasses.replace(PRESETS["124M"], num_heads=num_heads, **sizes)
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
+
+
+def _from_hugging_face(values: Mapping[str, Any]) -> GPT2Config:
+    wrong = [
+        f"{key}={values[key]!r} (expected {expected!r})"
+        for key, expected in _REQUIRED_FIELDS.items()
+        if key in values and values[key] != expected
+    ]
+    if values.get("n_inner") not in (None, 4 * values.get("n_embd", 0)):
+        wrong.append(f"n_inner={values['n_inner']!r} (expected 4 * n_embd)")
+    return _from_fields(values, _HUGGING_FACE_SIZES, CONFIG, wrong)
+
+
+def _from_fields(
+    values: Mapping[str, Any], fields: Mapping[str, str], where: str, wrong: Any = ()
+) -> GPT2Config:
+    missing = [f"{name} is missing" for name in fields.values() if name not in values]
+    if wrong or missing:
+        raise WeightsError(
+            f"{where}: not a plain GPT-2: " + "; ".join([*wrong, *missing])
+        )
+    try:
+        sizes = {ours: values[theirs] for ours, theirs in fields.items()}
+        return configs.from_dict(GPT2Config, sizes)
+    except ValueError as error:
+        raise WeightsError(f"{where}: {error}") from error

@@ -1,0 +1,56 @@
+"""JSON objects that other programs wrote; the last of two equal keys does not win."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gpt2_jax.errors import WeightsError
+
+MAX_BYTES = 10 << 20  # the header of the largest GPT-2 has 60 kB
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        WeightsError: no such file, too large, not a JSON object, or a key twice.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+        return parse(content)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file") from None
+    except TypeError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not readable as JSON ({error})") from error
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """Return the JSON object in `content`.
+
+    Raises:
+        ValueError: it is no JSON, or an object in it has one key twice.
+        TypeError: it is JSON, but no object.
+    """
+    try:
+        values = json.loads(content, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(values, dict):
+        raise TypeError("expected a JSON object")
+    return values
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"has twice: {', '.join(twice)}")
+    return values

@@ -1,0 +1,189 @@
+"""`.pth`, `.pt` and `.bin` files of torch >= 1.6, read without torch.
+
+They are zip archives of a pickle (see `pickled`) and of one stored entry for each
+storage. A tensor is a view of its storage, so what torch shares we share.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import numpy as np
+
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.weights.pickled import Storage, Tensor, parse
+from gpt2_jax.weights.streams import read_into
+
+_NESTED = ("model", "model_state_dict", "state_dict")  # nanoGPT, the book, others
+_MAX_READ = 4 << 20  # bytes at once; the pickle and the directory are far smaller
+_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch's old magic number, pickled
+
+
+class _CappedFile(io.FileIO):
+    """A file of which nobody reads more than `_MAX_READ` bytes at once.
+
+    zipfile reads the directory of an archive whole, however large it claims to be.
+    """
+
+    def read(self, size: int = -1, /) -> bytes:
+        most = _MAX_READ + 1
+        content = super().read(most if size < 0 else min(size, most)) or b""
+        if len(content) == most:
+            raise ValueError(
+                f"a part that must be small has more than {_MAX_READ:,} bytes"
+            )
+        return content
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read the tensors of a state dict, and what stands beside it in the file.
+
+    Only what the state dict needs is read, not an optimizer's state for example.
+
+    Raises:
+        WeightsError: the file is damaged, of the old format, no state dict, or asks
+            for anything else than to describe tensors.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head.startswith(b"PK"):
+        old = "the format of torch before 1.6" if _LEGACY in head else "no zip archive"
+        raise WeightsError(
+            f"{path}: {old}; write it again with a newer torch: torch.save("
+            "torch.load(path, map_location='cpu', weights_only=True), new_path)"
+        )
+    try:
+        with _CappedFile(path) as file, zipfile.ZipFile(file) as archive:
+            folder, entries = _entries(archive, path.stat().st_size)
+            _check_byte_order(archive, entries, folder)
+            pickled = archive.read(entries[f"{folder}/data.pkl"])
+            state, beside = _state_dict(parse(pickled))
+            return _read_tensors(archive, entries, folder, state), beside
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: refused: {error}") from error
+
+
+def _entries(
+    archive: zipfile.ZipFile, file_size: int
+) -> tuple[str, dict[str, zipfile.ZipInfo]]:
+    """Return the archive's one folder, and its entries by name.
+
+    Raises:
+        ValueError: an entry that torch does not write.
+    """
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename
+        parts = PurePosixPath(name).parts
+        if ".." in parts or name.startswith("/") or "\\" in info.orig_filename:
+            raise ValueError(f"the entry {name!r} leads out of the archive")
+        if "\0" in info.orig_filename:
+            raise ValueError(f"the entry {info.orig_filename!r} is no plain name")
+        if name in entries:
+            raise ValueError(f"the entry {name!r} is there twice")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise ValueError(f"the entry {name!r} is a symbolic link")
+        if info.flag_bits & 1:
+            raise ValueError(f"the entry {name!r} is encrypted")
+        stored = info.compress_type == zipfile.ZIP_STORED
+        if not stored or info.compress_size != info.file_size:
+            raise ValueError(f"the entry {name!r} is compressed; torch compresses none")
+        entries[name] = info
+    if sum(info.file_size for info in entries.values()) > file_size:
+        raise ValueError("the entries are larger than the file")
+    folders = [n.removesuffix("/data.pkl") for n in entries if n.endswith("/data.pkl")]
+    if len(folders) != 1:
+        raise ValueError(f"{len(folders)} entries are a data.pkl; expected one")
+    return folders[0], entries
+
+
+def _check_byte_order(
+    archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], folder: str
+) -> None:
+    info = entries.get(f"{folder}/byteorder")  # older torch does not write it
+    if info is not None and archive.read(info) != b"little":
+        raise ValueError("the numbers are big-endian; save it on a common machine")
+
+
+def _state_dict(value: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the state dict in what was pickled, and what stands beside it."""
+    if not isinstance(value, dict):
+        raise ValueError(f"holds a {type(value).__name__}; expected a state dict")
+    nested = [key for key in _NESTED if isinstance(value.get(key), dict)]
+    beside: dict[str, Any] = {}
+    if len(nested) == 1:
+        beside = {key: item for key, item in value.items() if key not in nested}
+        value = value[nested[0]]
+    odd = [key for key, item in value.items() if not isinstance(item, Tensor)]
+    if odd or not value:
+        keys = ", ".join(map(str, odd[:5])) or "it is empty"
+        raise ValueError(f"expected a state dict, all of tensors; look at {keys}")
+    return {str(key): item for key, item in value.items()}, beside
+
+
+def _read_tensors(
+    archive: zipfile.ZipFile,
+    entries: Mapping[str, zipfile.ZipInfo],
+    folder: str,
+    state: Mapping[str, Tensor],
+) -> dict[str, np.ndarray]:
+    for name, tensor in state.items():  # all of them, before anything is read
+        try:
+            _check(tensor, entries.get(f"{folder}/data/{tensor.storage.key}"))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    bytes_of: dict[str, np.ndarray] = {}
+    dtype_of: dict[str, np.dtype] = {}
+    tensors = {}
+    for name, tensor in state.items():
+        storage = tensor.storage
+        if dtype_of.setdefault(storage.key, storage.dtype) != storage.dtype:
+            raise ValueError(f"{name}: shares numbers of another type")
+        if storage.key not in bytes_of:
+            info = entries[f"{folder}/data/{storage.key}"]
+            bytes_of[storage.key] = np.empty(info.file_size, np.uint8)
+            with cast(io.BufferedIOBase, archive.open(info)) as stream:
+                read_into(stream, bytes_of[storage.key])
+                stream.read(1)  # at the end zipfile compares the checksum
+        tensors[name] = _view(tensor, bytes_of[storage.key])
+    return tensors
+
+
+def _check(tensor: Tensor, info: zipfile.ZipInfo | None) -> None:
+    """Raise ValueError if the tensor is no view of a storage that is there, whole."""
+    storage: Storage = tensor.storage
+    if info is None:
+        raise ValueError(f"its storage {storage.key!r} is missing")
+    if info.file_size != storage.size * storage.dtype.itemsize:
+        raise ValueError(
+            f"its storage {storage.key!r} has {info.file_size:,} bytes; expected "
+            f"{storage.size:,} of {storage.dtype}"
+        )
+    if len(tensor.shape) != len(tensor.strides) or len(tensor.shape) > 8:
+        raise ValueError(f"shape {tensor.shape} and strides {tensor.strides}")
+    if min(tensor.shape, default=1) < 1 or min((tensor.offset, *tensor.strides)) < 0:
+        raise ValueError("empty, or with negative strides")
+    numbers = 1
+    last = tensor.offset
+    for size, step in zip(tensor.shape, tensor.strides, strict=True):
+        numbers *= size
+        last += (size - 1) * step
+    # More numbers than the storage has: a few bytes that claim to be a huge tensor.
+    if last >= storage.size or numbers > storage.size:
+        raise ValueError(f"shape {tensor.shape} lies outside its storage")
+
+
+def _view(tensor: Tensor, content: np.ndarray) -> np.ndarray:
+    dtype = tensor.storage.dtype
+    return np.ndarray(
+        tensor.shape,
+        dtype,
+        buffer=content,
+        offset=tensor.offset * dtype.itemsize,
+        strides=[step * dtype.itemsize for step in tensor.strides],
+    )

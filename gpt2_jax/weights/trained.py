@@ -1,0 +1,67 @@
+"""A trained classifier as a run of ours keeps it, in `model/`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from gpt2_jax import config as configs
+from gpt2_jax.config import GPT2Config
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.model import param_shapes
+from gpt2_jax.tree import Params, flatten, unflatten
+from gpt2_jax.weights import files
+
+PARAMS_FILE, MODEL_FILE = "params.safetensors", "classifier.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """All that a classifier needs: `model/` of a run holds exactly this."""
+
+    config: GPT2Config
+    params: Params
+    classes: tuple[str, ...]
+    max_length: int
+
+
+def model_folder(run: Path) -> Path | None:
+    """Return `model/` of a run, or the folder itself if it is one; else None."""
+    for folder in (run / "model", run):
+        if (folder / MODEL_FILE).is_file():
+            return folder
+    return None
+
+
+def load_model(run: Path) -> TrainedModel:
+    """Read `model/` of a run, or such a folder itself.
+
+    Raises:
+        WeightsError: it is not there, damaged, or not what its config says.
+    """
+    folder = model_folder(run)
+    if folder is None:
+        raise WeightsError(
+            f"{run}: no trained classifier (no {MODEL_FILE}); give the folder that "
+            "gpt2-jax finetune wrote"
+        )
+    values = files.read_json(folder / MODEL_FILE)
+    try:
+        config = configs.from_dict(GPT2Config, values["config"])
+        classes = tuple(str(name) for name in values["classes"])
+        max_length, expected = int(values["max_length"]), values["params_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{folder / MODEL_FILE}: {error}") from error
+    path = folder / PARAMS_FILE
+    if not path.is_file() or files.sha256_of(path) != expected:
+        raise WeightsError(f"{path}: damaged (SHA-256 is not {expected}); train again")
+    flat = files.read_state_dict(path)
+    shapes = {name: leaf.shape for name, leaf in flatten(param_shapes(config)).items()}
+    if {name: leaf.shape for name, leaf in flat.items()} != shapes:
+        raise WeightsError(f"{path}: its parameters are not those of {MODEL_FILE}")
+    if len(classes) != config.num_classes:
+        raise WeightsError(
+            f"{folder / MODEL_FILE}: {len(classes)} classes, but {config.num_classes} "
+            "logits"
+        )
+    return TrainedModel(config, unflatten(flat), classes, max_length)
