@@ -42,8 +42,8 @@ class Dataset:
     notes: tuple[str, ...]
 
 
-def load_dataset(config: DataConfig) -> Dataset:
-    """Load what `config.source` names.
+def load_dataset(config: DataConfig, *, offline: bool = False) -> Dataset:
+    """Load what `config.source` names; `offline` forbids the network.
 
     Raises:
         DataError: it cannot be had or read, has fewer than two classes, or a class
@@ -55,7 +55,7 @@ def load_dataset(config: DataConfig) -> Dataset:
             table = read_table(path, group_column="family")
             sha256 = _sha256(path.read_bytes())
     elif config.source == "sms-spam":
-        content = _sms_content()
+        content = _sms_content(offline)
         table, sha256 = read_sms(content, book=config.book), SMS_SHA256
     else:
         path = Path(config.source)
@@ -117,7 +117,7 @@ def _dataset(name: str, sha256: str, table: Table) -> Dataset:
     )
 
 
-def _sms_content() -> bytes:
+def _sms_content(offline: bool) -> bytes:
     """Return the checked member, from GPT2_JAX_DATA, the cache or the network."""
     if folder := os.environ.get("GPT2_JAX_DATA"):
         path = Path(folder) / SMS_MEMBER
@@ -135,6 +135,7 @@ def _sms_content() -> bytes:
             sha256=SMS_ZIP_SHA256,
             max_bytes=SMS_ZIP_BYTES,
             error=DataError,
+            offline=offline,
         )
     with zipfile.ZipFile(archive) as file, file.open(SMS_MEMBER) as member:
         # One byte more than expected is enough to see that a member lies.
