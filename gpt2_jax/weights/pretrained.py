@@ -14,7 +14,7 @@ from gpt2_jax import config as configs
 from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.tree import Params
-from gpt2_jax.weights import files
+from gpt2_jax.weights import files, hub, orbax_folder
 from gpt2_jax.weights.convert import StateDict, convert_state_dict
 from gpt2_jax.weights.names import detect_naming
 
@@ -40,15 +40,17 @@ _SIZE_FIELDS = {
 
 
 def load_pretrained(
-    name_or_path: str | Path, *, num_heads: int | None = None
+    name_or_path: str | Path, *, num_heads: int | None = None, offline: bool = False
 ) -> tuple[GPT2Config, Params]:
     """Return the config and the float32 params (numpy) of a pretrained GPT-2.
 
     Args:
-        name_or_path: "mini" (shipped with this package), a Hugging Face folder
-            (sharded or not), or a `.safetensors` file with Hugging Face or
-            LLMs-from-scratch names.
+        name_or_path: "mini" (shipped with this package), the size of a released GPT-2
+            such as "124M" (cached or downloaded), a Hugging Face folder (sharded or
+            not), an orbax folder that `gpt2-jax convert` wrote, or a `.safetensors`
+            file with Hugging Face or LLMs-from-scratch names.
         num_heads: only for files of unusual size that no config.json describes.
+        offline: forbid the network.
 
     Raises:
         WeightsError: nothing found there, a format or an architecture that is not
@@ -58,10 +60,9 @@ def load_pretrained(
         return _load_mini()
     path = Path(name_or_path)
     if str(name_or_path) in PRESETS and not path.exists():
-        raise WeightsError(
-            f"{name_or_path}: downloading by name is not supported yet; give the path "
-            "of a Hugging Face folder or a .safetensors file"
-        )
+        return _load_released(str(name_or_path), offline=offline)
+    if orbax_folder.is_one(path):
+        return orbax_folder.read(path)
     state = files.read_state_dict(path)
     folder = path if path.is_dir() else path.parent
     try:
@@ -75,6 +76,14 @@ def load_pretrained(
         return config, convert_state_dict(state, config)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+def _load_released(name: str, *, offline: bool) -> tuple[GPT2Config, Params]:
+    path = hub.find(name, offline=offline)
+    config, params = load_pretrained(path)
+    if config != PRESETS[name]:
+        raise WeightsError(f"{path}: expected {PRESETS[name]}, got {config}")
+    return config, params
 
 
 def _load_mini() -> tuple[GPT2Config, Params]:
