@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from gpt2_jax.data.batches import encode_examples, make_batch
+from gpt2_jax.data.batches import Batch, encode_examples, make_batch
 from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference import hugging_face, stablehlo
-from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.model import GPT2
 from gpt2_jax.training.artifacts import TrainedModel, load_model
+from gpt2_jax.training.steps import predict_step
 from gpt2_jax.tree import Params
 from gpt2_jax.weights import files, llms_from_scratch
 from gpt2_jax.weights.convert import convert_state_dict
@@ -55,27 +59,44 @@ def export_run(run: Path, destination: Path, to: str) -> list[str]:
     _refuse_inexpressible(trained, to)
     if to == "llms-from-scratch":
         llms_from_scratch.check_suffix(destination)
-    config = dataclasses.replace(trained.config, dtype="float32")
-    plain = dataclasses.replace(trained, config=config)
-    expected = Classifier(plain).predict_proba(PROBES)
+    plain = dataclasses.replace(
+        trained, config=dataclasses.replace(trained.config, dtype="float32")
+    )
+    batch, step, checked = _probes(trained), _step(plain), []
     with staged(destination) as path:
         if to == "stablehlo":
             stablehlo.write(path, plain)
-            got, checked = _call(path, plain), []
+            got = stablehlo.read(path)(batch["tokens"], batch["lengths"])
         else:
             read, but = _write_parameters(path, plain, to)
             checked = [check_parameters(plain.params, read, but=but)]
-            got = Classifier(dataclasses.replace(plain, params=read)).predict_proba(
-                PROBES
-            )
-        checked.append(check_probabilities(expected, got, f"{len(PROBES)} probe texts"))
+            got = step(read, batch)
+        expected = softmax(step(plain.params, batch))
+        what = f"{len(PROBES)} probe texts"
+        checked.append(check_probabilities(expected, softmax(np.asarray(got)), what))
     if trained.config.dtype != "float32":
-        own = Classifier(trained).predict_proba(PROBES)
+        own = softmax(_step(trained)(trained.params, batch))
         checked.append(
-            f"float32; the run's own {trained.config.dtype} differs by up to "
-            f"{np.abs(own - expected).max():.1e}"
+            f"it computes in float32: the probabilities of the run in "
+            f"{trained.config.dtype} differ by up to {np.abs(own - expected).max():.1e}"
         )
     return checked
+
+
+def _probes(trained: TrainedModel) -> Batch:
+    examples = encode_examples(
+        PROBES,
+        np.zeros(len(PROBES)),
+        max_length=trained.max_length,
+        limit=trained.config.max_len,
+    )
+    return make_batch(examples, np.arange(len(PROBES)), trim=False)
+
+
+def _step(trained: TrainedModel) -> Callable[[Params, Batch], np.ndarray]:
+    """Return what `Classifier` computes logits with."""
+    step = jax.jit(functools.partial(predict_step, model=GPT2(trained.config)))
+    return lambda params, batch: np.asarray(step(params, batch))
 
 
 def _refuse_inexpressible(trained: TrainedModel, to: str) -> None:
@@ -104,16 +125,3 @@ def _write_parameters(
         return read, hugging_face.FOLDED
     llms_from_scratch.write_file(path, trained.config, trained.params)
     return convert_state_dict(files.read_state_dict(path), trained.config), ()
-
-
-def _call(folder: Path, trained: TrainedModel) -> np.ndarray:
-    """Return the probabilities that the StableHLO artefact gives to the probes."""
-    examples = encode_examples(
-        PROBES,
-        np.zeros(len(PROBES)),
-        max_length=trained.max_length,
-        limit=trained.config.max_len,
-    )
-    batch = make_batch(examples, np.arange(len(PROBES)), trim=False)
-    call = stablehlo.read(folder)
-    return softmax(np.asarray(call(batch["tokens"], batch["lengths"])))

@@ -58,14 +58,15 @@ def _export(trained: TrainedModel) -> export.Exported:
         batch = {"tokens": tokens, "lengths": lengths}
         return predict_step(params, batch, model=model)
 
-    batch, tokens = export.symbolic_shape(
-        "batch, tokens", constraints=[f"tokens <= {width}"]
-    )
     if trained.config.pool == "last":
-        tokens = width
+        shape = export.symbolic_shape(f"batch, {width}")
+    else:
+        shape = export.symbolic_shape(
+            "batch, tokens", constraints=[f"tokens <= {width}"]
+        )
     return export.export(jax.jit(logits), platforms=PLATFORMS)(
-        jax.ShapeDtypeStruct((batch, tokens), jnp.int32),
-        jax.ShapeDtypeStruct((batch,), jnp.int32),
+        jax.ShapeDtypeStruct(shape, jnp.int32),
+        jax.ShapeDtypeStruct(shape[:1], jnp.int32),
     )
 
 

@@ -51,7 +51,7 @@ def convert_weights(
             orbax_folder.write(path, config, params)
         written, read = load_pretrained(path, num_heads=config.num_heads)
         if written != config:
-            raise WeightsError(f"read back as {written}, not as {config}")
+            raise WeightsError(f"nothing written: read back, {config} was {written}")
         checked = [
             check_parameters(params, read),
             check_probabilities(
@@ -72,11 +72,17 @@ def check_parameters(
         WeightsError: some are not.
     """
     ours, theirs = flatten(expected), flatten(got)
-    paths = [path for path in ours if path not in but]
-    wrong = [path for path in paths if not np.array_equal(ours[path], theirs[path])]
-    if wrong or ours.keys() != theirs.keys():
-        raise WeightsError(f"read back with other values in {', '.join(wrong)}")
-    return f"read back: {len(paths)} parameters bit-equal"
+    nothing = np.empty(0)
+    wrong = [
+        path
+        for path in sorted({*ours, *theirs} - {*but})
+        if _bits(ours.get(path, nothing)) != _bits(theirs.get(path, nothing))
+    ]
+    if wrong:
+        raise WeightsError(
+            f"nothing written: read back, other values were in {', '.join(wrong)}"
+        )
+    return f"read back: {len({*ours} - {*but})} parameters bit-equal"
 
 
 def check_probabilities(expected: np.ndarray, got: np.ndarray, what: str) -> str:
@@ -88,10 +94,14 @@ def check_probabilities(expected: np.ndarray, got: np.ndarray, what: str) -> str
     difference = float(np.abs(expected - got).max())
     if not difference <= TOLERANCE:  # nan is too far
         raise WeightsError(
-            f"read back, it gives other probabilities: {what}, largest difference "
-            f"{difference:.1e}, allowed {TOLERANCE:.0e}; nothing was written"
+            f"nothing written: read back, it gave other probabilities: {what}, largest "
+            f"difference {difference:.1e}, allowed {TOLERANCE:.0e}"
         )
     return f"read back: {what}, largest difference of a probability {difference:.1e}"
+
+
+def _bits(leaf: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    return leaf.shape, np.asarray(leaf, np.float32).tobytes()
 
 
 def _next_tokens(config: GPT2Config, params: Params) -> np.ndarray:
