@@ -43,6 +43,8 @@ def convert_weights(
         llms_from_scratch.check_suffix(destination)
     with staged(destination) as path:
         config, params = load_pretrained(source, num_heads=num_heads, offline=offline)
+        if config.num_classes is not None:
+            raise WeightsError(f"{source}: a classifier; gpt2-jax export is for these")
         if to == "hf":
             hugging_face.write_language_model(path, config, params)
         elif to == "llms-from-scratch":

@@ -98,11 +98,3 @@ def read_json(path: Path) -> dict:
     if not isinstance(values, dict):
         raise WeightsError(f"{path}: expected a JSON object")
     return values
-
-
-def write_safetensors(path: Path, state: Mapping[str, np.ndarray]) -> None:
-    path.touch()
-    mode = path.stat().st_mode  # as the umask has it; save_file makes files private
-    # transformers refuses files that do not say that they are PyTorch's.
-    safetensors.numpy.save_file(dict(state), path, {"format": "pt"})
-    path.chmod(mode)

@@ -17,6 +17,7 @@ from gpt2_jax.tree import Params
 from gpt2_jax.weights import files
 from gpt2_jax.weights.convert import to_state_dict
 from gpt2_jax.weights.names import HUGGING_FACE
+from gpt2_jax.weights.safetensors_writer import write_safetensors
 
 HEAD, LANGUAGE_HEAD = "score.weight", "lm_head.weight"
 
@@ -65,4 +66,4 @@ def write_folder(
     state = to_state_dict(body, HUGGING_FACE, "transformer.")
     if "out_head" in params:
         state[head] = np.ascontiguousarray(np.asarray(params["out_head"]["kernel"]).T)
-    files.write_safetensors(folder / files.SINGLE, state)
+    write_safetensors(folder / files.SINGLE, state)

@@ -9,10 +9,10 @@ import numpy as np
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import UserError
 from gpt2_jax.tree import Params
-from gpt2_jax.weights import files
 from gpt2_jax.weights.convert import to_state_dict
 from gpt2_jax.weights.names import LLMS_FROM_SCRATCH
 from gpt2_jax.weights.pth_writer import write_pth
+from gpt2_jax.weights.safetensors_writer import write_safetensors
 
 SUFFIXES = (".safetensors", ".pth")
 
@@ -41,4 +41,4 @@ def write_file(path: Path, config: GPT2Config, params: Params) -> None:
     if path.suffix == ".pth":
         write_pth(path, state)
     else:
-        files.write_safetensors(path, state)
+        write_safetensors(path, state)

@@ -16,7 +16,7 @@ from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.model import GPT2
 from gpt2_jax.tokenizer import VOCAB_SIZE
 from gpt2_jax.tree import flatten
-from gpt2_jax.weights import export, llms_from_scratch
+from gpt2_jax.weights import export, llms_from_scratch, orbax_folder
 from gpt2_jax.weights.export import FORMATS, convert_weights
 from gpt2_jax.weights.pretrained import load_pretrained
 from gpt2_jax.weights.staging import staged
@@ -162,6 +162,14 @@ def test_the_suffix_tells_the_kind_of_a_books_file(tmp_path):
 def test_a_source_that_cannot_be_read_leaves_nothing(tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         convert_weights(tmp_path / "no", tmp_path / "new" / "x", "hf")
+    assert os.listdir(tmp_path / "new") == []
+
+
+def test_a_classifier_is_left_to_export(tmp_path):
+    config = dataclasses.replace(TINY, num_classes=2)
+    orbax_folder.write(tmp_path / "source", config, random_params(config))
+    with pytest.raises(WeightsError, match="a classifier; gpt2-jax export is for"):
+        convert_weights(tmp_path / "source", tmp_path / "new" / "x", "hf")
     assert os.listdir(tmp_path / "new") == []
 
 
