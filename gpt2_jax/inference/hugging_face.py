@@ -15,7 +15,7 @@ from gpt2_jax.training.artifacts import TrainedModel
 from gpt2_jax.tree import Params
 from gpt2_jax.weights import files
 from gpt2_jax.weights.convert import convert_state_dict
-from gpt2_jax.weights.hugging_face import HEAD, write_folder
+from gpt2_jax.weights.hugging_face import HEAD, PREFIX, write_folder
 
 FOLDED = ("ln_f/bias", "out_head/bias")  # what `fold_bias` changes
 
@@ -79,6 +79,7 @@ def read_classifier(folder: Path, config: GPT2Config) -> Params:
     """Read back what `write_classifier` wrote; the head's bias is zero now."""
     state = files.read_state_dict(folder)
     kernel = np.ascontiguousarray(state.pop(HEAD).T)
+    state = {name.removeprefix(PREFIX): value for name, value in state.items()}
     body = convert_state_dict(state, dataclasses.replace(config, num_classes=None))
     bias = np.zeros(kernel.shape[-1], np.float32)
     return {**body, "out_head": {"kernel": kernel, "bias": bias}}

@@ -160,18 +160,19 @@ def _check(path: Path, name: str, mirror: Mirror, headers: Mapping[str, str]) ->
 def _check_format(path: Path, config: GPT2Config) -> None:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-            shapes = {name: file.get_slice(name).get_shape() for name in names}
+            shapes = {
+                name.removeprefix("transformer."): file.get_slice(name).get_shape()
+                for name in list(file.keys())
+            }
     except safetensors.SafetensorError as error:
         raise ValueError(f"not a whole safetensors file ({error})") from error
-    naming, prefix = detect_naming(shapes)
-    names = {name.removeprefix(prefix) for name in shapes}
+    naming, _ = detect_naming(shapes)
     known = list(naming.expand(config.num_layers))
-    missing = {rule.tensor for rule in known if not rule.optional} - names
+    missing = {rule.tensor for rule in known if not rule.optional} - {*shapes}
     larger = {rule.tensor for rule in naming.expand(config.num_layers + 1)}
-    surplus = (larger - {rule.tensor for rule in known}) & names
+    surplus = (larger - {rule.tensor for rule in known}) & {*shapes}
     wte = next(rule.tensor for rule in known if rule.path == "wte/embedding")
-    wte_shape = shapes.get(prefix + wte)
+    wte_shape = shapes.get(wte)
     if missing or surplus or wte_shape != [config.vocab_size, config.embed_dim]:
         raise ValueError(
             f"not a GPT-2 of {config.num_layers} layers and width {config.embed_dim}"

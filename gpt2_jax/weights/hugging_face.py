@@ -20,6 +20,7 @@ from gpt2_jax.weights.names import HUGGING_FACE
 from gpt2_jax.weights.safetensors_writer import write_safetensors
 
 HEAD, LANGUAGE_HEAD = "score.weight", "lm_head.weight"
+PREFIX = "transformer."  # before every name but a head's
 
 
 def write_language_model(folder: Path, config: GPT2Config, params: Params) -> None:
@@ -63,7 +64,7 @@ def write_folder(
     text = json.dumps(config_json, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, "utf-8")
     body = {name: leaf for name, leaf in params.items() if name != "out_head"}
-    state = to_state_dict(body, HUGGING_FACE, "transformer.")
+    state = to_state_dict(body, HUGGING_FACE, PREFIX)
     if "out_head" in params:
         state[head] = np.ascontiguousarray(np.asarray(params["out_head"]["kernel"]).T)
     write_safetensors(folder / files.SINGLE, state)

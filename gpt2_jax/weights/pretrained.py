@@ -80,7 +80,7 @@ def load_pretrained(
 
 def _load_released(name: str, *, offline: bool) -> tuple[GPT2Config, Params]:
     path = hub.find(name, offline=offline)
-    config, params = load_pretrained(path)
+    config, params = load_pretrained(path, num_heads=PRESETS[name].num_heads)
     if config != PRESETS[name]:
         raise WeightsError(f"{path}: expected {PRESETS[name]}, got {config}")
     return config, params
