@@ -1,6 +1,8 @@
 """A download goes on where it stopped, and never mixes two versions of a file."""
 
+import io
 import socket
+import sys
 
 import pytest
 import requests
@@ -153,6 +155,23 @@ def test_too_much_is_refused_before_a_byte_of_it_is_read(server, partial):
     with pytest.raises(ValueError, match="10240 bytes, more than the 10239"):
         get(server, partial, max_bytes=LIMIT - 1)
     assert partial.stat().st_size == 640
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_terminal_sees_how_far_it_is(server, partial, monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream())
+    begin(server, partial, 640)
+    get(server, partial)
+    bar = sys.stderr.getvalue()
+    if stream is Terminal:
+        assert "file: 100%" in bar and "10.2k/10.2k" in bar
+    else:
+        assert bar == ""
 
 
 def test_nobody_at_the_address_is_an_error(server, partial):

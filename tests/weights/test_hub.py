@@ -1,6 +1,7 @@
 """Weights by name: the cache of huggingface_hub, hashes, mirrors, no network."""
 
 import hashlib
+import logging
 import os
 import socket
 import subprocess
@@ -205,12 +206,14 @@ def test_a_download_that_broke_off_goes_on_in_the_next_process(
 
 
 @pytest.mark.parametrize("told", [None, sha256(HF)])
-def test_an_unknown_hash_is_told_and_kept(server, cache, caplog, told):
+def test_an_unknown_hash_is_told_and_kept(server, cache, caplog, monkeypatch, told):
     if told:
         server.answers[UNPINNED].headers = {
             "X-Repo-Commit": MAIN,
             "X-Linked-Etag": f'"{told}"',
         }
+    # the command line turns it off, if a test ran it before
+    monkeypatch.setattr(logging.getLogger("gpt2_jax"), "propagate", True)
     with caplog.at_level("INFO", "gpt2_jax"):
         path = find("355M")
     assert "knows no SHA-256 of this file" in caplog.text
