@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2_jax import __version__, config
+from gpt2_jax import __version__, cli_weights, config
 from gpt2_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--text-column", default="text")
     predict.add_argument("--output", type=Path, help="write JSON lines to this file")
+    cli_weights.add_parsers(commands, common)
     return parser
 
 
@@ -88,7 +89,7 @@ def _add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--preset", choices=list(config.FINETUNE_PRESETS), default="default")
     add("--config", type=Path, metavar="FILE", help="replay a run's config.json")
-    add("--weights", metavar="W", help="mini, or a path to PyTorch-format weights")
+    add("--weights", metavar="W", help="mini, 124M to 1558M, or a path to weights")
     add("--data", metavar="D", help="demo, sms-spam, or a .csv/.tsv/.jsonl file")
     add("--workdir", type=Path, metavar="DIR", help="where the run is written")
     add("--text-column", metavar="NAME")
@@ -118,6 +119,7 @@ def _add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--keep", choices=("best", "last"), help="parameters that the run ends with")
     add("--resume", action="store_true", help="go on from the last checkpoint")
     add("--dry-run", action="store_true", help="print what would run, and stop")
+    cli_weights.add_offline(parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -191,7 +193,7 @@ def _read_config(path: Path) -> config.FinetuneConfig:
 def _finetune(arguments: argparse.Namespace) -> int:
     resolved = finetune_config(arguments)
     if arguments.dry_run:
-        return _dry_run(resolved)
+        return _dry_run(resolved, offline=arguments.offline)
     from gpt2_jax.evaluation.report import format_results
     from gpt2_jax.training.loop import finetune
 
@@ -200,17 +202,19 @@ def _finetune(arguments: argparse.Namespace) -> int:
         if arguments.resume:
             raise UserError("--resume needs the --workdir of the run to go on with")
         workdir = Path("checkpoints") / time.strftime("run-%Y%m%d-%H%M%S")
-    results = finetune(resolved, workdir, resume=arguments.resume)
+    results = finetune(
+        resolved, workdir, resume=arguments.resume, offline=arguments.offline
+    )
     print(*format_results(results), sep="\n")
     print(f"run: {workdir}")
     print(f"report: {workdir / 'report.html'}")
     return 0
 
 
-def _dry_run(resolved: config.FinetuneConfig) -> int:
+def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:
     from gpt2_jax.training.prepare import describe, length_histogram, prepare
 
-    prepared = prepare(resolved)
+    prepared = prepare(resolved, offline=offline)
     print(json.dumps(config.to_dict(resolved), indent=2))
     print(*describe(prepared), *length_histogram(prepared), sep="\n")
     return 0
@@ -293,4 +297,10 @@ def _line(
     return line.encode("utf-8", "backslashreplace").decode()
 
 
-_COMMANDS = {"finetune": _finetune, "evaluate": _evaluate, "predict": _predict}
+_COMMANDS = {
+    "finetune": _finetune,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "convert": cli_weights.convert,
+    "export": cli_weights.export,
+}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -21,6 +23,17 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("gpt2-jax"))
 
 
+def forbidden_by(offline: bool) -> str | None:
+    """Return what forbids the network: a flag, the environment, or nothing (None)."""
+    if offline:
+        return "--offline"
+    # what users of huggingface_hub set
+    value = os.environ.get("HF_HUB_OFFLINE", "")
+    if value.upper() in ("1", "ON", "YES", "TRUE"):
+        return f"HF_HUB_OFFLINE={value}"
+    return None
+
+
 def download(
     urls: Sequence[str],
     target: Path,
@@ -28,14 +41,21 @@ def download(
     sha256: str,
     max_bytes: int,
     error: type[UserError],
+    offline: bool = False,
 ) -> Path:
     """Fetch the first of `urls` that gives the file with this hash, into `target`.
 
     A file that is not whole and right never stands at `target`, not for a moment.
 
     Raises:
-        error: no mirror gave the file; every mirror and its failure is listed.
+        error: the network is forbidden, or no mirror gave the file; every mirror and
+            its failure is listed.
     """
+    if forbidden := forbidden_by(offline):
+        raise error(
+            f"{target}: not there, and {forbidden} forbids to download it from "
+            f"{' or '.join(urls)}"
+        )
     import requests  # slow to import, and rarely needed
 
     failures = []
@@ -44,7 +64,7 @@ def download(
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                got = _fetch(requests, url, file, max_bytes)
+                got = _fetch(url, file, max_bytes)
             if got != sha256:
                 raise ValueError(f"SHA-256 expected {sha256}, got {got}")
             os.replace(name, target)
@@ -56,13 +76,9 @@ def download(
     raise error(f"{target.name} could not be downloaded: " + "; ".join(failures))
 
 
-def _fetch(requests, url: str, file, max_bytes: int) -> str:
+def _fetch(url: str, file: Any, max_bytes: int) -> str:
     digest, size = hashlib.sha256(), 0
-    with requests.get(url, stream=True, timeout=TIMEOUT_SECONDS) as response:
-        response.raise_for_status()
-        for hop in [*response.history, response]:
-            if url.startswith("https:") and not hop.url.startswith("https:"):
-                raise ValueError(f"redirected to plain http ({hop.url})")
+    with open_url(url) as response:
         for chunk in response.iter_content(CHUNK_BYTES):
             size += len(chunk)
             if size > max_bytes:
@@ -70,3 +86,28 @@ def _fetch(requests, url: str, file, max_bytes: int) -> str:
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def open_url(url: str, headers: Mapping[str, str] | None = None) -> Iterator[Any]:
+    """Yield the streaming `requests.Response` of a GET that succeeded.
+
+    Raises:
+        requests.RequestException: it did not.
+        ValueError: it leads from https to plain http.
+    """
+    import requests
+
+    with requests.get(
+        url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS
+    ) as response:
+        refuse_plain_http([hop.url for hop in [*response.history, response]])
+        response.raise_for_status()
+        yield response
+
+
+def refuse_plain_http(hops: Sequence[str]) -> None:
+    """Raise ValueError where redirects leave https, which the first URL asked for."""
+    for hop in hops:
+        if hops[0].startswith("https:") and not hop.startswith("https:"):
+            raise ValueError(f"redirected to plain http ({hop})")

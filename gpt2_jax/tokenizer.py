@@ -9,6 +9,7 @@ import importlib.resources
 import tiktoken
 
 END_OF_TEXT = 50256  # `<|endoftext|>`: padding, and the whole of an empty text
+END_OF_TEXT_NAME = "<|endoftext|>"
 VOCAB_SIZE = 50257
 # Source: tiktoken_ext/openai_public.py, r50k_pat_str. Held here because importing that
 # module is a plugin's business; a test compares the two.
@@ -20,17 +21,21 @@ _PATTERN = (
 @functools.cache  # a constant, read from disk once
 def encoding() -> tiktoken.Encoding:
     """Return GPT-2's encoding; never touches the network."""
-    asset = importlib.resources.files("gpt2_jax") / "assets" / "gpt2.tiktoken"
-    ranks = {
-        base64.b64decode(token): int(rank)
-        for token, rank in (line.split() for line in asset.read_bytes().splitlines())
-    }
     return tiktoken.Encoding(
         name="gpt2",
         pat_str=_PATTERN,
-        mergeable_ranks=ranks,
-        special_tokens={"<|endoftext|>": END_OF_TEXT},
+        mergeable_ranks=ranks(),
+        special_tokens={END_OF_TEXT_NAME: END_OF_TEXT},
     )
+
+
+def ranks() -> dict[bytes, int]:
+    """Return the id of every token but END_OF_TEXT; a lower one is merged earlier."""
+    asset = importlib.resources.files("gpt2_jax") / "assets" / "gpt2.tiktoken"
+    return {
+        base64.b64decode(token): int(rank)
+        for token, rank in (line.split() for line in asset.read_bytes().splitlines())
+    }
 
 
 def encode(text: str) -> list[int]:

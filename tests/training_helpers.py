@@ -18,6 +18,7 @@ from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.data.batches import Examples
 from gpt2_jax.model import GPT2, to_classifier
 from gpt2_jax.tokenizer import VOCAB_SIZE
+from gpt2_jax.training.artifacts import TrainedModel, save_model
 from gpt2_jax.training.loop import finetune
 from gpt2_jax.training.lora import add_adapters
 from gpt2_jax.tree import Params
@@ -112,3 +113,27 @@ def losses(workdir: Path) -> list[tuple[int, float]]:
     """Return (step, loss) of every training step in metrics.jsonl."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+
+
+def random_run(
+    folder: Path,
+    *,
+    classes: Sequence[str] = ("ham", "spam"),
+    max_length: int = 20,
+    **changes: Any,
+) -> Path:
+    """Write the model of a run that was not trained; its head has a large bias."""
+    model, params = to_classifier(
+        ON_DISK,
+        random_params(ON_DISK),
+        num_classes=len(classes),
+        key=jax.random.key(1),
+        **changes,
+    )
+    head = params["out_head"]
+    head["kernel"] *= 30.0  # texts differ in their probabilities
+    head["bias"] = np.linspace(-0.7, 0.9, len(classes), dtype=np.float32)
+    params = jax.tree.map(np.asarray, params)
+    trained = TrainedModel(model.config, params, tuple(classes), max_length)
+    save_model(folder / "model", trained)
+    return folder

@@ -42,8 +42,10 @@ class Dataset:
     notes: tuple[str, ...]
 
 
-def load_dataset(config: DataConfig, *, to_train: bool = True) -> Dataset:
-    """Load what `config.source` names.
+def load_dataset(
+    config: DataConfig, *, to_train: bool = True, offline: bool = False
+) -> Dataset:
+    """Load what `config.source` names; `offline` forbids the network.
 
     Raises:
         DataError: it cannot be had or read; or, to train on it, it has fewer than two
@@ -55,7 +57,7 @@ def load_dataset(config: DataConfig, *, to_train: bool = True) -> Dataset:
             table = read_table(path, group_column="family")
             sha256 = _sha256(path.read_bytes())
     elif config.source == "sms-spam":
-        content = _sms_content()
+        content = _sms_content(offline)
         table, sha256 = read_sms(content, book=config.book), SMS_SHA256
     else:
         path = Path(config.source)
@@ -122,7 +124,7 @@ def _dataset(name: str, sha256: str, table: Table) -> Dataset:
     )
 
 
-def _sms_content() -> bytes:
+def _sms_content(offline: bool) -> bytes:
     """Return the checked member, from GPT2_JAX_DATA, the cache or the network."""
     if folder := os.environ.get("GPT2_JAX_DATA"):
         path = Path(folder) / SMS_MEMBER
@@ -140,6 +142,7 @@ def _sms_content() -> bytes:
             sha256=SMS_ZIP_SHA256,
             max_bytes=SMS_ZIP_BYTES,
             error=DataError,
+            offline=offline,
         )
     with zipfile.ZipFile(archive) as file, file.open(SMS_MEMBER) as member:
         # One byte more than expected is enough to see that a member lies.

@@ -41,11 +41,13 @@ def finetune(
     workdir: str | Path = "checkpoints/run",
     *,
     resume: bool = False,
+    offline: bool = False,
 ) -> dict[str, Any]:
     """Fine-tune a pretrained GPT-2 into a classifier; return what results.json holds.
 
     Writes the files of a run into `workdir` (README, "The files of a run"). With
-    `resume` it goes on from the last checkpoint there, or starts if there is none.
+    `resume` it goes on from the last checkpoint there, or starts if there is none;
+    with `offline` it leaves the network alone.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
@@ -55,7 +57,7 @@ def finetune(
     config, workdir = config or FinetuneConfig(), Path(workdir)
     with clock.compiling(), StopSignals() as stop:
         with clock.phase("load"):
-            prepared = prepare(config)
+            prepared = prepare(config, offline=offline)
             for line in describe(prepared):
                 log.info(line)
             devices = _devices(config.train)

@@ -61,15 +61,17 @@ class Prepared:
         return [self.dataset.texts[row] for row in self.split.parts()[part]]
 
 
-def prepare(config: FinetuneConfig) -> Prepared:
+def prepare(config: FinetuneConfig, *, offline: bool = False) -> Prepared:
     """Load, split and encode the data; load the weights and replace the head.
+
+    `offline` forbids the network.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
     """
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(config.data, offline=offline)
     split = split_dataset(dataset, config.data)
-    gpt2_config, params = load_pretrained(config.weights)
+    gpt2_config, params = load_pretrained(config.weights, offline=offline)
     if gpt2_config.vocab_size < VOCAB_SIZE:
         raise UserError(
             f"{config.weights}: a vocabulary of {gpt2_config.vocab_size} tokens, but "

@@ -13,7 +13,7 @@ import jax
 from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.tree import Params
-from gpt2_jax.weights import files
+from gpt2_jax.weights import files, hub, orbax_folder
 from gpt2_jax.weights.architecture import (
     MODEL_ARGS,
     config_of,
@@ -47,6 +47,7 @@ def load_pretrained(
     num_heads: int | None = None,
     naming: str | None = None,
     dtype: str = "float32",
+    offline: bool = False,
 ) -> tuple[GPT2Config, Params]:
     """Return the config and the params (numpy) of a pretrained GPT-2.
 
@@ -55,13 +56,15 @@ def load_pretrained(
     converted, and the log says so.
 
     Args:
-        name_or_path: "mini" (shipped with this package), or a path:
+        name_or_path: "mini" (shipped with this package), the size of a released GPT-2
+            such as "124M" (cached or downloaded), or a path:
             a Hugging Face folder, `model.safetensors` or `pytorch_model.bin`, in
             shards or not, GPT2LMHeadModel or GPT2ForSequenceClassification;
             a `.safetensors`, `.pth`, `.pt` or `.bin` file with the names of Hugging
             Face, of LLMs-from-scratch (a classifier of its chapter 6 too) or of
             nanoGPT (a checkpoint too);
-            a folder of OpenAI's TensorFlow checkpoint; a run of `gpt2-jax finetune`.
+            a folder of OpenAI's TensorFlow checkpoint; an orbax folder that `gpt2-jax
+            convert` wrote; a run of `gpt2-jax finetune`.
         num_heads: only for files of unusual size that nothing beside them describes.
         naming: "hf", "llms-from-scratch", "nanogpt" or "openai"; needed only for files
             that name their tensors `transformer.h.0...`, as both Hugging Face and
@@ -71,6 +74,7 @@ def load_pretrained(
             `_orig_mod.`, or without biases. The shape of `c_attn` decides nothing, but
             a contradiction to it is refused.
         dtype: of the params: "float32" or "bfloat16".
+        offline: forbid the network.
 
     Raises:
         WeightsError: nothing found there, a format or an architecture that is not
@@ -78,7 +82,7 @@ def load_pretrained(
         ValueError: another dtype.
     """
     found = read_pretrained(
-        name_or_path, num_heads=num_heads, naming=naming, dtype=dtype
+        name_or_path, num_heads=num_heads, naming=naming, dtype=dtype, offline=offline
     )
     return found.config, found.params
 
@@ -89,6 +93,7 @@ def read_pretrained(
     num_heads: int | None = None,
     naming: str | None = None,
     dtype: str = "float32",
+    offline: bool = False,
 ) -> Pretrained:
     """Do what `load_pretrained` does, and return the labels of a classifier too."""
     if dtype not in DTYPES:
@@ -97,10 +102,10 @@ def read_pretrained(
         return _read_mini(dtype)
     path = Path(name_or_path)
     if str(name_or_path) in PRESETS and not path.exists():
-        raise WeightsError(
-            f"{name_or_path}: downloading by name is not supported yet; give the path "
-            "of a Hugging Face folder or a .safetensors file"
-        )
+        return _read_released(str(name_or_path), dtype, offline=offline)
+    if orbax_folder.is_one(path):
+        config, params = orbax_folder.read(path)
+        return Pretrained(config, _as_dtype(params, dtype))
     if model_folder(path) is not None:
         return _read_run(path, dtype)
     if (path / "checkpoints").is_dir() and (path / "metrics.jsonl").is_file():
@@ -167,6 +172,19 @@ def _read_run(path: Path, dtype: str) -> Pretrained:
 
 def _as_dtype(params: Params, dtype: str) -> Params:
     return jax.tree.map(lambda leaf: leaf.astype(DTYPES[dtype], copy=False), params)
+
+
+def _read_released(name: str, dtype: str, *, offline: bool) -> Pretrained:
+    path = hub.find(name, offline=offline)
+    found = read_pretrained(
+        path,
+        num_heads=PRESETS[name].num_heads,
+        naming=HUGGING_FACE.key if path.name == files.SINGLE else None,
+        dtype=dtype,
+    )
+    if found.config != PRESETS[name]:
+        raise WeightsError(f"{path}: expected {PRESETS[name]}, got {found.config}")
+    return found
 
 
 def _read_mini(dtype: str) -> Pretrained:

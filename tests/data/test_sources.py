@@ -156,6 +156,7 @@ def cache(server, tmp_path, monkeypatch):
     archive = zipped(CONTENT)
     server.answers["/zip"] = (200, {}, archive)
     monkeypatch.delenv("GPT2_JAX_DATA", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(sources, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(sources, "SMS_URLS", (server.url + "/zip",))
     monkeypatch.setattr(sources, "SMS_ZIP_SHA256", sha256(archive))
@@ -211,6 +212,23 @@ def test_the_collection_is_read_offline_from_a_folder(
     with pytest.raises(DataError, match="SHA-256 expected"):
         load_dataset(DataConfig(source="sms-spam"))
     assert server.asked == []
+
+
+@pytest.mark.parametrize("how", ["--offline", "HF_HUB_OFFLINE=1"])
+def test_offline_uses_what_was_downloaded_and_no_network(
+    server, cache, monkeypatch, how
+):
+    config, offline = DataConfig(source="sms-spam"), how == "--offline"
+    if not offline:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(
+        DataError, match=f"{how} forbids to download it from {server.url}"
+    ):
+        load_dataset(config, offline=offline)
+    assert server.asked == []
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    load_dataset(config)
+    assert len(load_dataset(config, offline=True).texts) == 4
 
 
 def test_the_collections_own_file_is_known_by_its_hash(cache, tmp_path):

@@ -1,0 +1,110 @@
+"""A trained classifier as a folder for transformers' GPT2ForSequenceClassification."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from gpt2_jax.config import GPT2Config
+from gpt2_jax.errors import UserError
+from gpt2_jax.tokenizer import END_OF_TEXT
+from gpt2_jax.tokenizer_files import write_tokenizer
+from gpt2_jax.training.artifacts import TrainedModel
+from gpt2_jax.tree import Params
+from gpt2_jax.weights import files
+from gpt2_jax.weights.convert import convert_state_dict
+from gpt2_jax.weights.hugging_face import HEAD, PREFIX, write_folder
+
+FOLDED = ("ln_f/bias", "out_head/bias")  # what `fold_bias` changes
+
+_README = """\
+---
+library_name: transformers
+pipeline_tag: text-classification
+---
+A GPT-2 text classifier with the classes {classes}, trained and exported by gpt2-jax
+{version}.
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="path/of/this/folder", top_k=None)
+classify(["a text", "another one"], batch_size=8, truncation=True)
+```
+It gives the probabilities of `gpt2_jax.Classifier` (to 1e-5, checked when it was
+written), if these are minded:
+- Pass `truncation=True`: the classifier reads the first {length} tokens of a text, and
+  a pipeline cuts nothing by itself.
+- An empty text has no token here: alone it is an error, and in a batch it is nothing
+  but padding and gets other probabilities. gpt2-jax reads it as one `<|endoftext|>`;
+  give the model `input_ids=[[{pad}]]` for the same.
+- The tokenizer takes `<|endoftext|>` in a text as plain text, as gpt2-jax does. Where
+  `input_ids` end in the true token {pad}, the model takes it for padding and reads the
+  token before it.
+- Pad on the right, as this tokenizer does: the model numbers positions from the left.
+
+The head's bias, which this architecture has not, is part of the bias of `ln_f`.
+"""
+
+
+def write_classifier(folder: Path, trained: TrainedModel) -> None:
+    """Write config, weights, tokenizer and a README.
+
+    Raises:
+        UserError: the head's bias cannot be expressed.
+    """
+    from gpt2_jax import __version__
+
+    names = dict(enumerate(trained.classes))
+    values = {
+        "architectures": ["GPT2ForSequenceClassification"],
+        "problem_type": "single_label_classification",
+        "pad_token_id": END_OF_TEXT,
+        "id2label": {str(index): name for index, name in names.items()},
+        "label2id": {name: index for index, name in names.items()},
+    }
+    write_folder(folder, trained.config, fold_bias(trained.params), HEAD, values)
+    write_tokenizer(folder, trained.max_length, classifier=True)
+    readme = _README.format(
+        classes=", ".join(f"`{name}`" for name in trained.classes),
+        version=__version__,
+        length=trained.max_length,
+        pad=END_OF_TEXT,
+    )
+    (folder / "README.md").write_text(readme, "utf-8")
+
+
+def read_classifier(folder: Path, config: GPT2Config) -> Params:
+    """Read back what `write_classifier` wrote; the head's bias is zero now."""
+    state = files.read_state_dict(folder)
+    kernel = np.ascontiguousarray(state.pop(HEAD).T)
+    state = {name.removeprefix(PREFIX): value for name, value in state.items()}
+    body = convert_state_dict(state, dataclasses.replace(config, num_classes=None))
+    bias = np.zeros(kernel.shape[-1], np.float32)
+    return {**body, "out_head": {"kernel": kernel, "bias": bias}}
+
+
+def fold_bias(params: Params) -> Params:
+    """Move the head's bias b into the bias of ln_f, of which it is a linear function.
+
+    The shortest d with W d = b is d = W^T (W W^T)^-1 b; W (x + d) is W x + b.
+
+    Raises:
+        UserError: there is no such d.
+    """
+    head, norm = params["out_head"], params["ln_f"]
+    weight = np.asarray(head["kernel"], np.float64).T  # [C, D]
+    bias = np.asarray(head["bias"], np.float64)
+    shift = np.linalg.lstsq(weight, bias)[0]
+    if not np.allclose(weight @ shift, bias, rtol=0, atol=1e-7):
+        raise UserError(
+            f"--format hf cannot express the head's bias: {weight.shape[0]} logits are "
+            f"not independent at width {weight.shape[1]}; use --format stablehlo"
+        )
+    moved = (np.asarray(norm["bias"], np.float64) + shift).astype(np.float32)
+    return {
+        **params,
+        "ln_f": {**norm, "bias": moved},
+        "out_head": {**head, "bias": np.zeros_like(head["bias"])},
+    }
