@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2_jax import __version__, config
 from gpt2_jax.errors import UserError
+from gpt2_jax.serve.command import add_serve, run_serve
 
 if TYPE_CHECKING:
     from gpt2_jax.inference.classifier import Classifier
@@ -54,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_finetune(commands, common)
-
+    add_serve(commands, common)
     evaluate = commands.add_parser(
         "evaluate", parents=[common], help="metrics of a run on labelled texts"
     )
@@ -291,4 +292,9 @@ def _line(
     return line.encode("utf-8", "backslashreplace").decode()
 
 
-_COMMANDS = {"finetune": _finetune, "evaluate": _evaluate, "predict": _predict}
+_COMMANDS = {
+    "finetune": _finetune,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "serve": run_serve,
+}
