@@ -64,6 +64,7 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
         version=__version__,
         docs_url=None,  # both load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
         routes=page_routes(),
     )
