@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import os
 import re
@@ -12,9 +13,16 @@ import sys
 import threading
 from pathlib import Path
 
-import httpx
 import pytest
-from serve_helpers import StubClassifier, tiny_trained
+from serve_helpers import (
+    StubClassifier,
+    head,
+    post,
+    read_all,
+    serving,
+    tiny_trained,
+    until,
+)
 
 from gpt2_jax.cli import main
 from gpt2_jax.inference.classifier import Classifier
@@ -25,7 +33,7 @@ from gpt2_jax.training.artifacts import save_model
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    save_model(folder / "model", tiny_trained())
+    save_model(folder / "model", tiny_trained(max_length=16))
     return folder
 
 
@@ -43,33 +51,47 @@ def test_sigterm_answers_what_was_asked_and_exits_with_0(run):
     )
     assert process.stdout is not None
     first, second = process.stdout.readline(), process.stdout.readline()
-    found = re.match(r"(http://127\.0\.0\.1:\d+)  labels: ham, spam", first)
+    found = re.match(r"http://127\.0\.0\.1:(\d+)  labels: ham, spam", first)
     assert found, first
     assert second.startswith("ready: ")
-    answers = []
-
-    def ask() -> None:
-        texts = [" a" * (1 + i % 30) for i in range(128)]
-        url = f"{found[1]}/v1/classify"
-        answers.append(httpx.post(url, json={"texts": texts}, timeout=30))
-        # sent while the first one may still be drained
+    body = b'{"texts": ["a prize"]}'
+    with socket.create_connection(("127.0.0.1", int(found[1])), 30) as connection:
+        connection.sendall(head(content_length=len(body), expect="100-continue"))
+        assert connection.recv(999).startswith(b"HTTP/1.1 100 ")  # it was begun
         process.send_signal(signal.SIGTERM)
-
-    def ask_and_stop() -> None:
-        stop.wait()
-        ask()
-
-    stop = threading.Event()
-    asking = [threading.Thread(target=ask_and_stop) for _ in range(4)]
-    for thread in asking:
-        thread.start()
-    stop.set()
-    for thread in asking:
-        thread.join()
-    out, err = process.communicate(timeout=60)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)  # it waits for the rest
+        connection.sendall(body)
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
+    out, err = process.communicate(timeout=30)
     assert process.returncode == 0, out + err
     assert err == ""
-    assert answers and all(answer.status_code == 200 for answer in answers)
+
+
+def test_what_waits_for_the_device_is_answered_before_the_end():
+    go, held = threading.Event(), threading.Event()
+    go.set()
+
+    def answer(text: str) -> float:
+        held.set()
+        assert go.wait(30)
+        return 0.25
+
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        with serving(StubClassifier(answer)) as service:
+            go.clear()
+            held.clear()
+            request = post(b'{"texts": ["a"]}')
+            asked = [pool.submit(service.send, request)]
+            assert held.wait(10)
+            asked += [pool.submit(service.send, request) for _ in range(39)]
+            waiting = head("/metrics", method="GET")
+            until(lambda: b"gpt2_jax_queue_texts 39.0" in service.send(waiting))
+            service.server.should_exit = True
+            assert not any(future.done() for future in asked)
+            go.set()
+        answers = [future.result(10) for future in asked]
+    assert all(a.startswith(b"HTTP/1.1 200 ") for a in answers)
 
 
 def test_without_the_extra_one_line_says_what_to_install(run):
