@@ -233,7 +233,11 @@ class ServeConfig:
             self.token is None or re.fullmatch("[!-~]+", self.token) is not None,
             "the token must be printable ASCII without spaces",
         )
-        for field in ("max_body", "max_queue", "timeout", "read_timeout"):
+        _require(
+            self.max_queue >= 256,  # two of the largest requests, or one explanation
+            f"max_queue={self.max_queue} must be at least 256",
+        )
+        for field in ("max_body", "timeout", "read_timeout"):
             value = getattr(self, field)
             _require(value > 0, f"{field}={value} must be positive")
 

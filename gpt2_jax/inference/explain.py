@@ -27,12 +27,8 @@ def occlusion(
     Networks", section 4.2).
     """
     spans = word_spans(text, max_spans)
-    if not spans:
-        return []
-    rows = predict_proba([text, *(text[:start] + text[end:] for start, end in spans)])
-    label = int(rows[0].argmax())
-    weights = rows[0, label] - rows[1:, label]
-    return [(span, float(weight)) for span, weight in zip(spans, weights, strict=True)]
+    weights = word_weights(predict_proba(variants(text, spans)))
+    return list(zip(spans, weights, strict=True))
 
 
 def word_spans(text: str, max_spans: int) -> list[Span]:
@@ -43,3 +39,14 @@ def word_spans(text: str, max_spans: int) -> list[Span]:
         (words[i][0], words[min(i + group, len(words)) - 1][1])
         for i in range(0, len(words), group)
     ]
+
+
+def variants(text: str, spans: Sequence[Span]) -> list[str]:
+    """Return `text`, and `text` without each of `spans`."""
+    return [text, *(text[:start] + text[end:] for start, end in spans)]
+
+
+def word_weights(rows: np.ndarray) -> list[float]:
+    """Return the weights that the probabilities [1 + N, C] of the variants mean."""
+    label = rows[0].argmax()
+    return (rows[0, label] - rows[1:, label]).tolist()

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from gpt2_jax import __version__
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.inference.classifier import Classifier
-from gpt2_jax.inference.explain import MAX_SPANS, occlusion
+from gpt2_jax.inference.explain import MAX_SPANS, variants, word_spans, word_weights
 from gpt2_jax.serve.batcher import Batcher, QueueFullError
 from gpt2_jax.serve.guard import Guard, problem
 from gpt2_jax.serve.metrics import Metrics
@@ -70,17 +70,19 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
     )
     secured = [Security(HTTPBearer(auto_error=False))] if config.token else []
 
-    def require_ready() -> None:
+    async def predict(
+        texts: Sequence[str], lengths: Sequence[int], *, background: bool = False
+    ) -> np.ndarray:
         if not batcher.ready.is_set():
-            raise HTTPException(503, "warming up", {"retry-after": "5"})
+            raise _not_ready()
+        future = batcher.submit(texts, lengths, background=background)
+        return await asyncio.wait_for(asyncio.wrap_future(future), config.timeout)
 
     @app.post("/v1/classify", responses=PROBLEMS, dependencies=secured)
     async def classify(request: ClassifyRequest) -> ClassifyResponse:
         """Label each text."""
-        require_ready()
         lengths = [len(encode(text)) for text in request.texts]
-        future = asyncio.wrap_future(batcher.submit(request.texts, lengths))
-        rows = await asyncio.wait_for(future, config.timeout)
+        rows = await predict(request.texts, lengths)
         return ClassifyResponse(
             results=[
                 _result(labels, row, length, max_length)
@@ -89,32 +91,21 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
         )
 
     @app.post("/v1/explain", responses=PROBLEMS, dependencies=secured)
-    def explain(request: ExplainRequest) -> ExplainResponse:
+    async def explain(request: ExplainRequest) -> ExplainResponse:
         """Say what each word adds to the probability of the label; approximate."""
-        require_ready()
         tokens = encode(request.text)[:max_length]
         text = decode(tokens) if request.text else ""  # the part that the model reads
-        first: list[np.ndarray] = []
-
-        def predict_proba(texts: Sequence[str]) -> np.ndarray:
-            lengths = [len(encode(text)) for text in texts]
-            future = batcher.submit(texts, lengths, background=True)
-            try:
-                rows = future.result(config.timeout)
-            finally:
-                future.cancel()
-            first.append(rows[0])
-            return rows
-
-        max_spans = min(MAX_SPANS, max(_MIN_SPANS, _EXPLAIN_TOKENS // len(tokens)))
-        weights = occlusion(predict_proba, text, max_spans=max_spans)
-        row = first[0] if first else predict_proba([text])[0]
+        affordable = max(_MIN_SPANS, _EXPLAIN_TOKENS // len(tokens))
+        spans = word_spans(text, min(MAX_SPANS, affordable))
+        texts = variants(text, spans)
+        lengths = [len(encode(text)) for text in texts]
+        rows = await predict(texts, lengths, background=True)
         return ExplainResponse(
-            label=labels[int(row.argmax())],
-            prob=float(row.max()),
+            label=labels[int(rows[0].argmax())],
+            prob=float(rows[0].max()),
             words=[
                 Word(start=start, end=end, weight=weight)
-                for (start, end), weight in weights
+                for (start, end), weight in zip(spans, word_weights(rows), strict=True)
             ],
         )
 
@@ -126,7 +117,8 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
     @app.get("/readyz", responses={503: PROBLEMS[503]})
     async def readyz() -> dict[str, str]:
         """Answer once every batch shape is compiled."""
-        require_ready()
+        if not batcher.ready.is_set():
+            raise _not_ready()
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=Response, dependencies=secured)
@@ -138,6 +130,10 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
     _add_error_handlers(app)
     paths = [getattr(route, "path", "") for route in app.routes]
     return Guard(app, config, metrics, paths)
+
+
+def _not_ready() -> HTTPException:
+    return HTTPException(503, "warming up", {"retry-after": "5"})
 
 
 def _result(

@@ -58,6 +58,7 @@ def make_server(classifier: Classifier, config: ServeConfig) -> uvicorn.Server:
             ws="none",
             lifespan="on",
             log_config=None,
+            log_level="error",  # no line for each nonsense of a client
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -50,7 +50,7 @@ def batcher(device) -> Iterator[Batcher]:
         device.predict_proba,
         num_classes=2,
         max_length=MAX_LENGTH,
-        config=ServeConfig(max_queue=200),
+        config=ServeConfig(max_queue=256),
     )
     made.start()
     assert made.ready.wait(10)
@@ -130,19 +130,19 @@ def test_no_batch_has_a_shape_that_was_not_warmed_up(batcher, device):
 
 def test_what_does_not_fit_the_queue_is_refused_whole(batcher, device):
     _hold(batcher, device)
-    kept = _submit(batcher, ["a"] * 190)
+    kept = _submit(batcher, ["a"] * 250)
     with pytest.raises(QueueFullError):
-        _submit(batcher, ["a"] * 11)
-    assert batcher.waiting == 190
+        _submit(batcher, ["a"] * 7)
+    assert batcher.waiting == 250
     device.free.set()
-    assert len(kept.result(10)) == 190
+    assert len(kept.result(10)) == 250
 
 
 def test_background_texts_come_last_and_fill_half_of_the_queue(batcher, device):
     _hold(batcher, device)
     last = _submit(batcher, ["last"], background=True)
     with pytest.raises(QueueFullError):
-        _submit(batcher, ["a"] * 100, background=True)
+        _submit(batcher, ["a"] * 128, background=True)
     first = _submit(batcher, ["first"])
     device.free.set()
     first.result(10)

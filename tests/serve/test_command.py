@@ -115,7 +115,7 @@ def test_without_the_extra_one_line_says_what_to_install(run):
         (["--token", ""], "printable ASCII"),
         (["--timeout", "0"], "timeout=0"),
         (["--timeout", "nan"], "timeout=nan"),
-        (["--max-queue", "0"], "max_queue=0"),
+        (["--max-queue", "0"], "max_queue=0 must be at least 256"),
         (["--host", "no.such.host.invalid"], "no.such.host.invalid:8000: cannot"),
     ],
 )

@@ -128,6 +128,7 @@ def test_42_two_hundred_at_once_are_answered_as_one_after_the_other(
 
 def test_42_what_the_queue_cannot_hold_is_429_with_retry_after():
     """Row 42: the queue has a cap; everyone else is answered all the same."""
+    request = post(json.dumps({"texts": ["a prize"] * 16}).encode())
     go = threading.Event()
     go.set()
 
@@ -136,19 +137,19 @@ def test_42_what_the_queue_cannot_hold_is_429_with_retry_after():
         return 0.25
 
     with (
-        serving(StubClassifier(answer), max_queue=20) as service,
+        serving(StubClassifier(answer), max_queue=256) as service,
         concurrent.futures.ThreadPoolExecutor(100) as pool,
     ):
         go.clear()
-        asked = [pool.submit(service.send, GOOD) for _ in range(100)]
-        until(lambda: sum(future.done() for future in asked) >= 60)
+        asked = [pool.submit(service.send, request) for _ in range(100)]
+        until(lambda: sum(future.done() for future in asked) >= 80)
         go.set()
         answers = [future.result() for future in asked]
     refused = [a for a in answers if a.startswith(b"HTTP/1.1 429 ")]
-    assert len(refused) >= 60
+    assert len(refused) >= 80
     assert all(b"retry-after: 1\r\n" in a for a in refused)
     kept = [a for a in answers if a not in refused]
-    assert len(kept) >= 20 and all(a.startswith(b"HTTP/1.1 200 ") for a in kept)
+    assert len(kept) >= 16 and all(a.startswith(b"HTTP/1.1 200 ") for a in kept)
 
 
 def test_43_slow_and_idle_clients_are_closed_and_nobody_waits_for_them(service):
@@ -162,6 +163,13 @@ def test_43_slow_and_idle_clients_are_closed_and_nobody_waits_for_them(service):
         "idle": keep,
         "second head": keep + b"GET / HT",
     }
+
+    def ask() -> float:
+        start = time.monotonic()
+        assert service.status(GOOD) == 200
+        return time.monotonic() - start
+
+    alone = np.quantile([ask() for _ in range(100)], 0.99)
     connections = {name: service.connect() for name in starts}
     for name, connection in connections.items():
         connection.sendall(starts[name])
@@ -183,9 +191,7 @@ def test_43_slow_and_idle_clients_are_closed_and_nobody_waits_for_them(service):
         thread.start()
     times = []
     while threads[-1].is_alive():
-        start = time.monotonic()
-        assert service.status(GOOD) == 200
-        times.append(time.monotonic() - start)
+        times.append(ask())
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
@@ -195,7 +201,7 @@ def test_43_slow_and_idle_clients_are_closed_and_nobody_waits_for_them(service):
     assert ended["body"].startswith(b"HTTP/1.1 408 ")
     assert ended["idle"].startswith(b"HTTP/1.1 200 ")
     assert ended["second head"].count(b"HTTP/1.1 ") == 1
-    assert np.median(times) < 0.5
+    assert np.quantile(times, 0.99) < max(2 * alone, 0.5)
 
 
 def test_43_a_client_that_goes_away_takes_nobody_along(service):

@@ -27,7 +27,6 @@ export async function refresh() {
     } while (text !== $("message").value);
     showError(null);
   } catch (error) {
-    $("result").hidden = true;
     showError(error);
   } finally {
     running = false;
@@ -39,7 +38,13 @@ async function show(text) {
     $("result").hidden = true;
     return;
   }
-  const { results } = await classify([text]);
+  let results;
+  try {
+    ({ results } = await classify([text]));
+  } catch (error) {
+    $("result").hidden = true;
+    throw error;
+  }
   if (text !== $("message").value) return;
   showResult(results[0]);
   showWords(text, [], results[0].label);
