@@ -223,7 +223,7 @@ class ServeConfig:
     max_body: int = 65536  # bytes of a request
     max_queue: int = 1024  # texts that wait for the device
     max_wait: float = 0.002  # seconds that a text waits for others to join it
-    batch_tokens: int = 512  # of a batch of several texts, padding included
+    batch_tokens: int = 256  # of a batch of several texts, padding included
     timeout: float = 30.0  # seconds until a request is given up
     read_timeout: float = 10.0  # seconds that a client may take to send one
 

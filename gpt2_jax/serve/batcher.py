@@ -17,8 +17,8 @@ from gpt2_jax.config import ServeConfig
 from gpt2_jax.data.batches import BUCKETS, bucket_width
 
 # Texts of a batch. Few, because each is compiled for each width before the first
-# request; a batch that is more than half full is filled up with its last text.
-SIZES = (1, 4, 16)
+# request; a batch that is three quarters full is filled up with its last text.
+SIZES = (1, 2, 4, 8, 16)
 
 logger = logging.getLogger(__name__)
 
@@ -192,5 +192,5 @@ class Batcher:
 
 
 def _size(waiting: int, largest: int) -> int:
-    """Return the largest size that `waiting` texts fill by more than half."""
-    return max(size for size in SIZES if size <= largest and size < 2 * waiting)
+    """Return the largest size that `waiting` texts fill by three quarters."""
+    return max(s for s in SIZES if s <= largest and 3 * s <= 4 * waiting)
