@@ -222,7 +222,7 @@ class ServeConfig:
     allow_hosts: tuple[str, ...] = ()  # names to answer to, beside `host`, localhost
     max_body: int = 65536  # bytes of a request
     max_queue: int = 1024  # texts that wait for the device
-    max_wait: float = 0.002  # seconds that a text waits for others to join it
+    max_wait: float = 0.002  # seconds that a text waits for others, if there were any
     batch_tokens: int = 256  # of a batch of several texts, padding included
     timeout: float = 30.0  # seconds until a request is given up
     read_timeout: float = 10.0  # seconds that a client may take to send one

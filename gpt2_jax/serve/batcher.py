@@ -81,6 +81,7 @@ class Batcher:
         self._queues: dict[tuple[bool, int], collections.deque[_Text]] = {}
         self._changed = threading.Condition()
         self._closing = False
+        self._company = False  # whether the last batch held several texts
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self.ready = threading.Event()  # every shape is compiled
 
@@ -163,7 +164,8 @@ class Batcher:
                 key = min(self._queues, key=lambda k: (k[0], self._queues[k][0].since))
                 queue, largest = self._queues[key], self._largest(key[1])
                 wait = queue[0].since + self._config.max_wait - time.monotonic()
-                if wait <= 0 or len(queue) >= largest or self._closing:
+                alone = not self._company and len(queue) == 1
+                if wait <= 0 or alone or len(queue) >= largest or self._closing:
                     return self._take(key, _size(len(queue), largest))
                 self._changed.wait(wait)
 
@@ -172,6 +174,7 @@ class Batcher:
         taken = [queue.popleft() for _ in range(min(size, len(queue)))]
         if not queue:
             del self._queues[key]
+        self._company = len(taken) > 1
         return taken
 
     def _answer(self, batch: list[_Text]) -> None:

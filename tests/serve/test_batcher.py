@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -45,12 +46,17 @@ def device() -> Device:
 
 
 @pytest.fixture
-def batcher(device) -> Iterator[Batcher]:
+def max_wait() -> float:
+    return 0.002
+
+
+@pytest.fixture
+def batcher(device, max_wait) -> Iterator[Batcher]:
     made = Batcher(
         device.predict_proba,
         num_classes=2,
         max_length=MAX_LENGTH,
-        config=ServeConfig(max_queue=256),
+        config=ServeConfig(max_queue=256, max_wait=max_wait),
     )
     made.start()
     assert made.ready.wait(10)
@@ -114,6 +120,21 @@ def test_texts_that_wait_are_put_together(batcher, device):
     for future in futures:
         future.result(10)
     assert device.calls[1:] == [["a"] * 16]
+
+
+@pytest.mark.parametrize("max_wait", [1.0])
+def test_a_text_waits_for_others_only_where_there_were_others(batcher, device):
+    start = time.monotonic()
+    for _ in range(3):
+        _submit(batcher, ["alone"]).result(10)
+    assert time.monotonic() - start < 0.9
+    _submit(batcher, ["a", "a"]).result(10)
+    first = _submit(batcher, ["first"])
+    time.sleep(0.1)
+    second = _submit(batcher, ["second"])
+    first.result(10)
+    second.result(10)
+    assert device.calls[-1] == ["first", "second"]
 
 
 def test_no_batch_has_a_shape_that_was_not_warmed_up(batcher, device):
