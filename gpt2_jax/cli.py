@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2_jax import __version__, cli_weights, config
 from gpt2_jax.errors import UserError
+from gpt2_jax.serve.command import add_serve, run_serve
 
 if TYPE_CHECKING:
     from gpt2_jax.inference.classifier import Classifier
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_finetune(commands, common)
-
+    add_serve(commands, common)
     evaluate = commands.add_parser(
         "evaluate", parents=[common], help="metrics of a run on labelled texts"
     )
@@ -303,4 +304,5 @@ _COMMANDS = {
     "predict": _predict,
     "convert": cli_weights.convert,
     "export": cli_weights.export,
+    "serve": run_serve,
 }

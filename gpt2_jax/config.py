@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -213,6 +214,36 @@ FINETUNE_PRESETS: Mapping[str, FinetuneConfig] = types.MappingProxyType(
         ),
     }
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeConfig:
+    """Where a run is served, to whom, and how much of it at once."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000  # 0: any free one
+    token: str | None = None  # that every client must send; None: none
+    allow_hosts: tuple[str, ...] = ()  # names to answer to, beside `host`, localhost
+    max_body: int = 65536  # bytes of a request
+    max_queue: int = 1024  # texts that wait for the device
+    max_wait: float = 0.002  # seconds that a text waits for others, if there were any
+    batch_tokens: int = 256  # of a batch of several texts, padding included
+    timeout: float = 30.0  # seconds until a request is given up
+    read_timeout: float = 10.0  # seconds that a client may take to send one
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.port < 65536, f"port={self.port} is not in 0 to 65535")
+        _require(
+            self.token is None or re.fullmatch("[!-~]+", self.token) is not None,
+            "the token must be printable ASCII without spaces",
+        )
+        _require(
+            self.max_queue >= 256,  # two of the largest requests, or one explanation
+            f"max_queue={self.max_queue} must be at least 256",
+        )
+        for field in ("max_body", "timeout", "read_timeout"):
+            value = getattr(self, field)
+            _require(value > 0, f"{field}={value} must be positive")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

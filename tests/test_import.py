@@ -3,11 +3,15 @@ import sys
 
 HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "tiktoken", "requests"}
 EXTRAS = {"torch", "transformers", "llms_from_scratch", "matplotlib", "sklearn"}
+EXTRAS |= {"fastapi", "starlette", "uvicorn", "h11", "pydantic", "prometheus_client"}
+# What serves is the extra `serve`; only its command is imported without.
 EVERY_MODULE = """
 import importlib, pkgutil, gpt2_jax
 for module in pkgutil.walk_packages(gpt2_jax.__path__, "gpt2_jax."):
-    if module.name != "gpt2_jax.__main__":
+    needs_extra = module.name.startswith("gpt2_jax.serve.")
+    if module.name != "gpt2_jax.__main__" and not needs_extra:
         importlib.import_module(module.name)
+import gpt2_jax.serve.command
 """
 
 
@@ -44,7 +48,8 @@ def test_importing_every_module_imports_no_extra():
 def test_importing_every_module_starts_no_backend():
     # jax has no public way to ask; the second line shows that the question works
     python(
-        f"{EVERY_MODULE}\nfrom jax._src import xla_bridge as bridge\n"
+        f"{EVERY_MODULE}\nimport gpt2_jax.serve.server\n"
+        "from jax._src import xla_bridge as bridge\n"
         "assert not bridge._backends, bridge._backends\n"
         "import jax; jax.devices('cpu'); assert bridge._backends"
     )

@@ -20,7 +20,7 @@ LIMIT = len(CONTENT)
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "CHUNK_BYTES", 64)
-    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 2.0)  # a busy machine
     monkeypatch.setattr(resume, "PAUSE_SECONDS", 0.0)
     with serve() as server:
         server.answers["/file"] = Answer(CONTENT)

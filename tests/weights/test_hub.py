@@ -59,7 +59,7 @@ def cache(tmp_path, monkeypatch):
 def server(cache, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "CHUNK_BYTES", 1024)
-    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 2.0)  # a busy machine
     monkeypatch.setattr(resume, "PAUSE_SECONDS", 0.0)
     with serve() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)

@@ -1,0 +1,177 @@
+"""The routes of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import numpy as np
+from fastapi import FastAPI, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from gpt2_jax import __version__
+from gpt2_jax.config import ServeConfig
+from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.inference.explain import MAX_SPANS, variants, word_spans, word_weights
+from gpt2_jax.serve.batcher import Batcher, QueueFullError
+from gpt2_jax.serve.guard import Guard, problem
+from gpt2_jax.serve.metrics import Metrics
+from gpt2_jax.serve.schema import (
+    PROBLEMS,
+    ClassifyRequest,
+    ClassifyResponse,
+    ExplainRequest,
+    ExplainResponse,
+    Result,
+    Word,
+)
+from gpt2_jax.serve.static import page_routes
+from gpt2_jax.tokenizer import decode, encode
+
+# An explanation predicts the text once for each word. Long texts get fewer, longer
+# spans, so that one explanation costs about as much as another.
+_EXPLAIN_TOKENS, _MIN_SPANS = 8192, 8
+
+
+def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
+    """Return the ASGI application that serves `classifier`."""
+    metrics = Metrics()
+    labels, max_length = classifier.labels, classifier.max_length
+    batcher = Batcher(
+        classifier.predict_proba,
+        num_classes=len(labels),
+        max_length=max_length,
+        config=config,
+        on_batch=metrics.batch_texts.observe,
+    )
+    metrics.queue_texts.set_function(lambda: batcher.waiting)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        metrics.watch_compilations()
+        batcher.start()
+        yield
+        await asyncio.to_thread(batcher.close)
+        metrics.unwatch_compilations()
+
+    app = FastAPI(
+        title="gpt2-jax",
+        version=__version__,
+        docs_url=None,  # both load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        routes=page_routes(),
+    )
+    secured = [Security(HTTPBearer(auto_error=False))] if config.token else []
+
+    async def predict(
+        texts: Sequence[str], lengths: Sequence[int], *, background: bool = False
+    ) -> np.ndarray:
+        if not batcher.ready.is_set():
+            raise _not_ready()
+        future = batcher.submit(texts, lengths, background=background)
+        return await asyncio.wait_for(asyncio.wrap_future(future), config.timeout)
+
+    @app.post("/v1/classify", responses=PROBLEMS, dependencies=secured)
+    async def classify(request: ClassifyRequest) -> ClassifyResponse:
+        """Label each text."""
+        lengths = [len(encode(text)) for text in request.texts]
+        rows = await predict(request.texts, lengths)
+        return ClassifyResponse(
+            results=[
+                _result(labels, row, length, max_length)
+                for row, length in zip(rows, lengths, strict=True)
+            ]
+        )
+
+    @app.post("/v1/explain", responses=PROBLEMS, dependencies=secured)
+    async def explain(request: ExplainRequest) -> ExplainResponse:
+        """Say what each word adds to the probability of the label; approximate."""
+        tokens = encode(request.text)[:max_length]
+        text = decode(tokens) if request.text else ""  # the part that the model reads
+        affordable = max(_MIN_SPANS, _EXPLAIN_TOKENS // len(tokens))
+        spans = word_spans(text, min(MAX_SPANS, affordable))
+        texts = variants(text, spans)
+        lengths = [len(encode(text)) for text in texts]
+        rows = await predict(texts, lengths, background=True)
+        return ExplainResponse(
+            label=labels[int(rows[0].argmax())],
+            prob=float(rows[0].max()),
+            words=[
+                Word(start=start, end=end, weight=weight)
+                for (start, end), weight in zip(spans, word_weights(rows), strict=True)
+            ],
+        )
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """Answer while the process lives."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", responses={503: PROBLEMS[503]})
+    async def readyz() -> dict[str, str]:
+        """Answer once every batch shape is compiled."""
+        if not batcher.ready.is_set():
+            raise _not_ready()
+        return {"status": "ready"}
+
+    @app.get("/metrics", response_class=Response, dependencies=secured)
+    async def prometheus() -> Response:
+        """Counts for Prometheus."""
+        content = generate_latest(metrics.registry)
+        return Response(content, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    _add_error_handlers(app)
+    paths = [getattr(route, "path", "") for route in app.routes]
+    return Guard(app, config, metrics, paths)
+
+
+def _not_ready() -> HTTPException:
+    return HTTPException(503, "warming up", {"retry-after": "5"})
+
+
+def _result(
+    labels: Sequence[str], row: np.ndarray, length: int, max_length: int
+) -> Result:
+    best = int(row.argmax())
+    return Result(
+        label=labels[best],
+        prob=float(row[best]),
+        probs=dict(zip(labels, row.tolist(), strict=True)),
+        n_tokens=length,
+        truncated=length > max_length,
+    )
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Make every error one line of JSON that repeats nothing of a text."""
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return problem(400, "not JSON")
+        where = ".".join(str(part)[:40] for part in first["loc"][1:]) or "body"
+        return problem(422, f"{where}: {first['msg']}")
+
+    @app.exception_handler(QueueFullError)
+    async def queue_full(_: Request, error: Exception) -> Response:
+        return problem(429, "too many texts wait", {"retry-after": "1"})
+
+    @app.exception_handler(TimeoutError)
+    async def too_late(_: Request, error: Exception) -> Response:
+        return problem(503, "no answer in time", {"retry-after": "1"})
+
+    @app.exception_handler(Exception)
+    async def internal(_: Request, error: Exception) -> Response:
+        return problem(500, "internal error")

@@ -1,0 +1,199 @@
+"""Texts of many requests -> batches on the one thread that owns the device."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+
+import numpy as np
+
+from gpt2_jax.config import ServeConfig
+from gpt2_jax.data.batches import BUCKETS, bucket_width
+
+# Texts of a batch. Few, because each is compiled for each width before the first
+# request; a batch that is three quarters full is filled up with its last text.
+SIZES = (1, 2, 4, 8, 16)
+
+logger = logging.getLogger(__name__)
+
+Predict = Callable[[Sequence[str]], np.ndarray]
+
+
+class QueueFullError(Exception):
+    """More texts wait than may."""
+
+
+@dataclasses.dataclass
+class _Job:
+    """The texts of one request, answered when every row is there."""
+
+    rows: np.ndarray  # float64 [N, C]
+    missing: int
+    future: Future[np.ndarray]
+
+    def answer(self, index: int, row: np.ndarray) -> None:
+        self.rows[index] = row
+        self.missing -= 1
+        if not self.missing:
+            with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
+                self.future.set_result(self.rows)
+
+    def fail(self, error: Exception) -> None:
+        with contextlib.suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+
+@dataclasses.dataclass
+class _Text:
+    text: str
+    job: _Job
+    index: int
+    since: float
+
+
+class Batcher:
+    """Answers texts in batches of like length, in the order of their arrival.
+
+    Texts of `background` jobs wait until no other text does, and may fill half of the
+    queue.
+    """
+
+    def __init__(
+        self,
+        predict_proba: Predict,
+        *,
+        num_classes: int,
+        max_length: int,
+        config: ServeConfig,
+        on_batch: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self._predict_proba = predict_proba
+        self._num_classes = num_classes
+        self._max_length = max_length
+        self._config = config
+        self._on_batch = on_batch
+        self._queues: dict[tuple[bool, int], collections.deque[_Text]] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._company = False  # whether the last batch held several texts
+        self._thread = threading.Thread(target=self._run, name="device", daemon=True)
+        self.ready = threading.Event()  # every shape is compiled
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer what waits, and end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """Texts in the queue."""
+        with self._changed:
+            return self._waiting()
+
+    def _waiting(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def submit(
+        self, texts: Sequence[str], lengths: Sequence[int], *, background: bool = False
+    ) -> Future[np.ndarray]:
+        """Queue `texts` of `lengths` tokens; the result is probabilities [N, C].
+
+        Raises:
+            QueueFullError: they do not fit the queue.
+        """
+        limit = self._config.max_queue // (2 if background else 1)
+        rows = np.zeros((len(texts), self._num_classes))
+        job = _Job(rows, len(texts), Future())
+        with self._changed:
+            if self._waiting() + len(texts) > limit:
+                raise QueueFullError
+            now = time.monotonic()
+            for i, (text, length) in enumerate(zip(texts, lengths, strict=True)):
+                width = bucket_width(length, self._max_length)
+                queue = self._queues.setdefault(
+                    (background, width), collections.deque()
+                )
+                queue.append(_Text(text, job, i, now))
+            self._changed.notify()
+        return job.future
+
+    def shapes(self) -> Iterator[tuple[int, int]]:
+        """Yield (texts, tokens) of every batch that can be, short ones first."""
+        for width in sorted({bucket_width(w, self._max_length) for w in BUCKETS}):
+            for size in SIZES:
+                if size <= self._largest(width):
+                    yield size, width
+
+    def _largest(self, width: int) -> int:
+        """Return the texts of a full batch: wide ones gain nothing from company."""
+        fitting = [s for s in SIZES if s * width <= self._config.batch_tokens]
+        return max(fitting, default=1)
+
+    def _run(self) -> None:
+        start, shapes = time.monotonic(), list(self.shapes())
+        for size, width in shapes:
+            if self._closing:
+                return
+            self._predict_proba([" a" * width] * size)  # " a" is one token
+        seconds = time.monotonic() - start
+        logger.info("ready: %d batch shapes warmed up in %.0f s", len(shapes), seconds)
+        self.ready.set()
+        while batch := self._next_batch():
+            self._answer(batch)
+
+    def _next_batch(self) -> list[_Text]:
+        """Wait for texts and take those of one batch; none mean the end."""
+        with self._changed:
+            while True:
+                if not self._queues:
+                    if self._closing:
+                        return []
+                    self._changed.wait()
+                    continue
+                key = min(self._queues, key=lambda k: (k[0], self._queues[k][0].since))
+                queue, largest = self._queues[key], self._largest(key[1])
+                wait = queue[0].since + self._config.max_wait - time.monotonic()
+                alone = not self._company and len(queue) == 1
+                if wait <= 0 or alone or len(queue) >= largest or self._closing:
+                    return self._take(key, _size(len(queue), largest))
+                self._changed.wait(wait)
+
+    def _take(self, key: tuple[bool, int], size: int) -> list[_Text]:
+        queue = self._queues[key]
+        taken = [queue.popleft() for _ in range(min(size, len(queue)))]
+        if not queue:
+            del self._queues[key]
+        self._company = len(taken) > 1
+        return taken
+
+    def _answer(self, batch: list[_Text]) -> None:
+        batch = [item for item in batch if not item.job.future.done()]
+        if not batch:
+            return
+        texts = [item.text for item in batch]
+        texts += texts[-1:] * (min(s for s in SIZES if s >= len(texts)) - len(texts))
+        try:
+            rows = self._predict_proba(texts)
+        except Exception as error:  # told to those who asked; the thread lives on
+            for item in batch:
+                item.job.fail(error)
+            return
+        self._on_batch(len(batch))
+        for item, row in zip(batch, rows[: len(batch)], strict=True):
+            item.job.answer(item.index, row)
+
+
+def _size(waiting: int, largest: int) -> int:
+    """Return the largest size that `waiting` texts fill by three quarters."""
+    return max(s for s in SIZES if s <= largest and 3 * s <= 4 * waiting)

@@ -1,0 +1,125 @@
+"""Listen, serve until told to stop, drain, and end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gpt2_jax.config import ServeConfig
+from gpt2_jax.errors import UserError
+from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.serve.app import create_app
+
+MAX_CONNECTIONS = 1000
+
+logger = logging.getLogger(__name__)
+
+
+def serve(run: Path, config: ServeConfig) -> None:
+    """Serve a run until SIGINT or SIGTERM, which ends with exit code 0.
+
+    Raises:
+        UserError: the address cannot be listened on.
+        WeightsError: the run cannot be read.
+    """
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it again when it has drained
+    classifier = Classifier.load(run)
+    with listen(config) as listener:
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        if config.token is None and not ipaddress.ip_address(host).is_loopback:
+            logger.warning(
+                "warning: %s can be reached by others, who may all ask; give --token",
+                shown,
+            )
+        logger.info(
+            "http://%s:%s  labels: %s", shown, port, ", ".join(classifier.labels)
+        )
+        make_server(classifier, config).run(sockets=[listener])
+
+
+def make_server(classifier: Classifier, config: ServeConfig) -> uvicorn.Server:
+    """Return the server of `classifier`; it logs neither requests nor texts."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(classifier, config),
+            http=TimedProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            log_level="error",  # no line for each nonsense of a client
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=round(config.read_timeout + 0.5),
+            timeout_graceful_shutdown=round(config.timeout + 1),
+        )
+    )
+
+
+def listen(config: ServeConfig) -> socket.socket:
+    """Return a socket that listens at the address of `config`.
+
+    Raises:
+        UserError: the address is unknown, or in use.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM
+        )[0]
+        return socket.create_server(address, family=family, backlog=MAX_CONNECTIONS)
+    except OSError as error:
+        raise UserError(
+            f"{config.host}:{config.port}: cannot be listened on ({error.strerror}); "
+            "give another --host or --port"
+        ) from None
+
+
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(0)
+
+
+class TimedProtocol(H11Protocol):
+    """HTTP/1.1 that gives a client as long for a head as for being idle.
+
+    uvicorn itself waits for the end of a head that has begun as long as it takes.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._unset_deadline()
+        elif self._deadline is None:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unset_deadline()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._deadline = self.loop.call_later(
+            self.timeout_keep_alive, self.transport.close
+        )
+
+    def _unset_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,208 @@
+"""The batcher: who is put together with whom, and what becomes of the rest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from serve_helpers import until
+
+from gpt2_jax.config import ServeConfig
+from gpt2_jax.data.batches import bucket_width
+from gpt2_jax.serve.batcher import SIZES, Batcher, QueueFullError
+
+MAX_LENGTH = 200
+
+
+class Device:
+    """Answers each text with its number of words, and can be held up."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.threads: set[int] = set()
+        self.free = threading.Event()
+        self.free.set()
+        self.error: Exception | None = None
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        self.calls.append(list(texts))
+        self.threads.add(threading.get_ident())
+        assert self.free.wait(10)
+        if self.error is not None:
+            raise self.error
+        return np.asarray([[_length(text), 1.0] for text in texts])
+
+
+def _length(text: str) -> int:
+    return len(text.split())
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device()
+
+
+@pytest.fixture
+def max_wait() -> float:
+    return 0.002
+
+
+@pytest.fixture
+def batcher(device, max_wait) -> Iterator[Batcher]:
+    made = Batcher(
+        device.predict_proba,
+        num_classes=2,
+        max_length=MAX_LENGTH,
+        config=ServeConfig(max_queue=256, max_wait=max_wait),
+    )
+    made.start()
+    assert made.ready.wait(10)
+    device.calls.clear()
+    yield made
+    device.free.set()
+    made.close()
+
+
+def _submit(batcher: Batcher, texts: Sequence[str], **options):
+    return batcher.submit(texts, [_length(text) for text in texts], **options)
+
+
+def _hold(batcher: Batcher, device: Device) -> None:
+    """Let the device begin a batch that does not end before `device.free` is set."""
+    device.free.clear()
+    _submit(batcher, ["held"])
+    until(lambda: device.calls == [["held"]])
+
+
+def _texts(count: int, seed: int = 0) -> list[str]:
+    lengths = np.random.default_rng(seed).integers(1, MAX_LENGTH, count)
+    return [" ".join(["a"] * int(length)) for length in lengths]
+
+
+def test_every_row_comes_back_in_its_place(batcher):
+    requests = [_texts(7, seed) for seed in range(20)]
+    futures = [_submit(batcher, texts) for texts in requests]
+    for texts, future in zip(requests, futures, strict=True):
+        assert [int(row[0]) for row in future.result(10)] == list(map(_length, texts))
+
+
+def test_only_one_thread_touches_the_device(batcher, device):
+    def client(seed: int) -> None:
+        _submit(batcher, _texts(5, seed)).result(10)
+
+    clients = [threading.Thread(target=client, args=(seed,)) for seed in range(8)]
+    for thread in clients:
+        thread.start()
+    for thread in clients:
+        thread.join()
+    assert len(device.threads) == 1
+    assert device.threads.isdisjoint(
+        {threading.get_ident(), *(c.ident for c in clients)}
+    )
+
+
+def test_texts_share_a_batch_only_with_texts_of_like_length(batcher, device):
+    _hold(batcher, device)
+    future = _submit(batcher, ["a", " ".join("a" * 150), "a a", " ".join("a" * 140)])
+    device.free.set()
+    future.result(10)
+    for call in device.calls:
+        assert len({bucket_width(_length(text), MAX_LENGTH) for text in call}) == 1
+
+
+def test_texts_that_wait_are_put_together(batcher, device):
+    _hold(batcher, device)
+    futures = [_submit(batcher, ["a"]) for _ in range(16)]
+    device.free.set()
+    for future in futures:
+        future.result(10)
+    assert device.calls[1:] == [["a"] * 16]
+
+
+@pytest.mark.parametrize("max_wait", [1.0])
+def test_a_text_waits_for_others_only_where_there_were_others(batcher, device):
+    start = time.monotonic()
+    for _ in range(3):
+        _submit(batcher, ["alone"]).result(10)
+    assert time.monotonic() - start < 0.9
+    _submit(batcher, ["a", "a"]).result(10)
+    first = _submit(batcher, ["first"])
+    time.sleep(0.1)
+    second = _submit(batcher, ["second"])
+    first.result(10)
+    second.result(10)
+    assert device.calls[-1] == ["first", "second"]
+
+
+def test_no_batch_has_a_shape_that_was_not_warmed_up(batcher, device):
+    warm = set(batcher.shapes())
+    for count in (1, 2, 3, 5, 9, 17, 40):
+        _submit(batcher, _texts(count, count)).result(10)
+        _submit(batcher, ["a"] * count).result(10)
+    seen = {
+        (len(call), bucket_width(_length(call[0]), MAX_LENGTH)) for call in device.calls
+    }
+    assert seen <= warm
+    assert {size for size, _ in seen} == set(SIZES)
+
+
+def test_what_does_not_fit_the_queue_is_refused_whole(batcher, device):
+    _hold(batcher, device)
+    kept = _submit(batcher, ["a"] * 250)
+    with pytest.raises(QueueFullError):
+        _submit(batcher, ["a"] * 7)
+    assert batcher.waiting == 250
+    device.free.set()
+    assert len(kept.result(10)) == 250
+
+
+def test_background_texts_come_last_and_fill_half_of_the_queue(batcher, device):
+    _hold(batcher, device)
+    last = _submit(batcher, ["last"], background=True)
+    with pytest.raises(QueueFullError):
+        _submit(batcher, ["a"] * 128, background=True)
+    first = _submit(batcher, ["first"])
+    device.free.set()
+    first.result(10)
+    last.result(10)
+    assert device.calls == [["held"], ["first"], ["last"]]
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed(batcher, device):
+    _hold(batcher, device)
+    left = _submit(batcher, ["left"])
+    kept = _submit(batcher, ["kept"])
+    assert left.cancel()
+    device.free.set()
+    kept.result(10)
+    assert ["left"] not in device.calls and ["kept"] in device.calls
+
+
+def test_a_failed_batch_is_told_to_those_who_asked_and_the_thread_lives(
+    batcher, device
+):
+    device.error = RuntimeError("out of memory")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        _submit(batcher, ["a"] * 3).result(10)
+    device.error = None
+    assert _submit(batcher, ["a a"]).result(10)[0, 0] == 2
+
+
+def test_closing_answers_what_waits(device):
+    batcher = Batcher(
+        device.predict_proba, num_classes=2, max_length=16, config=ServeConfig()
+    )
+    batcher.start()
+    assert batcher.ready.wait(10)
+    device.calls.clear()
+    _hold(batcher, device)
+    futures = [_submit(batcher, ["a"]) for _ in range(40)]
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    assert not any(future.done() for future in futures)
+    device.free.set()
+    closing.join(10)
+    assert all(future.done() for future in futures)

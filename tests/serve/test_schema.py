@@ -1,0 +1,72 @@
+"""The service keeps to its own OpenAPI document, whatever is sent."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from typing import Any
+
+import httpx
+import hypothesis
+import pytest
+from hypothesis.strategies import SearchStrategy
+from serve_helpers import Service
+
+schemathesis = pytest.importorskip("schemathesis")
+GenerationMode = schemathesis.GenerationMode
+
+
+def _check(service: Service, examples: int) -> collections.Counter[int]:
+    """Send good and bad requests, check every answer, and count their statuses."""
+    schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+    operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(operations) == 5
+    statuses: collections.Counter[int] = collections.Counter()
+    for operation in operations:
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            # what takes nothing cannot be asked wrongly
+            with contextlib.suppress(hypothesis.errors.Unsatisfiable):
+                strategy = operation.as_strategy(generation_mode=mode)
+                _fuzz(strategy, examples, statuses)
+    return statuses
+
+
+def _fuzz(
+    strategy: SearchStrategy[Any], examples: int, statuses: collections.Counter[int]
+) -> None:
+    @hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(strategy)
+    def validate(case: Any) -> None:
+        statuses[case.call_and_validate().status_code] += 1
+
+    validate()
+
+
+def test_answers_are_what_openapi_says(service):
+    statuses = _check(service, 10)
+    assert set(statuses) == {200, 400, 422}
+
+
+@pytest.mark.slow
+def test_answers_are_what_openapi_says_at_length(service):
+    assert _check(service, 500).total() > 1500
+
+
+def test_openapi_names_every_route_and_every_refusal(service):
+    document = httpx.get(f"{service.url}/openapi.json").json()
+    assert set(document["paths"]) == {
+        "/v1/classify",
+        "/v1/explain",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    }
+    refusals = {"400", "401", "403", "408", "413", "415", "422", "429", "503"}
+    for path in ("/v1/classify", "/v1/explain"):
+        assert set(document["paths"][path]["post"]["responses"]) == refusals | {"200"}
