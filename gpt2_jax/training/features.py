@@ -98,7 +98,7 @@ def _run_packed(
     values: np.ndarray,
 ) -> np.ndarray:
     """Fill `values` [S, D], text after text; return where each starts."""
-    embed, block = _programs(config)
+    embed, block = block_programs(config)
     starts = np.zeros(len(inputs), np.int32)
     written = 0
 
@@ -152,7 +152,9 @@ def _ahead(calls: Iterator[Any], count: int) -> Iterator[Any]:
 
 
 @functools.cache  # compiled programs, shared by all blocks; it holds no weights
-def _programs(config: GPT2Config) -> tuple[Callable[..., Array], Callable[..., Array]]:
+def block_programs(
+    config: GPT2Config,
+) -> tuple[Callable[..., Array], Callable[..., Array]]:
     def embed(params: Params, tokens: Array, positions: Array) -> Array:
         x = GPT2(config).apply({"params": params}, tokens, positions, method=GPT2.embed)
         return cast(Array, x)
