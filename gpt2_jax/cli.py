@@ -54,6 +54,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks")
+    common.add_argument(
+        "--no-compilation-cache",
+        action="store_true",
+        help="compile anew; keep no compiled programs in the user's cache folder",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_finetune(commands, common)
     add_serve(commands, common)
@@ -128,6 +133,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     _set_up_logging()
     try:
+        if not arguments.no_compilation_cache:
+            from gpt2_jax.compilation import keep_compiled_programs
+
+            keep_compiled_programs()
         return _COMMANDS[arguments.command](arguments)
     except UserError as error:
         if arguments.debug:

@@ -134,7 +134,8 @@ class TrainConfig:
     parallel: str = "jit"
     devices: int | None = None  # None: all local devices under pmap, one under jit
     reuse_trunk: bool = True  # run the frozen trunk once per text, if dropout is 0
-    reuse_max_bytes: int = 4 * 2**30  # and if its output fits
+    reuse_max_bytes: int = 4 * 2**30  # and keep its output in memory up to this size,
+    reuse_max_disk_bytes: int = 64 * 2**30  # or in a file up to this
     eval_every: int = 50  # steps
     eval_batches: int = 5
     save_every: int | None = None  # steps; None: once per epoch

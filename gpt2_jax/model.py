@@ -27,7 +27,8 @@ class GPT2(nn.Module):
     """GPT-2 with tied language logits, or with a classification head.
 
     `model(tokens, lengths)` is `top(trunk(tokens, lengths, split), lengths, split)`
-    for every `split`: the trunk holds the embeddings and the blocks below `split`.
+    for every `split`: the trunk holds the embeddings and the blocks below `split`. One
+    more than there are blocks puts the final norm and the pooling into the trunk too.
     """
 
     config: GPT2Config
@@ -70,20 +71,31 @@ class GPT2(nn.Module):
         *,
         deterministic: bool = True,
     ) -> Array:
-        """Embed `tokens` [B, T] and run the blocks below `split`: [B, T, D]."""
+        """Embed `tokens` [B, T] and run the blocks below `split`: [B, T, D].
+
+        With the pooling in the trunk it is [B, 1, D].
+        """
         num_tokens = tokens.shape[1]
         if num_tokens > self.config.max_len:
             raise ValueError(
                 f"{num_tokens} tokens do not fit max_len={self.config.max_len}"
             )
-        x = self.wte(tokens) + self.wpe(jnp.arange(num_tokens))[None]  # [B, T, D]
-        x = self.drop(x.astype(self.config.dtype), deterministic=deterministic)
+        x = self.embed(tokens, jnp.arange(num_tokens)[None])
+        x = self.drop(x, deterministic=deterministic)
         mask = attention_mask(
             self.config, num_tokens, _lengths(x, lengths), positions=None
         )
-        for block in self.h[:split]:
+        pooled = split > self.config.num_layers
+        last = self.config.num_layers - 1
+        for block in self.h[: last if pooled else split]:
             x = block(x, mask, deterministic=deterministic)
+        if pooled:
+            return self.pooled(x, lengths, last, deterministic=deterministic)
         return x
+
+    def embed(self, tokens: Array, positions: Array) -> Array:
+        """Map `tokens` [B, T] at `positions` [B or 1, T] to [B, T, D]."""
+        return (self.wte(tokens) + self.wpe(positions)).astype(self.config.dtype)
 
     def top(
         self,
@@ -94,6 +106,27 @@ class GPT2(nn.Module):
         deterministic: bool = True,
     ) -> Array:
         """Run the blocks from `split` on, the final norm and the head."""
+        config, x = self.config, hidden
+        if split <= config.num_layers:
+            x = self.pooled(x, lengths, split, deterministic=deterministic)
+        if config.num_classes is not None:
+            return self.out_head(x[:, 0])  # [B, 1, D] -> [B, C]
+        x = x.astype(config.dtype)
+        logits = self.wte.attend(x) if config.tied else self.out_head(x)
+        return logits.astype(jnp.float32)  # [B, T, V]
+
+    def pooled(
+        self,
+        hidden: Array,
+        lengths: Array | None,
+        split: int,
+        *,
+        deterministic: bool = True,
+    ) -> Array:
+        """Run the blocks from `split` on and the final norm: what the head reads.
+
+        That is [B, 1, D] for a classifier, [B, T, D] for a language model.
+        """
         config, x = self.config, hidden
         lengths = _lengths(x, lengths)
         positions = self._positions(x.shape[1], lengths)
@@ -107,11 +140,9 @@ class GPT2(nn.Module):
         elif positions is not None:
             x = take_token(x, positions)  # [B, T, D] -> [B, 1, D]
         x = self.ln_f(x)
-        if config.num_classes is not None:
-            return self.out_head(self._pool(x, lengths))  # [B, D] -> [B, C]
-        x = x.astype(config.dtype)
-        logits = self.wte.attend(x) if config.tied else self.out_head(x)
-        return logits.astype(jnp.float32)  # [B, T, V]
+        if config.num_classes is not None and config.pool == "mean":
+            return _mean(x, lengths)
+        return x
 
     def _positions(self, num_tokens: int, lengths: Array) -> Array | None:
         if self.config.num_classes is None or self.config.pool == "mean":
@@ -121,12 +152,12 @@ class GPT2(nn.Module):
         last = num_tokens - 1 if self.config.pool == "last" else 0
         return jnp.full_like(lengths, last)
 
-    def _pool(self, x: Array, lengths: Array) -> Array:
-        if self.config.pool != "mean":
-            return x[:, 0]  # [B, 1, D] -> [B, D]
-        real = jnp.arange(x.shape[1])[None] < lengths[:, None]  # [B, T]
-        total = jnp.where(real[:, :, None], x, 0.0).sum(axis=1)
-        return total / lengths[:, None]
+
+def _mean(x: Array, lengths: Array) -> Array:
+    """Average over each text, pads left out: [B, T, D] -> [B, 1, D]."""
+    real = jnp.arange(x.shape[1])[None] < lengths[:, None]  # [B, T]
+    total = jnp.where(real[:, :, None], x, 0.0).sum(axis=1, keepdims=True)
+    return total / lengths[:, None, None]
 
 
 def _lengths(x: Array, lengths: Array | None) -> Array:

@@ -12,6 +12,8 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
+# The command line keeps compiled programs in the user's cache folder; tests must not.
+jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import TINY, random_params
+from training_helpers import as_data
 
 from gpt2_jax.config import FINETUNE_PRESETS, GPT2Config
 from gpt2_jax.data.sources import load_dataset
@@ -20,7 +21,8 @@ from gpt2_jax.data.split import split_dataset
 from gpt2_jax.model import GPT2, to_classifier
 from gpt2_jax.tokenizer import encode
 from gpt2_jax.training.optimizer import create_optimizer, label_params
-from gpt2_jax.training.steps import create_train_state, jit_steps
+from gpt2_jax.training.parallel import jit_steps
+from gpt2_jax.training.steps import create_train_state
 from gpt2_jax.weights.pretrained import load_pretrained
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -86,8 +88,9 @@ def our_losses(tokens, lengths, labels, kernel, bias):
             "labels": labels[row],
             "weights": np.ones(BATCH, np.float32),
         }
-        state, sums = steps.train(state, batch, jax.random.key(0))
-        losses.append(float(sums["loss"]))
+        data, rows, width = as_data(batch)
+        state, loss = steps.train(state, data, rows[None], jax.random.key(0), width)
+        losses.append(float(loss[0]))
     return np.asarray(losses), state.params
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.monitoring
 import numpy as np
 import pytest
 from helpers import TINY, random_params, write_hugging_face
@@ -19,6 +22,7 @@ from gpt2_jax.data.batches import Examples
 from gpt2_jax.model import GPT2, to_classifier
 from gpt2_jax.tokenizer import VOCAB_SIZE
 from gpt2_jax.training.artifacts import TrainedModel, save_model
+from gpt2_jax.training.inputs import Data, Inputs, lay_out
 from gpt2_jax.training.loop import finetune
 from gpt2_jax.training.lora import add_adapters
 from gpt2_jax.tree import Params
@@ -62,6 +66,42 @@ def make_examples(num: int = 16, width: int = 16, *, num_classes: int = 2) -> Ex
     tokens[np.arange(width)[None] >= lengths[:, None]] = pad
     labels = random.integers(0, num_classes, num).astype(np.int32)
     return Examples(tokens, lengths, labels, cut=0, empty=0)
+
+
+def make_inputs(num: int = 16, width: int = 16, *, pool: str = "last_real") -> Inputs:
+    """Return `make_examples` as the steps read them, all of weight 1."""
+    return lay_out(
+        make_examples(num, width), np.ones(2, np.float32), padded=pool == "last"
+    )
+
+
+def as_data(batch: dict[str, np.ndarray]) -> tuple[Data, np.ndarray, int]:
+    """Return a batch as data of its own, its rows, and its width."""
+    values = batch["features"] if "features" in batch else batch["tokens"]
+    size, width = values.shape[:2]
+    names = ("lengths", "labels", "weights")
+    data = {
+        "values": values.reshape(size * width, *values.shape[2:]),
+        "starts": np.arange(size, dtype=np.int32) * width,
+        **{name: batch[name] for name in names},
+    }
+    return data, np.arange(size, dtype=np.int32), width
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[Counter[str]]:
+    """Count what is compiled in the block, by the name of the function."""
+    counts: Counter[str] = Counter()
+
+    def listen(event: str, duration_secs: float, **names: Any) -> None:
+        if event.endswith("backend_compile_duration"):
+            counts[names["fun_name"].removeprefix("jit(").removesuffix(")")] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield counts
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def write_texts(

@@ -1,15 +1,14 @@
-"""Texts -> padded token arrays -> batches in an order set by (seed, epoch)."""
+"""Texts -> token arrays -> rows of batches in an order set by (seed, epoch)."""
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from gpt2_jax.tokenizer import END_OF_TEXT, encode
-
-Batch = dict[str, np.ndarray]
 
 # Widths that batches are padded to: few to compile, close enough to waste little.
 BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -65,44 +64,14 @@ def widen(examples: Examples, width: int) -> Examples:
     return dataclasses.replace(examples, tokens=tokens)
 
 
-def bucket_width(longest: int, max_length: int) -> int:
-    """Return the padded width for texts of up to `longest` tokens."""
-    for width in BUCKETS:
-        if longest <= width <= max_length:
-            return width
-    return max_length
+def next_width(length: int, widths: Sequence[int]) -> int:
+    """Return the first of the ascending `widths` that holds `length` tokens."""
+    return widths[bisect.bisect_left(widths, length)]
 
 
-def make_batch(
-    examples: Examples, rows: np.ndarray, *, trim: bool, size: int | None = None
-) -> Batch:
-    """Gather `rows` into one batch, filled up to `size` rows of weight 0.
-
-    `trim` cuts the padding down to a bucket; the pool `last` reads the padding, so
-    there it must stay.
-    """
-    lengths = examples.lengths[rows]
-    width = examples.tokens.shape[1]
-    if trim:
-        width = bucket_width(int(lengths.max()), width)
-    batch = {
-        "tokens": examples.tokens[rows, :width],  # [B, T]
-        "lengths": lengths,
-        "labels": examples.labels[rows],
-        "weights": np.ones(len(rows), np.float32),
-    }
-    return fill(batch, size) if size else batch
-
-
-def fill(batch: Batch, size: int) -> Batch:
-    """Repeat the last row, at weight 0, until the batch has `size` rows."""
-    missing = size - len(batch["weights"])
-    filled = {
-        name: np.concatenate([value, np.repeat(value[-1:], missing, axis=0)])
-        for name, value in batch.items()
-    }
-    filled["weights"][size - missing :] = 0.0
-    return filled
+def widths_up_to(limit: int, widths: Sequence[int] = BUCKETS) -> tuple[int, ...]:
+    """Return those of `widths` that are below `limit`, and `limit`."""
+    return (*(width for width in widths if width < limit), limit)
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
@@ -110,17 +79,24 @@ def epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_examples)
 
 
-def epoch_rows(
-    num_examples: int, batch_size: int, seed: int, epoch: int
-) -> Iterator[np.ndarray]:
-    """Yield the rows of each training batch; the last, ragged one is dropped."""
+def epoch_rows(num_examples: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the rows of each training batch, [S, B]; the ragged last is dropped."""
     order = epoch_order(num_examples, seed, epoch)
-    for start in range(0, num_examples - batch_size + 1, batch_size):
-        yield order[start : start + batch_size]
+    return order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
 
 
-def by_length(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Yield all rows, texts of like length together, the last batch ragged."""
-    order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+def by_length(
+    lengths: np.ndarray, widths: Sequence[int], max_tokens: int
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Yield all rows in batches of like length, the longest first.
+
+    With each come the one of `widths` that its texts are padded to and the rows of a
+    whole batch, as many as `max_tokens` hold; the last may be ragged.
+    """
+    order, start = np.argsort(-lengths, kind="stable"), 0
+    whole = 1 << max(len(order) - 1, 0).bit_length()
+    while start < len(order):
+        width = next_width(int(lengths[order[start]]), widths)
+        size = min(max(max_tokens // width, 1), whole)
+        yield order[start : start + size], width, size
+        start += size

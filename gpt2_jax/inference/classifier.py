@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,15 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpt2_jax.data.batches import by_length, encode_examples, make_batch
+from gpt2_jax.data.batches import encode_examples
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.model import GPT2
-from gpt2_jax.training.steps import predict_step
+from gpt2_jax.tokenizer import encode
+from gpt2_jax.training.features import SLAB, run_trunk
+from gpt2_jax.training.inputs import lay_out
+from gpt2_jax.training.parallel import jit_steps
+from gpt2_jax.training.scoring import Scorer
 from gpt2_jax.weights.pretrained import read_pretrained
 from gpt2_jax.weights.trained import TrainedModel, load_model
-
-BATCH_SIZE = 32
 
 
 class Classifier:
@@ -27,10 +28,17 @@ class Classifier:
 
     def __init__(self, trained: TrainedModel) -> None:
         self._trained = trained
+        config = trained.config
         self._params = jax.tree.map(jnp.asarray, trained.params)
-        self._step = jax.jit(
-            functools.partial(predict_step, model=GPT2(trained.config))
-        )
+        # Of the last block only the pooled position is needed.
+        self._split = config.num_layers - (config.pool != "mean")
+        top = {
+            "ln_f",
+            "out_head",
+            *(f"h_{i}" for i in range(self._split, config.num_layers)),
+        }
+        self._top = {name: self._params[name] for name in top}
+        self._steps = jit_steps(GPT2(config), {}, split=self._split)
 
     @classmethod
     def load(cls, run: str | Path) -> Classifier:
@@ -115,25 +123,29 @@ class Classifier:
         """Return float32 class logits [N, C]."""
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("expected a sequence of strings, such as ['a text']")
+        out = [self._logits(texts[i : i + SLAB]) for i in range(0, len(texts), SLAB)]
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *out])
+
+    def _logits(self, texts: Sequence[str]) -> np.ndarray:
+        config = self._trained.config
         examples = encode_examples(
             texts,
             np.zeros(len(texts)),
             max_length=self.max_length,
-            limit=self._trained.config.max_len,
+            limit=config.max_len,
         )
-        out = np.zeros((len(texts), len(self.labels)), np.float32)
-        trim = self._trained.config.pool != "last"
-        size = min(BATCH_SIZE, 1 << max(len(texts) - 1, 0).bit_length())
-        for rows in by_length(examples.lengths, size):
-            batch = make_batch(examples, rows, trim=trim, size=size)
-            out[rows] = np.asarray(self._step(self._params, batch))[: len(rows)]
-        return out
+        weights = np.ones(1, np.float32)
+        tokens = lay_out(examples, weights, padded=config.pool == "last")
+        hidden = run_trunk(config, self._params, tokens, self._split)
+        scorer = Scorer.create(self._steps, hidden, resident=False)
+        return scorer.logits(self._top, np.arange(len(texts)))
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
-        return encode_examples(
-            texts,
-            np.zeros(len(texts)),
-            max_length=self.max_length,
-            limit=self._trained.config.max_len,
-        ).cut
+        # A token is at least one byte: few texts need their tokens counted.
+        may_be = [
+            text
+            for text in texts
+            if len(text.encode("utf-8", "surrogatepass")) > self.max_length
+        ]
+        return sum(len(encode(text)) > self.max_length for text in may_be)

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gpt2_jax.data.batches import Batch, encode_examples, make_batch
+from gpt2_jax.data.batches import encode_examples
 from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference import hugging_face, stablehlo
@@ -22,6 +22,8 @@ from gpt2_jax.weights import files, llms_from_scratch
 from gpt2_jax.weights.convert import convert_state_dict
 from gpt2_jax.weights.export import check_parameters, check_probabilities
 from gpt2_jax.weights.staging import staged
+
+Batch = dict[str, np.ndarray]
 
 FORMATS = ("hf", "llms-from-scratch", "stablehlo")
 # Short and long, of all kinds of characters, and what tokenizers treat differently.
@@ -90,7 +92,7 @@ def _probes(trained: TrainedModel) -> Batch:
         max_length=trained.max_length,
         limit=trained.config.max_len,
     )
-    return make_batch(examples, np.arange(len(PROBES)), trim=False)
+    return {"tokens": examples.tokens, "lengths": examples.lengths}
 
 
 def _step(trained: TrainedModel) -> Callable[[Params, Batch], np.ndarray]:

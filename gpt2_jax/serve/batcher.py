@@ -14,7 +14,7 @@ from concurrent.futures import Future, InvalidStateError
 import numpy as np
 
 from gpt2_jax.config import ServeConfig
-from gpt2_jax.data.batches import BUCKETS, bucket_width
+from gpt2_jax.data.batches import next_width, widths_up_to
 
 # Texts of a batch. Few, because each is compiled for each width before the first
 # request; a batch that is three quarters full is filled up with its last text.
@@ -75,7 +75,7 @@ class Batcher:
     ) -> None:
         self._predict_proba = predict_proba
         self._num_classes = num_classes
-        self._max_length = max_length
+        self._widths = widths_up_to(max_length)
         self._config = config
         self._on_batch = on_batch
         self._queues: dict[tuple[bool, int], collections.deque[_Text]] = {}
@@ -120,7 +120,7 @@ class Batcher:
                 raise QueueFullError
             now = time.monotonic()
             for i, (text, length) in enumerate(zip(texts, lengths, strict=True)):
-                width = bucket_width(length, self._max_length)
+                width = next_width(min(length, self._widths[-1]), self._widths)
                 queue = self._queues.setdefault(
                     (background, width), collections.deque()
                 )
@@ -130,7 +130,7 @@ class Batcher:
 
     def shapes(self) -> Iterator[tuple[int, int]]:
         """Yield (texts, tokens) of every batch that can be, short ones first."""
-        for width in sorted({bucket_width(w, self._max_length) for w in BUCKETS}):
+        for width in self._widths:
             for size in SIZES:
                 if size <= self._largest(width):
                     yield size, width

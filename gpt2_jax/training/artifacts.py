@@ -74,8 +74,16 @@ class MetricsLog:
         self._path = path
 
     def write(self, **values: Any) -> None:
+        self._append([values])
+
+    def write_losses(self, step: int, losses: np.ndarray) -> None:
+        """Write the losses [S] of the steps after `step`, a line each."""
+        lines = enumerate(losses.tolist(), start=step + 1)
+        self._append([{"step": number, "loss": loss} for number, loss in lines])
+
+    def _append(self, lines: list[dict[str, Any]]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.writelines(json.dumps(line) + "\n" for line in lines)
 
     def read(self) -> list[dict[str, Any]]:
         if not self._path.is_file():

@@ -7,7 +7,6 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,15 +14,20 @@ from flax.training.train_state import TrainState
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gpt2_jax.data.batches import Batch, epoch_rows, make_batch
+from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
-from gpt2_jax.training.features import Features, feature_batch
 from gpt2_jax.training.prepare import Prepared
 from gpt2_jax.training.scoring import Scorer
+from gpt2_jax.training.steps import MAX_STEPS
 from gpt2_jax.training.watch import StopSignals
 
 log = logging.getLogger(__name__)
+
+
+# What one call may take: long enough to cost nothing, short enough to be stopped.
+CALL_SECONDS = 0.5
+CALL_BYTES = 64 << 20  # of data that does not lie on the devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,63 +47,84 @@ class Trainer:
             Interrupted: a signal came; the state is saved.
         """
         config, steps = self.prepared.config.train, self.scorer.steps
-        num_rows = len(self.scorer.inputs["train"])
+        num_rows = len(self._rows("train"))
         per_epoch = num_rows // config.batch_size
         step, total = int(state.step), config.epochs * per_epoch
         metrics = artifacts.MetricsLog(self.workdir / "metrics.jsonl")
         metrics.truncate(step)
         key = jax.random.key(config.seed)
-        losses: list[tuple[int, jax.Array]] = []  # not yet read from the device
         started = time.perf_counter()
-        state = steps.place(state)
+        state, limit = steps.place(state), 1
         with _progress(total, step) as bar, logging_redirect_tqdm([log.parent or log]):
             for epoch in range(step // per_epoch, config.epochs):
-                rows = list(epoch_rows(num_rows, config.batch_size, config.seed, epoch))
-                for batch_rows in rows[step - epoch * per_epoch :]:
-                    batch = self._train_batch(batch_rows)
-                    state, sums = steps.train(state, batch, key)
-                    step += 1
-                    losses.append((step, sums["loss"]))
-                    bar.update()
+                rows = epoch_rows(num_rows, config.batch_size, config.seed, epoch)
+                while step < (epoch + 1) * per_epoch:
+                    done = step - epoch * per_epoch
+                    call, width = self._next_call(rows[done:], step, limit)
+                    called = time.perf_counter()
+                    state, losses = self._train(state, call, width, key)
+                    metrics.write_losses(step, losses)
+                    if time.perf_counter() - called < CALL_SECONDS / 2:
+                        limit = min(2 * limit, MAX_STEPS)
+                    step += len(call)
+                    bar.update(len(call))
                     if (step - 1) % config.eval_every == 0:
-                        self._log_losses(metrics, losses)
                         seconds = time.perf_counter() - started
                         self._log_evaluation(metrics, state, step, total, seconds)
-                    if step % per_epoch == 0:
-                        self._log_losses(metrics, losses)
-                        self._log_epoch(metrics, state, step, epoch)
-                    stop = self.stop.requested
+                    stop, ended = self.stop.requested, step % per_epoch == 0
                     due = config.save_every and step % config.save_every == 0
-                    if stop or due or step % per_epoch == 0:
-                        # Losses first: a run that dies here must not lack them.
-                        self._log_losses(metrics, losses)
-                        self._save(state, step)
+                    if stop or due or ended:
+                        validation = self._rows("validation")
+                        scores = self.scorer.scores(state.params, validation)
+                        if ended:
+                            self._log_epoch(metrics, state, step, epoch, scores)
+                        self._save(state, step, scores)
                     if stop:
                         self.checkpoints.close()
                         self.stop.leave(step, self.workdir)
         return steps.unplace(state)
 
-    def _train_batch(self, rows: np.ndarray) -> Batch:
-        inputs = self.scorer.inputs["train"]
-        if isinstance(inputs, Features):
-            batch = feature_batch(inputs, rows)
-        else:
-            batch = make_batch(inputs, rows, trim=self.prepared.trim)
-        batch["weights"] = self.prepared.class_weights[batch["labels"]]
-        return batch
+    def _next_call(
+        self, rows: np.ndarray, step: int, limit: int
+    ) -> tuple[np.ndarray, int]:
+        """Return the first of `rows` [S, B] that one call takes, and their width.
+
+        A call ends where something is due. The width of a step is that of its own
+        texts, wherever calls begin and end: a resumed run pads as the whole one did.
+        """
+        config, inputs = self.prepared.config.train, self.scorer.inputs
+        limit = min(limit, config.eval_every - (step - 1) % config.eval_every)
+        if config.save_every:
+            limit = min(limit, config.save_every - step % config.save_every)
+        width, count = inputs.width(rows[0]), 1
+        limit = min(limit, self._most_steps(width))
+        while count < min(limit, len(rows)) and inputs.width(rows[count]) == width:
+            count += 1
+        return rows[:count], width
+
+    def _train(
+        self, state: TrainState, rows: np.ndarray, width: int, key: jax.Array
+    ) -> tuple[TrainState, np.ndarray]:
+        missing = self._most_steps(width) - len(rows)
+        filled = np.pad(rows, ((0, missing), (0, 0)), mode="edge")  # one shape of data
+        data, index = self.scorer.reach(filled, width)
+        return self.scorer.steps.train(state, data, index[: len(rows)], key, width)
+
+    def _most_steps(self, width: int) -> int:
+        """Return how many steps' data a call may copy, if it must, to the devices."""
+        if self.scorer.placed is not None:
+            return MAX_STEPS
+        values = self.scorer.inputs.values
+        step_bytes = self.prepared.config.train.batch_size * width * values[0].nbytes
+        return min(max(CALL_BYTES // step_bytes, 1), MAX_STEPS)
+
+    def _rows(self, part: str) -> np.ndarray:
+        return self.scorer.inputs.parts[part]
 
     def _few(self, part: str) -> np.ndarray:
         """Return the rows that evaluations on the way look at, as the book does."""
         config = self.prepared.config.train
-        num_rows = len(self.scorer.inputs[part])
-        return np.arange(min(config.eval_batches * config.batch_size, num_rows))
-
-    def _log_losses(
-        self, metrics: artifacts.MetricsLog, losses: list[tuple[int, Any]]
-    ) -> None:
-        for step, loss in losses:
-            metrics.write(step=step, loss=float(loss))
-        losses.clear()
+        return self._rows(part)[: config.eval_batches * config.batch_size]
 
     def _log_evaluation(
         self,
@@ -110,7 +135,7 @@ class Trainer:
         seconds: float,
     ) -> None:
         scores = {
-            f"{part}_loss": self.scorer.scores(state.params, part, self._few(part))[0]
+            f"{part}_loss": self.scorer.scores(state.params, self._few(part))[0]
             for part in ("train", "validation")
         }
         batch_size = self.prepared.config.train.batch_size
@@ -129,10 +154,15 @@ class Trainer:
         )
 
     def _log_epoch(
-        self, metrics: artifacts.MetricsLog, state: TrainState, step: int, epoch: int
+        self,
+        metrics: artifacts.MetricsLog,
+        state: TrainState,
+        step: int,
+        epoch: int,
+        scores: tuple[float, float],
     ) -> None:
-        _, train = self.scorer.scores(state.params, "train", self._few("train"))
-        loss, validation = self.scorer.scores(state.params, "validation")
+        _, train = self.scorer.scores(state.params, self._few("train"))
+        loss, validation = scores
         metrics.write(
             step=step,
             epoch=epoch + 1,
@@ -148,9 +178,9 @@ class Trainer:
             100 * validation,
         )
 
-    def _save(self, state: TrainState, step: int) -> None:
-        loss, accuracy = self.scorer.scores(state.params, "validation")
-        count = len(self.scorer.inputs["validation"])
+    def _save(self, state: TrainState, step: int, scores: tuple[float, float]) -> None:
+        loss, accuracy = scores
+        count = len(self._rows("validation"))
         self.checkpoints.save(
             self.scorer.steps.unplace(state),
             {"step": step, "validation_loss": loss, "validation_accuracy": accuracy},

@@ -1,117 +1,187 @@
-"""The frozen trunk, run once per text instead of once per epoch."""
+"""The frozen trunk, run once per text instead of once per epoch.
+
+Shapes: `R` rows, `T` tokens of a row, `S` tokens of all texts, `N` texts, `D`
+embed_dim.
+"""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
-import logging
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from gpt2_jax.config import GPT2Config, TrainConfig
-from gpt2_jax.data.batches import Batch, Examples, by_length, fill, make_batch
+from gpt2_jax.blocks import Block
+from gpt2_jax.config import GPT2Config
+from gpt2_jax.data.batches import by_length
+from gpt2_jax.data.packing import CALL_TOKENS, Packed, pack
 from gpt2_jax.model import GPT2
+from gpt2_jax.training.inputs import Data, Inputs
+from gpt2_jax.training.parallel import Device
+from gpt2_jax.training.steps import gather
 from gpt2_jax.tree import Params
 
-log = logging.getLogger(__name__)
-
-TRUNK_BATCH = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-    """Trunk outputs of all examples, in the place of their tokens."""
-
-    hidden: np.ndarray  # [N, T, D] in the compute dtype; zeros behind each text
-    lengths: np.ndarray  # int32 [N]
-    labels: np.ndarray  # int32 [N]
-
-    def __len__(self) -> int:
-        return len(self.lengths)
+SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
+CALLS_IN_FLIGHT = 2  # per device: one runs while the host reads the other
 
 
-def reuse_trunk(
-    model: GPT2,
-    params: Params,
-    examples: dict[str, Examples],
-    config: TrainConfig,
-    split: int,
-    *,
-    trim: bool,
-) -> dict[str, Features] | None:
-    """Run the frozen trunk of `split` blocks once over every part of the data.
+def packed_blocks(config: GPT2Config, split: int) -> int:
+    """Return how many blocks of a trunk run over every token of every text.
 
-    Returns None where its output would change from step to step (dropout), where
-    nothing is frozen below, or where it would not fit `config.reuse_max_bytes`.
+    With the pooling in the trunk, its last block has one query per text.
     """
-    num = sum(len(part) for part in examples.values())
-    width = examples["train"].tokens.shape[1]
-    dtype = jnp.dtype(model.config.dtype)
-    needed = num * width * model.config.embed_dim * dtype.itemsize
-    if not config.reuse_trunk or config.dropout_rate or not split:
-        return None
-    if needed > config.reuse_max_bytes:
-        log.info(
-            "the frozen trunk runs in every epoch: its output for %d texts (%.1f GB) "
-            "is over the limit of %.1f GB",
-            num,
-            needed / 1e9,
-            config.reuse_max_bytes / 1e9,
+    pooled_block = 0 if config.pool == "mean" else 1
+    return min(split, config.num_layers - (split > config.num_layers) * pooled_block)
+
+
+def run_trunk(
+    config: GPT2Config,
+    params: Params,
+    inputs: Inputs,
+    split: int,
+    values: np.ndarray | None = None,
+    devices: Sequence[Device] = (),
+) -> Inputs:
+    """Put the outputs of the trunk of `split` blocks in the place of the tokens.
+
+    Args:
+        values: where they go, [S, D] or, where the trunk pools, [N, D] of the distinct
+            texts; None: new memory.
+    """
+    devices = devices or jax.local_devices()[:1]
+    _, first, place = np.unique(inputs.starts, return_index=True, return_inverse=True)
+    distinct = inputs.select(first)  # equal texts lie, and run, once
+    if values is None:
+        values = np.empty(*output_shape(config, distinct, split))
+    placed = [jax.device_put(params, device) for device in devices]
+    if split <= config.num_layers:
+        starts = _run_packed(config, placed, distinct, split, values)
+        return dataclasses.replace(inputs, values=values, starts=starts[place])
+    for rows in np.split(np.arange(len(first)), range(SLAB, len(first), SLAB)):
+        slab = distinct.select(rows)
+        hidden = np.empty(
+            (slab.lengths.sum(), config.embed_dim), jnp.dtype(config.dtype)
         )
-        return None
-    log.info(
-        "running the %d frozen blocks once over %d texts (%.0f MB)",
-        split,
-        num,
-        needed / 1e6,
+        blocks = packed_blocks(config, split)
+        starts = _run_packed(config, placed, slab, blocks, hidden)
+        slab = dataclasses.replace(slab, values=hidden, starts=starts)
+        values[rows] = _run_pooling(config, placed[0], slab, blocks)
+    return dataclasses.replace(
+        inputs,
+        values=values,
+        starts=np.arange(len(first), dtype=np.int32)[place],
+        lengths=np.ones_like(inputs.lengths),
+        widths=(1,),
     )
-    return {
-        part: compute_features(model, params, part_examples, split, trim=trim)
-        for part, part_examples in examples.items()
-    }
 
 
-def compute_features(
-    model: GPT2, params: Params, examples: Examples, split: int, *, trim: bool
-) -> Features:
-    """Run the trunk of `split` blocks over every example."""
-    num, width = examples.tokens.shape
-    shape = (num, width, model.config.embed_dim)
-    hidden = np.zeros(shape, jnp.dtype(model.config.dtype))
-    run = _compiled_trunk(model.config, split)
-    params = jax.tree.map(jnp.asarray, params)
-    for rows in by_length(examples.lengths, TRUNK_BATCH):
-        batch = make_batch(examples, rows, trim=trim, size=TRUNK_BATCH)
-        out = np.asarray(run(params, batch["tokens"], batch["lengths"]))  # [B, T, D]
-        hidden[rows, : out.shape[1]] = out[: len(rows)]
-    return Features(hidden, examples.lengths, examples.labels)
+def output_shape(
+    config: GPT2Config, inputs: Inputs, split: int
+) -> tuple[tuple[int, int], np.dtype]:
+    """Return shape and dtype of the trunk outputs of the distinct texts."""
+    if split > config.num_layers:
+        return (len(np.unique(inputs.starts)), config.embed_dim), np.dtype(np.float32)
+    return (len(inputs.values), config.embed_dim), jnp.dtype(config.dtype)
 
 
-@functools.cache  # compiled programs, shared by the parts; it holds no weights
-def _compiled_trunk(config: GPT2Config, split: int) -> Callable[..., jax.Array]:
-    model = GPT2(config)
+def _run_packed(
+    config: GPT2Config,
+    placed: Sequence[Params],
+    inputs: Inputs,
+    blocks: int,
+    values: np.ndarray,
+) -> np.ndarray:
+    """Fill `values` [S, D], text after text; return where each starts."""
+    embed, block = block_programs(config)
+    starts = np.zeros(len(inputs), np.int32)
+    written = 0
 
-    def trunk(params: Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
-        hidden = model.apply(
-            {"params": params}, tokens, lengths, split, method=GPT2.trunk
+    def run(packed: Packed, params: Params) -> Array:
+        tokens = np.zeros_like(packed.segments)
+        tokens[packed.segments > 0] = np.concatenate(
+            [inputs.tokens_of(text) for text in packed.texts]
         )
-        return cast(jax.Array, hidden)
+        embeddings = {name: params[name] for name in ("wte", "wpe")}
+        x = embed(embeddings, tokens, packed.positions)
+        for i in range(blocks):
+            x = block(params[f"h_{i}"], x, packed.segments)
+        return x  # [R, T, D]
 
-    return jax.jit(trunk)
+    calls = (
+        (packed, run(packed, placed[index % len(placed)]))
+        for index, packed in enumerate(pack(inputs.lengths, inputs.widths[-1]))
+    )
+    for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
+        sizes = inputs.lengths[packed.texts]
+        starts[packed.texts] = written + np.cumsum(sizes) - sizes
+        end = written + int(sizes.sum())
+        values[written:end] = np.asarray(x)[packed.segments > 0]
+        written = end
+    return starts
 
 
-def feature_batch(
-    features: Features, rows: np.ndarray, size: int | None = None
-) -> Batch:
-    """Gather `rows` into one batch, filled up to `size` rows of weight 0."""
-    batch = {
-        "features": features.hidden[rows],  # [B, T, D]
-        "lengths": features.lengths[rows],
-        "labels": features.labels[rows],
-        "weights": np.ones(len(rows), np.float32),
-    }
-    return fill(batch, size) if size else batch
+def _run_pooling(
+    config: GPT2Config, params: Params, inputs: Inputs, split: int
+) -> np.ndarray:
+    """Return what the head reads of each text: float32 [N, D]."""
+    pool = _pooling(config, split)
+    out = np.empty((len(inputs), config.embed_dim), np.float32)
+    names = [f"h_{i}" for i in range(split, config.num_layers)]
+    params = {name: params[name] for name in (*names, "ln_f")}
+    for rows, width, size in by_length(inputs.lengths, inputs.widths, CALL_TOKENS):
+        filled = np.pad(rows, (0, size - len(rows)), mode="edge")
+        pooled = pool(params, inputs.copy_of(filled, width), width)
+        out[rows] = np.asarray(pooled)[: len(rows)]
+    return out
+
+
+def _ahead(calls: Iterator[Any], count: int) -> Iterator[Any]:
+    """Yield each of `calls` once `count` later ones are under way."""
+    waiting = collections.deque()
+    for call in calls:
+        waiting.append(call)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
+
+
+@functools.cache  # compiled programs, shared by all blocks; it holds no weights
+def block_programs(
+    config: GPT2Config,
+) -> tuple[Callable[..., Array], Callable[..., Array]]:
+    def embed(params: Params, tokens: Array, positions: Array) -> Array:
+        x = GPT2(config).apply({"params": params}, tokens, positions, method=GPT2.embed)
+        return cast(Array, x)
+
+    def block(params: Params, x: Array, segments: Array) -> Array:
+        mask = segments[:, :, None] == segments[:, None, :]  # [R, T, S]
+        if config.causal:
+            mask = mask & jnp.tril(jnp.ones(mask.shape[1:], bool))[None]
+        y = Block(config).apply(
+            {"params": params}, x, mask[:, None], deterministic=True
+        )
+        return cast(Array, y)
+
+    return jax.jit(embed), jax.jit(block)
+
+
+@functools.cache
+def _pooling(config: GPT2Config, split: int) -> Callable[..., Array]:
+    def pool(params: Params, data: Data, width: int) -> Array:
+        batch = gather(data, jnp.arange(len(data["starts"])), width)
+        pooled = GPT2(config).apply(
+            {"params": params},
+            batch["features"],
+            batch["lengths"],
+            split,
+            method=GPT2.pooled,
+        )
+        return cast(Array, pooled)[:, 0]  # [B, 1, D] -> [B, D]
+
+    return jax.jit(pool, static_argnums=2)

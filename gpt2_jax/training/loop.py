@@ -11,24 +11,26 @@ import jax
 import numpy as np
 
 from gpt2_jax.config import FinetuneConfig, TrainConfig
+from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.errors import UserError
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
 from gpt2_jax.training.epochs import Trainer
-from gpt2_jax.training.features import reuse_trunk
+from gpt2_jax.training.inputs import Inputs, join, lay_out
 from gpt2_jax.training.lora import merge_adapters
 from gpt2_jax.training.optimizer import create_optimizer
-from gpt2_jax.training.prepare import Prepared, describe, prepare
-from gpt2_jax.training.results import collect_results, write_report
-from gpt2_jax.training.scoring import Inputs, Scorer
-from gpt2_jax.training.steps import (
+from gpt2_jax.training.parallel import (
     Device,
     Steps,
     choose_devices,
-    create_train_state,
     jit_steps,
     pmap_steps,
 )
+from gpt2_jax.training.prepare import Prepared, describe, prepare
+from gpt2_jax.training.results import collect_results, write_report
+from gpt2_jax.training.reuse import reuse_trunk
+from gpt2_jax.training.scoring import Scorer
+from gpt2_jax.training.steps import create_train_state
 from gpt2_jax.training.watch import Clock, StopSignals
 from gpt2_jax.training.workdir import claim
 from gpt2_jax.tree import Params
@@ -62,17 +64,17 @@ def finetune(
                 log.info(line)
             devices = _devices(config.train)
             claim(workdir, config, resume=resume)
-            params, split, inputs = _reuse_trunk(prepared, clock)
+            params, split, inputs = _reuse_trunk(prepared, workdir, devices, clock)
             steps = _compile(prepared, params, split, devices)
         labels = {name: prepared.labels[name] for name in params}
         num_steps = config.train.epochs * _steps_per_epoch(prepared)
         tx = create_optimizer(config.train, labels, num_steps)
         state = create_train_state(prepared.model, params, tx)
         checkpoints = Checkpoints(workdir, labels)
-        scorer = Scorer.create(prepared, steps, inputs)
+        scorer = Scorer.create(steps, inputs, resident=_fits_device(inputs, config))
 
         with clock.phase("evaluate"):
-            before = scorer.scores(steps.place(params), "test")[1]
+            before = scorer.scores(steps.place(params), inputs.parts["test"])[1]
         log.info("test accuracy before training: %.2f%%", 100 * before)
         if resume and (restored := checkpoints.restore(state, best=False)):
             state, meta = restored
@@ -89,7 +91,9 @@ def finetune(
 
         with clock.phase("evaluate"):
             placed = steps.place(state.params)
-            logits = {part: scorer.logits(placed, part) for part in inputs}
+            logits = {
+                part: scorer.logits(placed, rows) for part, rows in inputs.parts.items()
+            }
             artifacts.save_model(
                 workdir / "model", _trained_model(prepared, state.params)
             )
@@ -110,26 +114,41 @@ def _steps_per_epoch(prepared: Prepared) -> int:
 
 
 def _reuse_trunk(
-    prepared: Prepared, clock: Clock
-) -> tuple[Params, int, dict[str, Inputs]]:
-    """Return the params still needed, the blocks done, and the inputs of the rest.
+    prepared: Prepared, workdir: Path, devices: list[Device], clock: Clock
+) -> tuple[Params, int, Inputs]:
+    """Return the params still needed, the split they start at, and their inputs.
 
     When the frozen trunk can be run once per text it is, and its params stay behind.
     """
+    model, split = prepared.model, prepared.frozen_split
+    examples, parts = join(prepared.examples)
+    padded = prepared.config.pool == "last"
+    tokens = lay_out(examples, prepared.class_weights, padded=padded)
+    tokens = dataclasses.replace(tokens, parts=parts)
+    train = prepared.config.train
+    batches = epoch_rows(len(parts["train"]), train.batch_size, train.seed, epoch=0)
+    tokens = tokens.narrow(parts["train"][batches])
     with clock.phase("trunk"):
         features = reuse_trunk(
-            prepared.model,
+            model,
             prepared.params,
-            prepared.examples,
-            prepared.config.train,
-            prepared.trunk_blocks,
-            trim=prepared.trim,
+            tokens,
+            train,
+            split,
+            workdir,
+            devices,
         )
     if features is None:
-        return prepared.params, 0, dict(prepared.examples)
-    done = {"wte", "wpe", *(f"h_{i}" for i in range(prepared.trunk_blocks))}
+        return prepared.params, 0, tokens
+    done = {"wte", "wpe", *(f"h_{i}" for i in range(split))}
+    if split > model.config.num_layers:
+        done.add("ln_f")
     rest = {name: leaf for name, leaf in prepared.params.items() if name not in done}
-    return rest, prepared.trunk_blocks, dict(features)
+    return rest, split, features
+
+
+def _fits_device(inputs: Inputs, config: FinetuneConfig) -> bool:
+    return inputs.values.nbytes <= config.train.reuse_max_bytes
 
 
 def _devices(config: TrainConfig) -> list[Device]:

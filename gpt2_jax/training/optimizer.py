@@ -65,16 +65,18 @@ def label_params(
     )
 
 
-def first_trainable_block(labels: Params, num_layers: int) -> int:
-    """Return how many blocks lie below everything that trains.
+def frozen_split(labels: Params, num_layers: int) -> int:
+    """Return the split of the model below which nothing trains; see `model.GPT2`.
 
-    The trunk of that many blocks is a constant; 0 when an embedding trains.
+    That many blocks are a constant; one more than there are where the final norm is
+    one too; 0 when an embedding trains.
     """
     trained = [path for path, label in flatten(labels).items() if label == TRAIN]
     if any(path.startswith(("wte/", "wpe/")) for path in trained):
         return 0
     blocks = [int(m[1]) for path in trained if (m := re.match(r"h_(\d+)/", path))]
-    return min(blocks, default=num_layers)
+    norm = any(path.startswith("ln_f/") for path in trained)
+    return min(blocks, default=num_layers if norm else num_layers + 1)
 
 
 def create_schedule(config: TrainConfig, total_steps: int) -> optax.Schedule:

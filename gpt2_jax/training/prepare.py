@@ -18,7 +18,7 @@ from gpt2_jax.model import GPT2, count_params, to_classifier
 from gpt2_jax.tokenizer import VOCAB_SIZE
 from gpt2_jax.training.checkpoint import trained_leaves
 from gpt2_jax.training.lora import add_adapters
-from gpt2_jax.training.optimizer import first_trainable_block, label_params
+from gpt2_jax.training.optimizer import frozen_split, label_params
 from gpt2_jax.tree import Params
 from gpt2_jax.weights.pretrained import load_pretrained
 
@@ -36,7 +36,7 @@ class Prepared:
     model: GPT2
     params: Params
     labels: Params  # "train" or "freeze" for each leaf
-    trunk_blocks: int  # frozen blocks below everything that trains
+    frozen_split: int  # of the model; nothing below it trains
     class_weights: np.ndarray  # float32 [C]
 
     @property
@@ -51,11 +51,6 @@ class Prepared:
             return self.width
         limit = self.model.config.max_len
         return min(limit, self.config.max_length or limit)
-
-    @property
-    def trim(self) -> bool:
-        """May padding be cut? Not where the pool reads it."""
-        return self.config.pool != "last"
 
     def texts(self, part: str) -> list[str]:
         return [self.dataset.texts[row] for row in self.split.parts()[part]]
@@ -112,7 +107,7 @@ def prepare(config: FinetuneConfig, *, offline: bool = False) -> Prepared:
         model=model,
         params=params,
         labels=labels,
-        trunk_blocks=first_trainable_block(labels, num_layers),
+        frozen_split=frozen_split(labels, num_layers),
         class_weights=_class_weights(config, examples["train"], dataset),
     )
 

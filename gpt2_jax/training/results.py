@@ -110,4 +110,5 @@ def write_report(
     pictures = write_pictures(workdir, history, results)
     write_report_html(workdir, results, pictures)
     results["seconds"] = clock.seconds
+    results["compilation_cache"] = clock.cache
     artifacts.write_json(workdir / "results.json", results)

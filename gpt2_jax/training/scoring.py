@@ -6,58 +6,49 @@ import dataclasses
 
 import numpy as np
 
-from gpt2_jax.data.batches import Batch, Examples, by_length, make_batch
+from gpt2_jax.data.batches import by_length
+from gpt2_jax.data.packing import CALL_TOKENS
 from gpt2_jax.evaluation.metrics import accuracy, cross_entropy
-from gpt2_jax.training.features import Features, feature_batch
-from gpt2_jax.training.prepare import Prepared
-from gpt2_jax.training.steps import Steps
+from gpt2_jax.training.inputs import Data, Inputs
+from gpt2_jax.training.parallel import Steps
 from gpt2_jax.tree import Params
-
-Inputs = Examples | Features
 
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """Logits of any part of the data, for any params that have the trained leaves."""
+    """Logits of any texts of the data, for any params that have the trained leaves."""
 
     steps: Steps
-    prepared: Prepared
-    inputs: dict[str, Inputs]
-    size: int  # rows per batch
+    inputs: Inputs
+    placed: Data | None  # the whole data on the devices; None: too large for them
 
     @classmethod
-    def create(
-        cls, prepared: Prepared, steps: Steps, inputs: dict[str, Inputs]
-    ) -> Scorer:
-        # As large as a training batch, at least 32, and a multiple of the devices.
-        size = max(prepared.config.train.batch_size, 32)
-        return cls(steps, prepared, inputs, size + -size % steps.num_devices)
+    def create(cls, steps: Steps, inputs: Inputs, *, resident: bool) -> Scorer:
+        return cls(steps, inputs, steps.place(inputs.data) if resident else None)
 
-    def logits(
-        self, params: Params, part: str, rows: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return float32 [N, C] in the order of `rows`, or of the whole part.
+    def reach(self, rows: np.ndarray, width: int) -> tuple[Data, np.ndarray]:
+        """Return placed data that holds `rows`, and where in it they are."""
+        if self.placed is not None:
+            return self.placed, rows
+        data = self.steps.place(self.inputs.copy_of(rows.ravel(), width))
+        return data, np.arange(rows.size).reshape(rows.shape)
 
-        `params` are placed on the devices.
-        """
-        inputs = self.inputs[part]
-        rows = np.arange(len(inputs)) if rows is None else rows
-        out = np.zeros((len(rows), len(self.prepared.dataset.classes)), np.float32)
-        for chosen in by_length(inputs.lengths[rows], self.size):
-            batch = self.batch(inputs, rows[chosen])
-            out[chosen] = self.steps.predict(params, batch)[: len(chosen)]
-        return out
+    def logits(self, params: Params, rows: np.ndarray) -> np.ndarray:
+        """Return float32 [N, C] in the order of `rows`; `params` are placed."""
+        lengths, widths = self.inputs.lengths[rows], self.inputs.widths
+        pending = []
+        for chosen, width, size in by_length(lengths, widths, CALL_TOKENS):
+            size += -size % self.steps.num_devices
+            filled = np.pad(rows[chosen], (0, size - len(chosen)), mode="edge")
+            data, index = self.reach(filled, width)
+            pending.append((chosen, self.steps.predict(params, data, index, width)))
+        chosen, logits = zip(*pending, strict=True)
+        out = np.concatenate(
+            [np.asarray(x)[: len(c)] for c, x in zip(chosen, logits, strict=True)]
+        )
+        return out[np.argsort(np.concatenate(chosen))]
 
-    def batch(self, inputs: Inputs, rows: np.ndarray) -> Batch:
-        if isinstance(inputs, Features):
-            return feature_batch(inputs, rows, self.size)
-        return make_batch(inputs, rows, trim=self.prepared.trim, size=self.size)
-
-    def scores(
-        self, params: Params, part: str, rows: np.ndarray | None = None
-    ) -> tuple[float, float]:
+    def scores(self, params: Params, rows: np.ndarray) -> tuple[float, float]:
         """Return mean loss and accuracy."""
-        labels = self.inputs[part].labels
-        labels = labels if rows is None else labels[rows]
-        logits = self.logits(params, part, rows)
+        logits, labels = self.logits(params, rows), self.inputs.labels[rows]
         return cross_entropy(logits, labels), accuracy(logits, labels)

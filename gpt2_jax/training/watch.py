@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 # Tracing, lowering and XLA's own time; events of jax._src.dispatch.
 _COMPILE_EVENTS = "/jax/core/compile/"
+_CACHE_EVENTS = "/jax/compilation_cache/cache_"  # then "hits" or "misses"
 
 
 class Clock:
@@ -28,6 +29,8 @@ class Clock:
         names = ("load", "trunk", "compile", "train", "evaluate")
         self._phases: dict[str, float] = dict.fromkeys(names, 0.0)
         self._open: list[str] = []
+        # Programs found in the compilation cache, and compiled and put there.
+        self.cache = {"hits": 0, "misses": 0}
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -45,17 +48,23 @@ class Clock:
 
     @contextlib.contextmanager
     def compiling(self) -> Iterator[None]:
-        """Count the compiler's time while the block runs."""
+        """Count the compiler's time, and the cache's hits, while the block runs."""
 
         def listen(event: str, duration_secs: float, **_: str | int) -> None:
             if event.startswith(_COMPILE_EVENTS):
                 self._phases["compile"] += duration_secs
 
+        def count(event: str, **_: str | int) -> None:
+            if event.startswith(_CACHE_EVENTS):
+                self.cache[event.removeprefix(_CACHE_EVENTS)] += 1
+
         jax.monitoring.register_event_duration_secs_listener(listen)
+        jax.monitoring.register_event_listener(count)
         try:
             yield
         finally:
             jax.monitoring.unregister_event_duration_listener(listen)
+            jax.monitoring.unregister_event_listener(count)
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -4,13 +4,13 @@ from hypothesis import strategies as st
 
 from gpt2_jax.data.batches import (
     BUCKETS,
-    bucket_width,
     by_length,
     encode_examples,
     epoch_order,
     epoch_rows,
-    make_batch,
+    next_width,
     widen,
+    widths_up_to,
 )
 from gpt2_jax.tokenizer import END_OF_TEXT, encode
 
@@ -70,39 +70,23 @@ def test_the_ragged_training_batch_is_dropped(num, size, epoch):
     np.testing.assert_array_equal(rows, order[: num // size * size])
 
 
-@given(lengths=st.lists(st.integers(1, 40), min_size=1), size=st.integers(1, 9))
-def test_by_length_covers_every_row_once_the_short_ones_first(lengths, size):
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1), tokens=st.sampled_from([8, 99])
+)
+def test_by_length_covers_every_row_once_the_long_ones_first(lengths, tokens):
     lengths = np.asarray(lengths, np.int32)
-    batches = list(by_length(lengths, size))
-    assert {len(rows) for rows in batches[:-1]} <= {size}
-    rows = np.concatenate(batches)
+    batches = list(by_length(lengths, (8, 16, 40), tokens))
+    rows = np.concatenate([rows for rows, _, _ in batches])
     assert sorted(rows) == list(range(len(lengths)))
-    assert (np.diff(lengths[rows]) >= 0).all()
-
-
-def test_filled_rows_weigh_nothing():
-    encoded = examples()
-    batch = make_batch(encoded, np.asarray([1, 0]), trim=True, size=4)
-    assert batch["weights"].tolist() == [1, 1, 0, 0]
-    assert {len(value) for value in batch.values()} == {4}
-    assert batch["labels"].tolist() == [1, 0, 0, 0]
-    assert (batch["lengths"] >= 1).all()  # a row of no tokens would divide by 0
-    full = make_batch(encoded, np.asarray([1, 0]), trim=True, size=2)
-    assert full["weights"].tolist() == [1, 1]
+    assert (np.diff(lengths[rows]) <= 0).all()
+    for rows, width, size in batches:
+        assert lengths[rows].max() <= width
+        assert len(rows) <= size and (size == 1 or size * width <= tokens)
+    assert all(len(rows) == size for rows, _, size in batches[:-1])
 
 
 @given(st.integers(1, 1024), st.integers(1, 1024))
-def test_a_batch_is_as_wide_as_the_smallest_bucket_that_holds_it(longest, max_length):
-    longest = min(longest, max_length)
+def test_a_batch_is_as_wide_as_the_smallest_width_that_holds_it(longest, limit):
+    longest = min(longest, limit)
     holding = [bucket for bucket in BUCKETS if bucket >= longest]
-    assert bucket_width(longest, max_length) == min(holding[0], max_length)
-
-
-def test_trimming_cuts_padding_only():
-    encoded = widen(examples(max_length=50), 200)
-    rows = np.asarray([0, 1])
-    trimmed = make_batch(encoded, rows, trim=True)["tokens"]
-    assert trimmed.shape == (2, 16)
-    assert encoded.lengths[rows].max() <= 16
-    np.testing.assert_array_equal(trimmed, encoded.tokens[rows, :16])
-    assert make_batch(encoded, rows, trim=False)["tokens"].shape == (2, 200)
+    assert next_width(longest, widths_up_to(limit)) == min(holding[0], limit)

@@ -11,10 +11,11 @@ import pytest
 from serve_helpers import until
 
 from gpt2_jax.config import ServeConfig
-from gpt2_jax.data.batches import bucket_width
+from gpt2_jax.data.batches import next_width, widths_up_to
 from gpt2_jax.serve.batcher import SIZES, Batcher, QueueFullError
 
 MAX_LENGTH = 200
+WIDTHS = widths_up_to(MAX_LENGTH)
 
 
 class Device:
@@ -110,7 +111,7 @@ def test_texts_share_a_batch_only_with_texts_of_like_length(batcher, device):
     device.free.set()
     future.result(10)
     for call in device.calls:
-        assert len({bucket_width(_length(text), MAX_LENGTH) for text in call}) == 1
+        assert len({next_width(_length(text), WIDTHS) for text in call}) == 1
 
 
 def test_texts_that_wait_are_put_together(batcher, device):
@@ -142,9 +143,7 @@ def test_no_batch_has_a_shape_that_was_not_warmed_up(batcher, device):
     for count in (1, 2, 3, 5, 9, 17, 40):
         _submit(batcher, _texts(count, count)).result(10)
         _submit(batcher, ["a"] * count).result(10)
-    seen = {
-        (len(call), bucket_width(_length(call[0]), MAX_LENGTH)) for call in device.calls
-    }
+    seen = {(len(call), next_width(_length(call[0]), WIDTHS)) for call in device.calls}
     assert seen <= warm
     assert {size for size, _ in seen} == set(SIZES)
 

@@ -1,4 +1,4 @@
-"""The frozen trunk, run once per text."""
+"""The frozen trunk, run once per distinct text, several texts in a row."""
 
 from __future__ import annotations
 
@@ -7,98 +7,139 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from helpers import TINY
-from training_helpers import make_classifier, make_examples
+from helpers import TINY, random_params
+from training_helpers import (
+    compilations,
+    make_classifier,
+    make_examples,
+    make_inputs,
+)
 
-from gpt2_jax.config import TrainConfig
-from gpt2_jax.model import GPT2
-from gpt2_jax.training.features import compute_features, feature_batch, reuse_trunk
+from gpt2_jax.config import POOLS
+from gpt2_jax.model import GPT2, to_classifier
+from gpt2_jax.training.features import run_trunk
+from gpt2_jax.training.inputs import Inputs, lay_out
 
-_SPLIT = 2
+_POOLED = TINY.num_layers + 1
 
 
-@pytest.mark.parametrize("num", [1, 33])
-def test_each_text_has_its_own_trunk_output_at_every_real_position(num):
-    model, params = make_classifier()
-    examples = make_examples(num)
-    features = compute_features(model, params, examples, _SPLIT, trim=True)
-    expected = model.apply(
+def _outputs(model: GPT2, params, split: int, **keywords) -> np.ndarray:
+    """Return what the whole trunk makes of padded texts: [N, T, D]."""
+    examples = make_examples(**keywords)
+    out = model.apply(
         {"params": params},
         examples.tokens,
         examples.lengths,
-        _SPLIT,
+        split,
         method=GPT2.trunk,
     )
-    assert features.hidden.shape == (num, 16, TINY.embed_dim)
-    for row, length in enumerate(examples.lengths):
+    return np.asarray(out)
+
+
+@pytest.mark.parametrize("num", [1, 33])
+@pytest.mark.parametrize("causal", [True, False])
+def test_each_text_has_its_own_trunk_output_at_every_real_position(num, causal):
+    model, params = make_classifier(causal=causal)
+    inputs = make_inputs(num)
+    features = run_trunk(model.config, params, inputs, 2)
+    expected = _outputs(model, params, 2, num=num)
+    assert features.values.shape == (inputs.lengths.sum(), TINY.embed_dim)
+    for row, length in enumerate(inputs.lengths):
         np.testing.assert_allclose(
-            features.hidden[row, :length], expected[row, :length], atol=2e-5
+            features.tokens_of(row), expected[row, :length], atol=2e-5
         )
-    np.testing.assert_array_equal(features.labels, examples.labels)
-    np.testing.assert_array_equal(features.lengths, examples.lengths)
+    for name in ("labels", "lengths", "weights"):
+        np.testing.assert_array_equal(getattr(features, name), getattr(inputs, name))
 
 
 def test_the_pads_that_the_pool_last_reads_are_computed_too():
     model, params = make_classifier(pool="last")
-    examples = dataclasses.replace(make_examples(2), lengths=np.array([3, 5], np.int32))
-    features = compute_features(model, params, examples, _SPLIT, trim=False)
-    assert np.all(np.abs(features.hidden).sum(-1) > 0)
+    features = run_trunk(model.config, params, make_inputs(3, pool="last"), 2)
+    expected = _outputs(model, params, 2, num=3)
+    np.testing.assert_allclose(
+        features.values.reshape(expected.shape)[features.starts // 16],
+        expected,
+        atol=2e-5,
+    )
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_where_only_the_head_trains_one_vector_stays_of_each_text(pool):
+    model, params = make_classifier(pool=pool)
+    inputs = make_inputs(9, pool=pool)
+    features = run_trunk(model.config, params, inputs, _POOLED)
+    expected = _outputs(model, params, _POOLED, num=9)[:, 0]
+    assert features.values.shape == (9, TINY.embed_dim)
+    np.testing.assert_allclose(features.values[features.starts], expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("split", [2, _POOLED])
+def test_equal_texts_are_run_once(split):
+    model, params = make_classifier()
+    examples = make_examples(4)
+    twice = dataclasses.replace(
+        examples,
+        **{
+            name: np.concatenate([getattr(examples, name)] * 2)
+            for name in ("tokens", "lengths", "labels")
+        },
+    )
+    weights = np.ones(2, np.float32)
+    once, again = (lay_out(e, weights, padded=False) for e in (examples, twice))
+    few, many = (
+        run_trunk(model.config, params, inputs, split) for inputs in (once, again)
+    )
+    assert len(few) == 4 and len(many) == 8
+    np.testing.assert_array_equal(many.values, few.values)
+    np.testing.assert_array_equal(many.starts, np.tile(few.starts, 2))
 
 
 def test_features_are_kept_in_the_compute_dtype():
     model, params = make_classifier(dtype="bfloat16")
-    features = compute_features(model, params, make_examples(2), 1, trim=True)
-    assert features.hidden.dtype.name == "bfloat16"
+    features = run_trunk(model.config, params, make_inputs(2), 1)
+    assert features.values.dtype.name == "bfloat16"
 
 
-def _reuse(config: TrainConfig, split: int = 1):
-    model, params = make_classifier(dropout_rate=config.dropout_rate)
-    examples = {"train": make_examples(8), "test": make_examples(4)}
-    return reuse_trunk(model, params, examples, config, split, trim=True)
-
-
-def test_every_part_is_run():
-    features = _reuse(TrainConfig())
-    assert features is not None
-    assert {part: len(f) for part, f in features.items()} == {"train": 8, "test": 4}
-
-
-@pytest.mark.parametrize(
-    "config", [TrainConfig(reuse_trunk=False), TrainConfig(dropout_rate=0.1)]
-)
-def test_a_trunk_that_may_change_is_not_reused(config):
-    assert _reuse(config) is None
-
-
-def test_nothing_is_reused_where_no_block_is_frozen():
-    assert _reuse(TrainConfig(), split=0) is None
-
-
-def test_the_limit_on_bytes_is_the_size_of_all_features():
-    needed = 12 * 16 * TINY.embed_dim * 4
-    assert _reuse(TrainConfig(reuse_max_bytes=needed)) is not None
-    assert _reuse(TrainConfig(reuse_max_bytes=needed - 1)) is None
-
-
-def test_a_batch_of_features_is_filled_up_with_rows_of_weight_zero():
+def test_a_trunk_over_several_devices_is_that_of_one():
     model, params = make_classifier()
-    features = compute_features(model, params, make_examples(8), 1, trim=True)
-    batch = feature_batch(features, np.array([6, 1, 3]), 4)
-    np.testing.assert_array_equal(batch["weights"], [1, 1, 1, 0])
-    np.testing.assert_array_equal(batch["features"][:3], features.hidden[[6, 1, 3]])
-    assert batch["features"].shape == (4, 16, TINY.embed_dim)
+    inputs = make_inputs(300)
+    one = run_trunk(model.config, params, inputs, 2)
+    some = run_trunk(model.config, params, inputs, 2, devices=jax.local_devices()[:3])
+    np.testing.assert_allclose(some.values, one.values, atol=1e-6)
+    np.testing.assert_array_equal(some.starts, one.starts)
 
 
-def test_the_trunk_of_a_split_and_the_top_are_the_whole_model():
-    model, params = make_classifier()
-    examples = make_examples(4)
-    whole = model.apply({"params": params}, examples.tokens, examples.lengths)
-    features = compute_features(model, params, examples, 3, trim=True)
-    logits = model.apply(
-        {"params": jax.tree.map(np.asarray, params)},
-        features.hidden,
-        features.lengths,
-        3,
-        method=GPT2.top,
+@pytest.mark.parametrize("num_layers", [4, 48])
+def test_a_trunk_of_any_depth_compiles_one_block(num_layers):
+    config = dataclasses.replace(TINY, num_layers=num_layers, num_heads=3)
+    model, params = to_classifier(
+        config, random_params(config), num_classes=2, key=jax.random.key(0)
     )
-    np.testing.assert_allclose(logits, whole, atol=2e-5)
+    with compilations() as compiled:
+        run_trunk(model.config, params, make_inputs(500), num_layers - 1)
+    assert (compiled["embed"], compiled["block"]) == (1, 1)
+
+
+def test_texts_of_a_width_are_the_rows_of_a_batch():
+    inputs = make_inputs(9)
+    assert inputs.widths == (16,)
+    wide = dataclasses.replace(inputs, widths=(4, 8, 16))
+    for rows in np.split(np.arange(9), 3):
+        longest = inputs.lengths[rows].max()
+        assert wide.width(rows) == min(w for w in (4, 8, 16) if w >= longest)
+
+
+def test_only_widths_that_pay_for_their_compilation_are_kept():
+    lengths = np.asarray([3] * 20 + [7] + [16], np.int32)
+    inputs = dataclasses.replace(make_inputs(22), lengths=lengths, widths=(4, 8, 16))
+    assert inputs.narrow(np.arange(22)[:, None]).widths == (4, 16)
+
+
+def test_data_of_some_rows_holds_what_the_whole_data_holds():
+    inputs = make_inputs(9)
+    rows = np.asarray([4, 0, 4])
+    data = inputs.copy_of(rows, 16)
+    copied = Inputs(**data, widths=(16,))
+    for index, row in enumerate(rows):
+        np.testing.assert_array_equal(copied.tokens_of(index), inputs.tokens_of(row))
+    np.testing.assert_array_equal(copied.labels, inputs.labels[rows])

@@ -20,7 +20,7 @@ from gpt2_jax.training.optimizer import (
     TRAIN,
     create_optimizer,
     create_schedule,
-    first_trainable_block,
+    frozen_split,
     label_params,
 )
 from gpt2_jax.training.steps import create_train_state, train_step
@@ -127,7 +127,7 @@ def test_a_pattern_that_is_no_regex_is_refused_by_name():
 def test_the_trunk_ends_below_the_first_trained_block(trainable, blocks):
     _, params = make_classifier()
     labels = label_params(params, trainable, NUM_LAYERS)
-    assert first_trainable_block(labels, NUM_LAYERS) == blocks
+    assert frozen_split(labels, NUM_LAYERS) == blocks
 
 
 def test_frozen_leaves_have_no_optimizer_state():

@@ -1,0 +1,129 @@
+"""How much of the device's matmul rate the trunk and the train step reach.
+
+    python experiments/benchmarks/flops.py --weights mini --width 120
+
+Flops are XLA's own count (`cost_analysis`) of the compiled programs; the rate is that
+of one matmul of the MLP's shape, measured in the same process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpt2_jax.config import TrainConfig
+from gpt2_jax.data.batches import Examples
+from gpt2_jax.data.packing import CALL_TOKENS
+from gpt2_jax.model import to_classifier
+from gpt2_jax.training.features import block_programs, packed_blocks, run_trunk
+from gpt2_jax.training.inputs import lay_out
+from gpt2_jax.training.optimizer import create_optimizer, frozen_split, label_params
+from gpt2_jax.training.parallel import jit_steps
+from gpt2_jax.training.steps import MAX_STEPS, create_train_state, train_step
+from gpt2_jax.weights.pretrained import load_pretrained
+
+
+def best_seconds(run: Callable[[], object], repeats: int) -> float:
+    run()
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def flops_of(function, *arguments) -> float:
+    return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", default="mini")
+    parser.add_argument("--width", type=int, default=120, help="tokens of each text")
+    parser.add_argument("--texts", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    width, size = arguments.width, arguments.batch_size
+
+    config, params = load_pretrained(arguments.weights)
+    model, params = to_classifier(config, params, num_classes=2, key=jax.random.key(0))
+    config = model.config
+    x = jnp.ones((CALL_TOKENS, config.embed_dim))
+    kernel = jnp.ones((config.embed_dim, config.mlp_dim))
+    multiply = jax.jit(jnp.matmul)
+    rate = flops_of(jnp.matmul, x, kernel) / best_seconds(
+        lambda: multiply(x, kernel), 50
+    )
+
+    random = np.random.default_rng(0)
+    tokens = random.integers(0, 50000, (arguments.texts, width)).astype(np.int32)
+    examples = Examples(
+        tokens=tokens,
+        lengths=np.full(len(tokens), width, np.int32),
+        labels=random.integers(0, 2, len(tokens)).astype(np.int32),
+        cut=0,
+        empty=0,
+    )
+    inputs = lay_out(examples, np.ones(2, np.float32), padded=False)
+    labels = label_params(params, "last_block", config.num_layers)
+    split = frozen_split(labels, config.num_layers)
+    rows = max(CALL_TOKENS // width, 1)
+    hidden = jnp.ones((rows, width, config.embed_dim))
+    segments = np.ones((rows, width), np.int32)
+    block = flops_of(block_programs(config)[1], params["h_0"], hidden, segments)
+    trunk = block / rows * len(tokens) * packed_blocks(config, split)
+    seconds = best_seconds(
+        lambda: run_trunk(config, params, inputs, split).values, arguments.repeats
+    )
+    features = run_trunk(config, params, inputs, split)
+
+    kept = {f"h_{i}" for i in range(split, config.num_layers)} | {"ln_f", "out_head"}
+    top = {name: params[name] for name in kept}
+    labels = {name: labels[name] for name in kept}
+    tx = create_optimizer(TrainConfig(), labels, 100)
+    steps = jit_steps(model, labels, split=split)
+    state = steps.place(create_train_state(model, top, tx))
+    batch = {
+        "features": jnp.ones((size, width, config.embed_dim)),
+        "lengths": np.full(size, width, np.int32),
+        "labels": np.zeros(size, np.int32),
+        "weights": np.ones(size, np.float32),
+    }
+    key = jax.random.key(0)
+    step = flops_of(
+        lambda state, batch: train_step(
+            state, batch, key, model=model, labels=labels, split=split
+        ),
+        state,
+        batch,
+    )
+    data = steps.place(features.data)
+    chosen = random.integers(0, len(tokens), (MAX_STEPS, size))
+
+    def train() -> np.ndarray:
+        nonlocal state
+        state, losses = steps.train(state, data, chosen, key, width)
+        return losses
+
+    step_seconds = best_seconds(train, arguments.repeats) / MAX_STEPS
+    print(f"device: {jax.device_count()} x {jax.devices()[0].device_kind}")
+    print(f"matmul: {rate / 1e9:.0f} Gflop/s")
+    for name, flops, spent in (
+        (f"trunk of {len(tokens)} texts", trunk, seconds),
+        ("step", step, step_seconds),
+    ):
+        print(
+            f"{name}: {flops / 1e9:.2f} Gflop in {spent:.4f} s, "
+            f"{flops / spent / 1e9:.0f} Gflop/s, {flops / spent / rate:.0%} of matmul"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Ours and each peer in turn, whole processes, in one run.
+
+    GPT2_JAX_DATA=... python experiments/benchmarks/peers.py --job all --repeats 5
+
+needs the extra `torch` beside the package. A process's time is from after its imports
+to its end, compilation included; `cold` has an empty compilation cache, `warm` one that
+an earlier process filled. Writes a Markdown table and the raw times to `results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+# Job -> (row, job of jobs.py, cache); the last rows are the peers.
+ROWS = {
+    "book": (
+        ("gpt2_jax --preset book, cold", "ours-book", "cold"),
+        ("gpt2_jax --preset book, warm", "ours-book", "warm"),
+        ("chapter 6's loop (PyTorch)", "chapter-6", None),
+        ("transformers, eager", "transformers", None),
+    ),
+    "default": (
+        ("gpt2_jax, cold", "ours-default", "cold"),
+        ("gpt2_jax, warm", "ours-default", "warm"),
+        ("chapter 6's loop (PyTorch)", "chapter-6", None),
+    ),
+    "predict": (
+        ("gpt2_jax predict, cold", "ours-predict", "cold"),
+        ("gpt2_jax predict, warm", "ours-predict", "warm"),
+        ("transformers.pipeline, batch_size=64", "pipeline", None),
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", default="mini", help="mini, or a file or folder")
+    parser.add_argument("--job", choices=[*ROWS, "all"], default="all")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--no-peers", action="store_true", help="ours alone")
+    parser.add_argument("--output", type=Path, default=HERE / "results")
+    arguments = parser.parse_args()
+    jobs = list(ROWS) if arguments.job == "all" else [arguments.job]
+    runs: dict[str, list[dict]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if "predict" in jobs:
+            save_classifier(Path(folder), arguments.weights)
+        for _ in range(arguments.repeats):
+            for name, job, cache in distinct_rows(jobs):
+                if cache is None and arguments.no_peers:
+                    continue
+                run = run_job(job, arguments.weights, Path(folder), cache)
+                runs.setdefault(f"{job} {cache}", []).append(run)
+                print(f"{name}: {run['seconds']:.1f} s", file=sys.stderr, flush=True)
+    report = {"machine": machine(), "weights": arguments.weights, "runs": runs}
+    table = render(jobs, runs, report["machine"], arguments)
+    print(table)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    stem = arguments.output / f"peers-{Path(arguments.weights).name}-{arguments.job}"
+    stem.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
+    stem.with_suffix(".md").write_text(table + "\n")
+
+
+def distinct_rows(jobs: list[str]) -> list[tuple[str, str, str | None]]:
+    """Return the rows of all jobs; a peer of two jobs runs once per repeat."""
+    rows = {
+        (job, cache): (name, job, cache) for j in jobs for name, job, cache in ROWS[j]
+    }
+    return list(rows.values())
+
+
+def run_job(job: str, weights: str, folder: Path, cache: str | None) -> dict:
+    command = [sys.executable, str(HERE / "jobs.py"), job]
+    command += ["--weights", weights, "--folder", str(folder)]
+    environment = dict(os.environ)
+    if cache is not None:
+        programs = tempfile.mkdtemp(dir=folder) if cache == "cold" else folder / job
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(programs)
+        command.append("--cache")
+        if cache == "warm" and not Path(programs).exists():
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def save_classifier(folder: Path, weights: str) -> None:
+    """Write a classifier to predict with; its head is random, as the peer's is."""
+    import jax
+    import numpy as np
+
+    from gpt2_jax.model import to_classifier
+    from gpt2_jax.training.artifacts import TrainedModel, save_model
+    from gpt2_jax.weights.pretrained import load_pretrained
+
+    config, params = load_pretrained(weights)
+    model, params = to_classifier(config, params, num_classes=2, key=jax.random.key(0))
+    params = jax.tree.map(np.asarray, params)
+    trained = TrainedModel(model.config, params, ("ham", "spam"), config.max_len)
+    save_model(folder / "classifier" / "model", trained)
+
+
+def machine() -> dict[str, str]:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text().splitlines()
+        cpu = next((x.split(":")[1].strip() for x in lines if "model name" in x), cpu)
+    commit = subprocess.run(
+        ["git", "-C", str(HERE), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    packages = ("jax", "flax", "optax", "torch", "transformers", "llms-from-scratch")
+    return {
+        "device": f"{os.cpu_count()} x {cpu}",
+        "commit": commit or "unknown",
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "load": " ".join(f"{x:.1f}" for x in os.getloadavg()),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def render(
+    jobs: list[str],
+    runs: dict[str, list[dict]],
+    machine: dict[str, str],
+    arguments: argparse.Namespace,
+) -> str:
+    """Return the Markdown table; ratios are of medians, to each peer of the job."""
+    lines = ["| job | seconds, median (range) | peak memory | faster than |"]
+    lines.append("|---|---|---|---|")
+    for job in jobs:
+        found = {
+            name: runs[key]
+            for name, target, cache in ROWS[job]
+            if (key := f"{target} {cache}") in runs
+        }
+        medians = {
+            name: statistics.median(run["seconds"] for run in some)
+            for name, some in found.items()
+        }
+        peers = [name for name, _, cache in ROWS[job] if cache is None]
+        for name, some in found.items():
+            seconds = [run["seconds"] for run in some]
+            peak = max(run["peak_bytes"] for run in some) / 1e9
+            ratios = [
+                f"{medians[peer] / medians[name]:.1f}x {peer}"
+                for peer in peers
+                if peer in medians and name not in peers
+            ]
+            lines.append(
+                f"| {name} | {medians[name]:.1f} ({min(seconds):.1f} to "
+                f"{max(seconds):.1f}) | {peak:.2f} GB | {'; '.join(ratios)} |"
+            )
+    facts = ", ".join(f"{name} {value}" for name, value in machine.items())
+    return "\n".join(
+        [*lines, "", f"Weights {arguments.weights}, n={arguments.repeats}; {facts}."]
+    )
+
+
+if __name__ == "__main__":
+    main()

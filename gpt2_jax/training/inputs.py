@@ -1,0 +1,122 @@
+"""What the steps read of each text, laid end to end, without padding.
+
+Shapes: `S` tokens of all texts, `N` texts, `D` embed_dim.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpt2_jax.data.batches import Examples, next_width, widths_up_to
+
+Data = dict[str, Any]  # host or device arrays by name; see `Inputs.data`
+
+# Widths of batches of texts. To compile a step costs more than to pad it a little.
+WIDTHS = (32, 64, 128, 256, 512)
+WORTH_COMPILING = 1 / 8  # of all steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Texts as tokens, or as what the frozen trunk made of them.
+
+    Equal texts may lie in the same place.
+    """
+
+    values: np.ndarray  # int32 [S] tokens, or [S, D] trunk outputs
+    starts: np.ndarray  # int32 [N]
+    lengths: np.ndarray  # int32 [N]
+    labels: np.ndarray  # int32 [N]
+    weights: np.ndarray  # float32 [N], of each text in the loss
+    widths: tuple[int, ...]  # that batches are padded to; the last holds every text
+    # Rows of train, validation and test.
+    parts: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def width(self, rows: np.ndarray) -> int:
+        """Return the padded width of a batch of `rows`."""
+        return next_width(int(self.lengths[rows].max()), self.widths)
+
+    def narrow(self, batches: np.ndarray) -> Inputs:
+        """Keep only the widths that enough of `batches` [S, B] have."""
+        used = [self.width(rows) for rows in batches]
+        kept = [w for w in self.widths if used.count(w) >= WORTH_COMPILING * len(used)]
+        widths = tuple(sorted({*kept, self.widths[-1]}))
+        return dataclasses.replace(self, widths=widths)
+
+    @property
+    def data(self) -> Data:
+        """The arrays that `steps.gather` makes batches of."""
+        names = ("values", "starts", "lengths", "labels", "weights")
+        return {name: getattr(self, name) for name in names}
+
+    def select(self, rows: np.ndarray) -> Inputs:
+        """Return the texts of `rows`, as one whole."""
+        fields = ("starts", "lengths", "labels", "weights")
+        chosen = {name: getattr(self, name)[rows] for name in fields}
+        return dataclasses.replace(self, **chosen, parts={})
+
+    def tokens_of(self, row: int) -> np.ndarray:
+        """Return the values of one text."""
+        return self.values[self.starts[row] : self.starts[row] + self.lengths[row]]
+
+    def copy_of(self, rows: np.ndarray, width: int) -> Data:
+        """Return the data of `rows` alone, read from memory or disk, `width` each."""
+        index = self.starts[rows][:, None] + np.arange(width)  # [n, T]
+        values = self.values[np.minimum(index, len(self.values) - 1)]
+        return {
+            "values": values.reshape(-1, *self.values.shape[1:]),
+            "starts": np.arange(len(rows), dtype=np.int32) * width,
+            "lengths": self.lengths[rows],
+            "labels": self.labels[rows],
+            "weights": self.weights[rows],
+        }
+
+
+def lay_out(examples: Examples, class_weights: np.ndarray, *, padded: bool) -> Inputs:
+    """Lay the tokens of all texts end to end, equal texts once.
+
+    `padded` keeps the padding, for the pool that reads it.
+    """
+    lengths = examples.lengths
+    if padded:
+        lengths = np.full_like(lengths, examples.tokens.shape[1])
+    places: dict[bytes, int] = {}  # of each distinct text
+    place = [
+        places.setdefault(row[:length].tobytes(), len(places))
+        for row, length in zip(examples.tokens, lengths, strict=True)
+    ]
+    sizes = np.asarray([len(text) // 4 for text in places], np.int32)
+    values = np.frombuffer(b"".join(places), np.int32)
+    return Inputs(
+        values=values,
+        starts=(np.cumsum(sizes, dtype=np.int32) - sizes)[place],
+        lengths=lengths,
+        labels=examples.labels,
+        weights=class_weights[examples.labels],
+        widths=widths_up_to(examples.tokens.shape[1], WIDTHS),
+    )
+
+
+def join(examples: Mapping[str, Examples]) -> tuple[Examples, dict[str, np.ndarray]]:
+    """Return all parts as one, and the rows of each; they must be of one width."""
+    parts = list(examples.values())
+    ends = np.cumsum([len(part) for part in parts])
+    whole = Examples(
+        tokens=np.concatenate([part.tokens for part in parts]),
+        lengths=np.concatenate([part.lengths for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        cut=sum(part.cut for part in parts),
+        empty=sum(part.empty for part in parts),
+    )
+    rows = {
+        name: np.arange(end - len(part), end)
+        for (name, part), end in zip(examples.items(), ends, strict=True)
+    }
+    return whole, rows

@@ -1,0 +1,72 @@
+"""Where trunk outputs are kept, and that it changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+import numpy as np
+import pytest
+from helpers import TINY
+from training_helpers import (
+    finished_run,
+    losses,
+    make_classifier,
+    make_inputs,
+    run_config,
+)
+
+from gpt2_jax.config import TrainConfig
+from gpt2_jax.training.loop import finetune
+from gpt2_jax.training.reuse import reuse_trunk
+
+
+def _reuse(folder, split: int = 1, **fields):
+    config = TrainConfig(**fields)
+    model, params = make_classifier(dropout_rate=config.dropout_rate)
+    return reuse_trunk(model, params, make_inputs(12), config, split, folder)
+
+
+_NEEDED = int(make_inputs(12).lengths.sum()) * TINY.embed_dim * 4
+
+
+@pytest.mark.parametrize("fields", [{"reuse_trunk": False}, {"dropout_rate": 0.1}])
+def test_a_trunk_that_may_change_is_not_reused(fields, tmp_path):
+    assert _reuse(tmp_path, **fields) is None
+
+
+def test_nothing_is_reused_where_no_block_is_frozen(tmp_path):
+    assert _reuse(tmp_path, split=0) is None
+
+
+def test_beyond_the_limit_in_memory_the_output_is_in_a_file(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "gpt2_jax")
+    logging.getLogger("gpt2_jax").propagate = True
+    memory = _reuse(tmp_path, reuse_max_bytes=_NEEDED)
+    assert memory is not None and not isinstance(memory.values, np.memmap)
+    assert "kept in memory" in caplog.text
+    disk = _reuse(tmp_path, reuse_max_bytes=_NEEDED - 1)
+    assert disk is not None and isinstance(disk.values, np.memmap)
+    assert f"kept in a file in {tmp_path}" in caplog.text
+    np.testing.assert_array_equal(disk.values, memory.values)
+    assert list(tmp_path.iterdir()) == []  # nothing to delete, whatever happens
+
+
+def test_beyond_both_limits_or_on_a_full_disk_it_is_recomputed(tmp_path, monkeypatch):
+    limits = {"reuse_max_bytes": _NEEDED - 1, "reuse_max_disk_bytes": _NEEDED}
+    assert _reuse(tmp_path, **limits) is not None
+    assert _reuse(tmp_path, **{**limits, "reuse_max_disk_bytes": _NEEDED - 1}) is None
+    usage = shutil.disk_usage(tmp_path)._replace(free=_NEEDED - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert _reuse(tmp_path, **limits) is None
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_a_run_from_a_file_is_the_run_from_memory(parallel, tmp_path_factory, tmp_path):
+    devices = 2 if parallel == "pmap" else None
+    config = run_config(
+        tmp_path_factory, reuse_max_bytes=1, parallel=parallel, devices=devices
+    )
+    finetune(config, tmp_path / "run")
+    expected = losses(finished_run(tmp_path_factory))
+    np.testing.assert_allclose(losses(tmp_path / "run"), expected, rtol=1e-4)
