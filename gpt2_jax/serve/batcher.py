@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import logging
+import string
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -145,7 +146,9 @@ class Batcher:
         for size, width in shapes:
             if self._closing:
                 return
-            self._predict_proba([" a" * width] * size)  # " a" is one token
+            # Different texts, since equal ones are run once; " a" is one token.
+            letters = string.ascii_lowercase[:size]
+            self._predict_proba([f" {letter}" * width for letter in letters])
         seconds = time.monotonic() - start
         logger.info("ready: %d batch shapes warmed up in %.0f s", len(shapes), seconds)
         self.ready.set()

@@ -115,7 +115,7 @@ def test_a_pattern_that_is_no_regex_is_refused_by_name():
 @pytest.mark.parametrize(
     ("trainable", "blocks"),
     [
-        ("head", 3),
+        ("head", 4),  # the final norm and the pooling too
         ("last_block", 2),
         ("last_two_blocks", 1),
         ("all", 0),
