@@ -128,10 +128,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     _set_up_logging()
     try:
-        if not arguments.no_compilation_cache:
-            from gpt2_jax.compilation import keep_compiled_programs
-
-            keep_compiled_programs()
         return _COMMANDS[arguments.command](arguments)
     except UserError as error:
         if arguments.debug:
@@ -158,6 +154,13 @@ def _set_up_logging() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def _set_up_compilation(arguments: argparse.Namespace) -> None:
+    from gpt2_jax.compilation import keep_compiled_programs  # imports jax
+
+    if not arguments.no_compilation_cache:
+        keep_compiled_programs()
 
 
 def finetune_config(arguments: argparse.Namespace) -> config.FinetuneConfig:
@@ -202,6 +205,7 @@ def _finetune(arguments: argparse.Namespace) -> int:
     from gpt2_jax.evaluation.report import format_results
     from gpt2_jax.training.loop import finetune
 
+    _set_up_compilation(arguments)
     workdir = arguments.workdir
     if workdir is None:
         if arguments.resume:
@@ -233,6 +237,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             text_column=arguments.text_column,
             label_column=arguments.label_column,
         )
+    _set_up_compilation(arguments)
     print(*evaluate_run(arguments.run, data), sep="\n")
     return 0
 
@@ -240,6 +245,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     from gpt2_jax.inference.classifier import Classifier
 
+    _set_up_compilation(arguments)
     classifier = Classifier.load(arguments.run)
     human = arguments.output is None and bool(arguments.texts)
     results = _predicted(classifier, arguments, human=human)
