@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 
 import jax
@@ -19,3 +20,9 @@ def keep_compiled_programs() -> None:
     # The programs of a small model compile in tenths of seconds, but there are dozens.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def set_up_compilation(arguments: argparse.Namespace) -> None:
+    """Do so unless `--no-compilation-cache` was given."""
+    if not arguments.no_compilation_cache:
+        keep_compiled_programs()

@@ -15,7 +15,8 @@ import pytest
 from training_helpers import finished_run, texts, weights, write_texts
 
 from gpt2_jax import __version__
-from gpt2_jax.cli import build_parser, finetune_config, main
+from gpt2_jax.cli import build_parser, main
+from gpt2_jax.cli_finetune import finetune_config
 from gpt2_jax.config import FINETUNE_PRESETS, to_dict
 
 _QUICK = ["--epochs", "1", "--eval-every", "3", "--learning-rate", "0.01"]

@@ -26,6 +26,7 @@ def _finetune(settings: Path, workdir: Path, cache: Path, *flags: str) -> dict:
     return json.loads((workdir / "results.json").read_text())["compilation_cache"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME is of Linux")
 def test_a_second_run_compiles_nothing_and_the_flag_leaves_no_cache(
     tmp_path_factory, tmp_path

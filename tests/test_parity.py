@@ -205,6 +205,7 @@ def test_a_file_that_torch_saves_now_gives_the_params_of_its_safetensors_twin(
 
 
 @live
+@pytest.mark.slow
 def test_forty_steps_on_the_books_own_texts_have_pytorchs_losses(sms_path, monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")

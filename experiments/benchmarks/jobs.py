@@ -42,8 +42,11 @@ def ours(name: str, arguments: argparse.Namespace):
         if arguments.cache:
             keep_compiled_programs()
         results = finetune(config, arguments.folder / f"{name}-{time.time_ns()}")
-        wanted = ("seconds", "accuracy", "compilation_cache")
-        return {key: results[key] for key in wanted}
+        return {
+            "phases": results["seconds"],
+            "accuracy": results["accuracy"],
+            "compilation_cache": results["compilation_cache"],
+        }
 
     return run
 

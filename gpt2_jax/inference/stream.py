@@ -10,7 +10,7 @@ from pathlib import Path
 from gpt2_jax.data.tables import SUFFIXES, read_columns, read_text
 from gpt2_jax.errors import DataError
 
-BATCH = 256  # texts of a file; lines of a stream are answered one by one
+BATCH = 4096  # texts of a file; lines of a stream are answered one by one
 
 
 def batches_of_texts(

@@ -63,5 +63,8 @@ def run_serve(arguments: argparse.Namespace) -> int:
         raise DeviceError(
             "gpt2-jax serve needs the extra: pip install 'gpt2-jax[serve]'"
         ) from None
+    from gpt2_jax.compilation import set_up_compilation
+
+    set_up_compilation(arguments)
     serve(arguments.run, config)
     return 0

@@ -113,9 +113,9 @@ def test_a_pattern_that_is_no_regex_is_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    ("trainable", "blocks"),
+    ("trainable", "split"),
     [
-        ("head", 4),  # the final norm and the pooling too
+        ("head", 4),
         ("last_block", 2),
         ("last_two_blocks", 1),
         ("all", 0),
@@ -124,10 +124,10 @@ def test_a_pattern_that_is_no_regex_is_refused_by_name():
         (("h_1/ln_1/bias", "out_head/.*"), 1),
     ],
 )
-def test_the_trunk_ends_below_the_first_trained_block(trainable, blocks):
+def test_the_trunk_ends_below_all_that_trains(trainable, split):
     _, params = make_classifier()
     labels = label_params(params, trainable, NUM_LAYERS)
-    assert frozen_split(labels, NUM_LAYERS) == blocks
+    assert frozen_split(labels, NUM_LAYERS) == split
 
 
 def test_frozen_leaves_have_no_optimizer_state():

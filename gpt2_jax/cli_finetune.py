@@ -1,0 +1,146 @@
+"""`gpt2-jax finetune`: flags -> config -> the main job."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from gpt2_jax import cli_weights, config
+from gpt2_jax.errors import UserError
+
+# Each flag of `finetune` and the field of FinetuneConfig that it sets.
+_FIELDS = {
+    "weights": "weights",
+    "pool": "pool",
+    "max_length": "max_length",
+    "dtype": "dtype",
+    "data": "data.source",
+    "text_column": "data.text_column",
+    "label_column": "data.label_column",
+    "balance": "data.balance",
+    "split": "data.split",
+    "trainable": "train.trainable",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "learning_rate": "train.learning_rate",
+    "weight_decay": "train.weight_decay",
+    "schedule": "train.schedule",
+    "warmup_steps": "train.warmup_steps",
+    "seed": "train.seed",
+    "parallel": "train.parallel",
+    "devices": "train.devices",
+    "eval_every": "train.eval_every",
+    "save_every": "train.save_every",
+    "keep": "train.keep",
+}
+
+
+def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the parser of `finetune`."""
+    parser = commands.add_parser(
+        "finetune", parents=[common], help="train a classifier"
+    )
+    add = parser.add_argument
+    add("--preset", choices=list(config.FINETUNE_PRESETS), default="default")
+    add("--config", type=Path, metavar="FILE", help="replay a run's config.json")
+    add("--weights", metavar="W", help="mini, 124M to 1558M, or a path to weights")
+    add("--data", metavar="D", help="demo, sms-spam, or a .csv/.tsv/.jsonl file")
+    add("--workdir", type=Path, metavar="DIR", help="where the run is written")
+    add("--text-column", metavar="NAME")
+    add("--label-column", metavar="NAME")
+    add("--balance", choices=config.BALANCES)
+    add("--split", nargs=3, type=float, metavar=("TRAIN", "VALIDATION", "TEST"))
+    add(
+        "--trainable",
+        nargs="+",
+        metavar="NAME",
+        help=f"{', '.join(config.TRAINABLE)}, or regexes over parameter paths",
+    )
+    add("--pool", choices=config.POOLS)
+    add("--max-length", type=int, metavar="TOKENS")
+    add("--epochs", type=int)
+    add("--batch-size", type=int, help="over all devices")
+    add("--learning-rate", type=float)
+    add("--weight-decay", type=float)
+    add("--schedule", choices=config.SCHEDULES)
+    add("--warmup-steps", type=int)
+    add("--seed", type=int)
+    add("--dtype", choices=config.DTYPES)
+    add("--parallel", choices=config.PARALLEL)
+    add("--devices", type=int, metavar="N")
+    add("--eval-every", type=int, metavar="STEPS")
+    add("--save-every", type=int, metavar="STEPS")
+    add("--keep", choices=("best", "last"), help="parameters that the run ends with")
+    add("--resume", action="store_true", help="go on from the last checkpoint")
+    add("--dry-run", action="store_true", help="print what would run, and stop")
+    cli_weights.add_offline(parser)
+
+
+def finetune_config(arguments: argparse.Namespace) -> config.FinetuneConfig:
+    """Return the preset, or the file given, with every flag given laid over it.
+
+    Raises:
+        UserError: a value that no run can have.
+    """
+    given = {
+        field: getattr(arguments, flag)
+        for flag, field in _FIELDS.items()
+        if getattr(arguments, flag) is not None
+    }
+    try:
+        base = config.FINETUNE_PRESETS[arguments.preset]
+        if arguments.config is not None:
+            base = _read_config(arguments.config)
+        values = config.to_dict(base)
+        for field, value in given.items():
+            room, _, name = field.rpartition(".")
+            (values[room] if room else values)[name] = value
+        return config.from_dict(config.FinetuneConfig, values)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _read_config(path: Path) -> config.FinetuneConfig:
+    try:
+        return config.from_dict(
+            config.FinetuneConfig, json.loads(path.read_text("utf-8")), str(path)
+        )
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def run_finetune(arguments: argparse.Namespace) -> int:
+    resolved = finetune_config(arguments)
+    if arguments.dry_run:
+        return _dry_run(resolved, offline=arguments.offline)
+    from gpt2_jax.compilation import set_up_compilation
+    from gpt2_jax.evaluation.report import format_results
+    from gpt2_jax.training.loop import finetune
+
+    set_up_compilation(arguments)
+    workdir = arguments.workdir
+    if workdir is None:
+        if arguments.resume:
+            raise UserError("--resume needs the --workdir of the run to go on with")
+        workdir = Path("checkpoints") / time.strftime("run-%Y%m%d-%H%M%S")
+    results = finetune(
+        resolved, workdir, resume=arguments.resume, offline=arguments.offline
+    )
+    print(*format_results(results), sep="\n")
+    print(f"run: {workdir}")
+    print(f"report: {workdir / 'report.html'}")
+    return 0
+
+
+def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:
+    from gpt2_jax.training.prepare import describe, length_histogram, prepare
+
+    prepared = prepare(resolved, offline=offline)
+    print(json.dumps(config.to_dict(resolved), indent=2))
+    print(*describe(prepared), *length_histogram(prepared), sep="\n")
+    return 0
