@@ -189,7 +189,6 @@ def test_the_books_classify_review_agrees(tmp_path, monkeypatch, suffix):
     from safetensors.torch import load_file
 
     from gpt2_jax.tokenizer import encoding
-    from gpt2_jax.weights.llms_from_scratch import write_file
 
     # ch06 imports pandas to prepare data, which classify_review has no use for.
     monkeypatch.setitem(sys.modules, "pandas", types.ModuleType("pandas"))
@@ -200,12 +199,9 @@ def test_the_books_classify_review_agrees(tmp_path, monkeypatch, suffix):
     trained.params["out_head"]["bias"][1] -= np.median(logits[:, 1] - logits[:, 0])
     save_model(run / "model", trained)  # now it gives both labels
     path = tmp_path / f"model{suffix}"
-    if suffix == ".pth":
-        write_file(path, trained.config, trained.params)
-        state = torch.load(path, weights_only=True)
-    else:
-        export_run(run, path, "llms-from-scratch")
-        state = load_file(path)
+    export_run(run, path, "llms-from-scratch")
+    pth = suffix == ".pth"
+    state = torch.load(path, weights_only=True) if pth else load_file(path)
     model = ch04.GPTModel(
         {
             "vocab_size": ON_DISK.vocab_size,

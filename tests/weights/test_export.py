@@ -31,16 +31,18 @@ def source(tmp_path):
     return write_hugging_face(tmp_path / "source", TINY, random_params(TINY))
 
 
-@pytest.mark.parametrize("to", FORMATS)
-def test_a_conversion_says_what_it_checked_and_loads(source, tmp_path, to):
-    destination = tmp_path / "new" / DESTINATIONS[to]
+@pytest.mark.parametrize(
+    ("to", "name"), [*DESTINATIONS.items(), ("llms-from-scratch", "w.pth")]
+)
+def test_a_conversion_says_what_it_checked_and_loads(source, tmp_path, to, name):
+    destination = tmp_path / "new" / name
     checked = convert_weights(source, destination, to)
     assert checked == [
         f"read back: {len(flatten(random_params(TINY)))} parameters bit-equal",
         "read back: next tokens after 64 probes, largest difference of a probability "
         "0.0e+00",
     ]
-    assert os.listdir(tmp_path / "new") == [DESTINATIONS[to]]
+    assert os.listdir(tmp_path / "new") == [name]
     config, params = load_pretrained(destination, num_heads=2)
     assert config == TINY
     for path, leaf in flatten(random_params(TINY)).items():
