@@ -8,6 +8,7 @@ from helpers import TINY, random_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt2_jax.blocks import fused_attention
 from gpt2_jax.config import POOLS, PRESETS
 from gpt2_jax.model import GPT2, count_params, param_shapes, to_classifier
 from gpt2_jax.tree import flatten, unflatten
@@ -354,3 +355,32 @@ def test_logits_are_float32_and_near_also_when_bfloat16_computes(num_classes):
     assert exact.dtype == rounded.dtype == np.float32
     assert not np.array_equal(exact, rounded)
     np.testing.assert_allclose(rounded, exact, atol=0.05 * np.abs(exact).max())
+
+
+_FUSED = dataclasses.replace(TINY, dtype="bfloat16", embed_dim=16, num_heads=2)
+
+
+def test_fused_attention_is_for_bfloat16_on_a_gpu():
+    assert fused_attention(_FUSED, "gpu", 8, 8)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dtype": "float32"},
+        {"dropout_rate": 0.1},
+        {"causal": False},
+        {"num_heads": 4},  # heads of 4 are no multiple of 8
+        {"embed_dim": 272},  # heads of 136 are more than 128
+    ],
+)
+def test_fused_attention_is_not_taken_where_it_would_fail_or_differ(changes):
+    assert not fused_attention(dataclasses.replace(_FUSED, **changes), "gpu", 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("platform", "queries", "keys"),
+    [("cpu", 8, 8), ("tpu", 8, 8), ("gpu", 1, 8), ("gpu", 8, 7)],
+)
+def test_fused_attention_needs_a_gpu_and_even_sizes(platform, queries, keys):
+    assert not fused_attention(_FUSED, platform, queries, keys)

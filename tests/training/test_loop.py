@@ -17,6 +17,7 @@ import pytest
 from helpers import TINY
 from training_helpers import (
     ON_DISK,
+    compilations,
     finished_run,
     losses,
     run_config,
@@ -191,6 +192,20 @@ def test_metrics_have_every_step_and_every_evaluation(run):
     assert evaluated == [1, 4, 7, 10]
     epochs = [(line["step"], line["epoch"]) for line in _lines(run) if "epoch" in line]
     assert epochs == [(5, 1), (10, 2)]
+
+
+def test_a_run_compiles_a_step_and_a_prediction_for_each_width(
+    tmp_path_factory, tmp_path
+):
+    # Twice the epochs and evaluations: nothing more to compile.
+    for num_epochs, every in ((1, 3), (2, 1)):
+        config = run_config(tmp_path_factory, epochs=num_epochs, eval_every=every)
+        with compilations() as compiled:
+            finetune(config, tmp_path / f"run{num_epochs}")
+        assert compiled["train_steps"] == 1
+        # The few texts of a tiny part fill a smaller batch.
+        assert 1 <= compiled["predict_rows"] <= 3
+        assert compiled["block"] <= 1
 
 
 class _StopAfter(StopSignals):
