@@ -14,11 +14,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "--keep best": {"keep": "best"},
     "--learning-rate 2e-3": {"learning_rate": 2e-3},
-    "--learning-rate 5e-4": {"learning_rate": 5e-4},
     "--learning-rate 5e-4 --schedule constant": CONSTANT,
     "--learning-rate 5e-4 --schedule constant --keep best": CONSTANT | {"keep": "best"},
-    "--epochs 3": {"epochs": 3},
-    "--trainable last_two_blocks": {"trainable": ("last_two_blocks",)},
 }
 DEFAULT = FinetuneConfig()
 SETTINGS = {
