@@ -1,6 +1,6 @@
 """Ours and each peer in turn, whole processes, in one run.
 
-    GPT2_JAX_DATA=... python experiments/benchmarks/peers.py --job all --repeats 5
+    GPT2_JAX_DATA=... python experiments/benchmarks/peers.py --repeats 5
 
 needs the extra `torch` beside the package. A process's time is from after its imports
 to its end, compilation included; `cold` has an empty compilation cache, `warm` one that
@@ -46,12 +46,12 @@ ROWS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default="mini", help="mini, or a file or folder")
-    parser.add_argument("--job", choices=[*ROWS, "all"], default="all")
+    parser.add_argument("--job", nargs="+", choices=[*ROWS], default=[*ROWS])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-peers", action="store_true", help="ours alone")
     parser.add_argument("--output", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
-    jobs = list(ROWS) if arguments.job == "all" else [arguments.job]
+    jobs: list[str] = arguments.job
     runs: dict[str, list[dict]] = {}
     with tempfile.TemporaryDirectory() as folder:
         if "predict" in jobs:
@@ -67,7 +67,8 @@ def main() -> None:
     table = render(jobs, runs, report["machine"], arguments)
     print(table)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    stem = arguments.output / f"peers-{Path(arguments.weights).name}-{arguments.job}"
+    name = "-".join(["peers", Path(arguments.weights).name, *jobs])
+    stem = arguments.output / name
     stem.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
     stem.with_suffix(".md").write_text(table + "\n")
 
