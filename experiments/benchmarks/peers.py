@@ -48,7 +48,8 @@ def main() -> None:
     parser.add_argument("--weights", default="mini", help="mini, or a file or folder")
     parser.add_argument("--job", nargs="+", choices=[*ROWS], default=[*ROWS])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--no-peers", action="store_true", help="ours alone")
+    peers = ("chapter-6", "transformers", "pipeline")
+    parser.add_argument("--peers", nargs="*", choices=peers, default=peers)
     parser.add_argument("--output", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     jobs: list[str] = arguments.job
@@ -58,7 +59,7 @@ def main() -> None:
             save_classifier(Path(folder), arguments.weights)
         for _ in range(arguments.repeats):
             for name, job, cache in distinct_rows(jobs):
-                if cache is None and arguments.no_peers:
+                if cache is None and job not in arguments.peers:
                     continue
                 run = run_job(job, arguments.weights, Path(folder), cache)
                 runs.setdefault(f"{job} {cache}", []).append(run)
