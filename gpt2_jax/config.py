@@ -122,7 +122,7 @@ class TrainConfig:
     trainable: tuple[str, ...] = ("last_block",)  # a name of TRAINABLE, or regexes
     epochs: int = 5
     batch_size: int = 8  # global, over all devices
-    learning_rate: float = 1e-3  # the highest; experiments/recipe chose it
+    learning_rate: float = 1e-3  # the highest; experiments/recipe compares others
     weight_decay: float = 0.1  # on every trained leaf, as torch.optim.AdamW
     schedule: str = "cosine"
     warmup_steps: int | None = None  # None: 5% of all steps, 0 under "constant"
@@ -139,8 +139,8 @@ class TrainConfig:
     eval_every: int = 50  # steps
     eval_batches: int = 5
     save_every: int | None = None  # steps; None: once per epoch
-    # Which parameters the run ends with: "last", or "best" on validation. Where the
-    # rate decays to zero the last are the better ones: see experiments/recipe.
+    # Which parameters the run ends with: "last", or "best" on validation, which on a
+    # small part is chance: see experiments/recipe.
     keep: str = "last"
 
     def __post_init__(self) -> None:
