@@ -35,36 +35,44 @@ class LoRADense(nn.Module):
     features, so that one fused kernel can be applied to different inputs.
     """
 
+    in_features: int
     features: int
     dtype: str
     lora_rank: int
     lora_alpha: float
 
-    @nn.compact
-    def __call__(self, x: Array, columns: slice = slice(None)) -> Array:
+    def setup(self) -> None:
         init = nn.initializers.normal(0.02)
-        kernel = self.param("kernel", init, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        self.kernel = self.param("kernel", init, (self.in_features, self.features))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if self.lora_rank:
             # A as LLMs-from-scratch appendix E: kaiming_uniform_(a=sqrt(5)); B zero.
-            shape = (x.shape[-1], self.lora_rank)
-            a = self.param("lora_a", uniform_init(x.shape[-1]), shape)
-            b = self.param(
-                "lora_b", nn.initializers.zeros, (self.lora_rank, self.features)
-            )
+            a, b = uniform_init(self.in_features), nn.initializers.zeros
+            self.lora_a = self.param("lora_a", a, (self.in_features, self.lora_rank))
+            self.lora_b = self.param("lora_b", b, (self.lora_rank, self.features))
+
+    def __call__(self, x: Array, columns: slice = slice(None)) -> Array:
         x = x.astype(self.dtype)
-        y = x @ kernel[:, columns].astype(self.dtype)
-        y = y + bias[None, None, columns].astype(self.dtype)
+        y = x @ self.kernel[:, columns].astype(self.dtype)
+        y = y + self.bias[None, None, columns].astype(self.dtype)
         if self.lora_rank:
-            low = x @ a.astype(self.dtype)  # [B, T, R]
-            scale = self.lora_alpha / self.lora_rank
-            y = y + scale * (low @ b[:, columns].astype(self.dtype))
+            low = x @ self.lora_a.astype(self.dtype)  # [B, T, R]
+            b = self.lora_b[:, columns].astype(self.dtype)
+            y = y + self.lora_alpha / self.lora_rank * (low @ b)
         return y
 
+    def weights(self) -> tuple[Array, Array]:
+        """Return kernel and bias, the adapter added to the kernel."""
+        kernel = self.kernel
+        if self.lora_rank:
+            scale = self.lora_alpha / self.lora_rank
+            kernel = kernel + scale * (self.lora_a @ self.lora_b)
+        return kernel.astype(self.dtype), self.bias.astype(self.dtype)
 
-def _dense(config: GPT2Config, features: int, name: str) -> LoRADense:
+
+def _dense(config: GPT2Config, sizes: tuple[int, int], name: str) -> LoRADense:
     return LoRADense(
-        features, config.dtype, config.lora_rank, config.lora_alpha, name=name
+        *sizes, config.dtype, config.lora_rank, config.lora_alpha, name=name
     )
 
 
@@ -85,28 +93,64 @@ class CausalSelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, queries: Array, mask: Array, *, deterministic: bool
+        self,
+        x: Array,
+        mask: Array,
+        query: Array | None = None,
+        *,
+        deterministic: bool,
     ) -> Array:
-        """Attend from `queries` [B, T, D] to `x` [B, S, D] where `mask` is true."""
-        config = self.config
-        c_attn = _dense(config, 3 * config.embed_dim, "c_attn")
-        if queries is x:
-            q, k, v = jnp.split(c_attn(x), 3, axis=-1)
-        else:
-            q = c_attn(queries, slice(None, config.embed_dim))
-            k, v = jnp.split(c_attn(x, slice(config.embed_dim, None)), 2, axis=-1)
+        """Attend to `x` [B, S, D] where `mask` is true: from `query` [B, 1, D], or
+        from every token of `x`.
+        """
+        config, width = self.config, self.config.embed_dim
+        c_attn = _dense(config, (width, 3 * width), "c_attn")
+        dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
 
-        def heads(y: Array) -> Array:  # [B, T, D] -> [B, T, H, K]
+        def heads(y: Array) -> Array:  # [..., D] -> [..., H, K]
             return y.reshape(*y.shape[:-1], config.num_heads, config.head_dim)
 
-        q, k, v = heads(q), heads(k), heads(v)
-        dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
-        if fused_attention(config, jax.default_backend(), q.shape[1], k.shape[1]):
-            y = jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
+        if query is not None:
+            q = heads(c_attn(query, slice(None, width)))[:, 0]
+            kernel, bias = (y[..., width:] for y in c_attn.weights())
+            to_k, to_v = (heads(y) for y in jnp.split(kernel, 2, axis=-1))
+            y = _attend_once(q, x, to_k, to_v, heads(bias[width:]), mask[:, 0], dropout)
         else:
-            y = _attend(q, k, v, mask, dropout)
-        y = y.reshape(queries.shape)  # [B, T, H, K] -> [B, T, D]
-        return _dense(config, config.embed_dim, "c_proj")(y)
+            q, k, v = (heads(y) for y in jnp.split(c_attn(x), 3, axis=-1))
+            if fused_attention(config, jax.default_backend(), q.shape[1], k.shape[1]):
+                y = jax.nn.dot_product_attention(
+                    q, k, v, mask=mask, implementation="cudnn"
+                )
+            else:
+                y = _attend(q, k, v, mask, dropout)
+        y = y.reshape(*y.shape[:2], width)  # [B, T, H, K] -> [B, T, D]
+        return _dense(config, (width, width), "c_proj")(y)
+
+
+def _attend_once(
+    q: Array,
+    x: Array,
+    to_k: Array,
+    to_v: Array,
+    bias_v: Array,
+    mask: Array,
+    dropout: nn.Dropout,
+) -> Array:
+    """Attend from one query `q` [B, H, K] to `x` [B, S, D]: [B, 1, H, K].
+
+    The kernels `to_k` and `to_v` [D, H, K] change sides, q (x W_k) = (q W_k^T) x and
+    w (x W_v) = (w x) W_v: no token needs a key or a value of its own. The bias of the
+    keys adds the same to every score, and the softmax takes it away.
+    """
+    mixed = jnp.einsum("bhk,dhk->bhd", q, to_k)
+    scores = jnp.einsum("bhd,bsd->bhs", mixed, x, preferred_element_type=jnp.float32)
+    scores = scores / math.sqrt(q.shape[-1])
+    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    weights = dropout(jax.nn.softmax(scores, axis=-1).astype(x.dtype))  # [B, H, S]
+    mean = jnp.einsum("bhs,bsd->bhd", weights, x)
+    y = jnp.einsum("bhd,dhk->bhk", mean, to_v)
+    y = y + jnp.einsum("bh,hk->bhk", weights.sum(axis=-1), bias_v)
+    return y[:, None]
 
 
 def _attend(q: Array, k: Array, v: Array, mask: Array, dropout: nn.Dropout) -> Array:
@@ -145,9 +189,10 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = _dense(self.config, 4 * self.config.embed_dim, "c_fc")(x)  # [B, T, F]
+        width, hidden = self.config.embed_dim, self.config.mlp_dim
+        x = _dense(self.config, (width, hidden), "c_fc")(x)  # [B, T, F]
         x = nn.gelu(x, approximate=True)
-        return _dense(self.config, self.config.embed_dim, "c_proj")(x)  # [B, T, D]
+        return _dense(self.config, (hidden, width), "c_proj")(x)  # [B, T, D]
 
 
 class Block(nn.Module):
@@ -166,17 +211,17 @@ class Block(nn.Module):
     ) -> Array:
         """Map [B, T, D] to [B, T, D], or to [B, 1, D] at `positions` [B].
 
-        Only keys and values need every token; with `positions` given, query, MLP and
-        both residuals are computed for one token per text.
+        With `positions` given, all but the first norm and the attention's two sums is
+        computed for one token per text.
         """
         config = self.config
         dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
         normed = layer_norm("ln_1")(x).astype(config.dtype)
-        queries = normed
+        query = None
         if positions is not None:
-            x, queries = take_token(x, positions), take_token(normed, positions)
+            x, query = take_token(x, positions), take_token(normed, positions)
         attention = CausalSelfAttention(config, name="attn")
-        y = attention(normed, queries, mask, deterministic=deterministic)
+        y = attention(normed, mask, query, deterministic=deterministic)
         x = x + dropout(y)
         y = MLP(config, name="mlp")(layer_norm("ln_2")(x).astype(config.dtype))
         return x + dropout(y)
