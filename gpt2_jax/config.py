@@ -132,7 +132,7 @@ class TrainConfig:
     lora_alpha: float = 16.0
     seed: int = 123
     parallel: str = "jit"
-    devices: int | None = None  # None: all local devices under pmap, one under jit
+    devices: int | None = None  # None: all, of all processes
     reuse_trunk: bool = True  # run the frozen trunk once per text, if dropout is 0
     reuse_max_bytes: int = 4 * 2**30  # and keep its output in memory up to this size,
     reuse_max_disk_bytes: int = 64 * 2**30  # or in a file up to this

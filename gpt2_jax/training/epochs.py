@@ -17,9 +17,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.training.inputs import MAX_STEPS
 from gpt2_jax.training.prepare import Prepared
 from gpt2_jax.training.scoring import Scorer
-from gpt2_jax.training.steps import MAX_STEPS
 from gpt2_jax.training.watch import StopSignals
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 # What one call may take: long enough to cost nothing, short enough to be stopped.
 CALL_SECONDS = 0.5
-CALL_BYTES = 64 << 20  # of data that does not lie on the devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,18 +104,14 @@ class Trainer:
     def _train(
         self, state: TrainState, rows: np.ndarray, width: int, key: jax.Array
     ) -> tuple[TrainState, np.ndarray]:
-        missing = self._most_steps(width) - len(rows)
-        filled = np.pad(rows, ((0, missing), (0, 0)), mode="edge")  # one shape of data
-        data, index = self.scorer.reach(filled, width)
-        return self.scorer.steps.train(state, data, index[: len(rows)], key, width)
+        return self.scorer.steps.train(state, self.scorer.data, rows, key, width)
 
     def _most_steps(self, width: int) -> int:
-        """Return how many steps' data a call may copy, if it must, to the devices."""
-        if self.scorer.placed is not None:
+        """Return how many steps a call can take."""
+        if self.scorer.data is not self.scorer.inputs:  # all of it is on the device
             return MAX_STEPS
-        values = self.scorer.inputs.values
-        step_bytes = self.prepared.config.train.batch_size * width * values[0].nbytes
-        return min(max(CALL_BYTES // step_bytes, 1), MAX_STEPS)
+        batch_size = self.prepared.config.train.batch_size
+        return self.scorer.inputs.most_steps(batch_size, width)
 
     def _rows(self, part: str) -> np.ndarray:
         return self.scorer.inputs.parts[part]

@@ -22,9 +22,8 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.data.batches import by_length
 from gpt2_jax.data.packing import CALL_TOKENS, Packed, pack
 from gpt2_jax.model import GPT2
-from gpt2_jax.training.inputs import Data, Inputs
-from gpt2_jax.training.parallel import Device
-from gpt2_jax.training.steps import gather
+from gpt2_jax.training.devices import Device
+from gpt2_jax.training.inputs import Inputs
 from gpt2_jax.tree import Params
 
 SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
@@ -136,7 +135,7 @@ def _run_pooling(
     params = {name: params[name] for name in (*names, "ln_f")}
     for rows, width, size in by_length(inputs.lengths, inputs.widths, CALL_TOKENS):
         filled = np.pad(rows, (0, size - len(rows)), mode="edge")
-        pooled = pool(params, inputs.copy_of(filled, width), width)
+        pooled = pool(params, inputs.batches(filled, width))
         out[rows] = np.asarray(pooled)[: len(rows)]
     return out
 
@@ -173,8 +172,7 @@ def block_programs(
 
 @functools.cache
 def _pooling(config: GPT2Config, split: int) -> Callable[..., Array]:
-    def pool(params: Params, data: Data, width: int) -> Array:
-        batch = gather(data, jnp.arange(len(data["starts"])), width)
+    def pool(params: Params, batch: dict[str, Array]) -> Array:
         pooled = GPT2(config).apply(
             {"params": params},
             batch["features"],
@@ -184,4 +182,4 @@ def _pooling(config: GPT2Config, split: int) -> Callable[..., Array]:
         )
         return cast(Array, pooled)[:, 0]  # [B, 1, D] -> [B, D]
 
-    return jax.jit(pool, static_argnums=2)
+    return jax.jit(pool)

@@ -10,22 +10,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpt2_jax.config import FinetuneConfig, TrainConfig
+from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.batches import epoch_rows
-from gpt2_jax.errors import UserError
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.training.devices import Device, choose_devices, local_devices
 from gpt2_jax.training.epochs import Trainer
 from gpt2_jax.training.inputs import Inputs, join, lay_out
 from gpt2_jax.training.lora import merge_adapters
 from gpt2_jax.training.optimizer import create_optimizer
-from gpt2_jax.training.parallel import (
-    Device,
-    Steps,
-    choose_devices,
-    jit_steps,
-    pmap_steps,
-)
+from gpt2_jax.training.parallel import Steps, jit_steps
+from gpt2_jax.training.pmap import pmap_steps
 from gpt2_jax.training.prepare import Prepared, describe, prepare
 from gpt2_jax.training.results import collect_results, write_report
 from gpt2_jax.training.reuse import reuse_trunk
@@ -62,7 +57,7 @@ def finetune(
             prepared = prepare(config, offline=offline)
             for line in describe(prepared):
                 log.info(line)
-            devices = _devices(config.train)
+            devices = choose_devices(config.train.devices)
             claim(workdir, config, resume=resume)
             params, split, inputs = _reuse_trunk(prepared, workdir, devices, clock)
             steps = _compile(prepared, params, split, devices)
@@ -136,7 +131,7 @@ def _reuse_trunk(
             train,
             split,
             workdir,
-            devices,
+            local_devices(devices),
         )
     if features is None:
         return prepared.params, 0, tokens
@@ -151,22 +146,6 @@ def _fits_device(inputs: Inputs, config: FinetuneConfig) -> bool:
     return inputs.values.nbytes <= config.train.reuse_max_bytes
 
 
-def _devices(config: TrainConfig) -> list[Device]:
-    """Return the devices that were asked for.
-
-    Raises:
-        DeviceError: they are not there.
-        UserError: they do not divide the batch.
-    """
-    devices = choose_devices(config.parallel, config.devices)
-    if config.batch_size % len(devices):
-        raise UserError(
-            f"--batch-size {config.batch_size} is not divisible by {len(devices)} "
-            "devices; choose a multiple, or fewer --devices"
-        )
-    return devices
-
-
 def _compile(
     prepared: Prepared, params: Params, split: int, devices: list[Device]
 ) -> Steps:
@@ -175,7 +154,7 @@ def _compile(
     labels = {name: prepared.labels[name] for name in params}
     if train.parallel == "pmap":
         return pmap_steps(prepared.model, labels, devices, split=split)
-    return jit_steps(prepared.model, labels, split=split)
+    return jit_steps(prepared.model, labels, devices, split=split)
 
 
 def _trained_model(prepared: Prepared, params: Params) -> artifacts.TrainedModel:

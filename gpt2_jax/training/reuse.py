@@ -13,9 +13,9 @@ import numpy as np
 
 from gpt2_jax.config import TrainConfig
 from gpt2_jax.model import GPT2
+from gpt2_jax.training.devices import Device
 from gpt2_jax.training.features import output_shape, run_trunk
 from gpt2_jax.training.inputs import Inputs
-from gpt2_jax.training.parallel import Device
 from gpt2_jax.tree import Params
 
 log = logging.getLogger(__name__)
