@@ -32,6 +32,7 @@ _FIELDS = {
     "seed": "train.seed",
     "parallel": "train.parallel",
     "devices": "train.devices",
+    "shard": "train.shard",
     "eval_every": "train.eval_every",
     "save_every": "train.save_every",
     "keep": "train.keep",
@@ -70,7 +71,8 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--seed", type=int)
     add("--dtype", choices=config.DTYPES)
     add("--parallel", choices=config.PARALLEL)
-    add("--devices", type=int, metavar="N")
+    add("--devices", type=int, metavar="N", help="of all processes; default: all")
+    add("--shard", choices=config.SHARDS, help="cut params over the devices, or not")
     add("--eval-every", type=int, metavar="STEPS")
     add("--save-every", type=int, metavar="STEPS")
     add("--keep", choices=("best", "last"), help="parameters that the run ends with")

@@ -64,7 +64,9 @@ def finetune(
         labels = {name: prepared.labels[name] for name in params}
         num_steps = config.train.epochs * _steps_per_epoch(prepared)
         tx = create_optimizer(config.train, labels, num_steps)
-        state = create_train_state(prepared.model, params, tx)
+        # On the host: what is cut over the devices may fit none of them.
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            state = create_train_state(prepared.model, params, tx)
         checkpoints = Checkpoints(workdir, labels)
         scorer = Scorer.create(steps, inputs, resident=_fits_device(inputs, config))
 
@@ -154,7 +156,7 @@ def _compile(
     labels = {name: prepared.labels[name] for name in params}
     if train.parallel == "pmap":
         return pmap_steps(prepared.model, labels, devices, split=split)
-    return jit_steps(prepared.model, labels, devices, split=split)
+    return jit_steps(prepared.model, labels, devices, split=split, shard=train.shard)
 
 
 def _trained_model(prepared: Prepared, params: Params) -> artifacts.TrainedModel:

@@ -18,6 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gpt2_jax.model import GPT2
 from gpt2_jax.training.devices import Device, local_batches, pad_steps
+from gpt2_jax.training.fsdp import fsdp_programs, leaf_sharding
 from gpt2_jax.training.inputs import MAX_STEPS, Data, Inputs
 from gpt2_jax.training.steps import (
     predict_rows,
@@ -55,13 +56,22 @@ class Steps:
 
 
 def jit_steps(
-    model: GPT2, labels: Params, devices: Sequence[Device] = (), *, split: int = 0
+    model: GPT2,
+    labels: Params,
+    devices: Sequence[Device] = (),
+    *,
+    split: int = 0,
+    shard: str = "none",
 ) -> Steps:
-    """Compile the steps for a mesh of `devices`, or for the first local one."""
+    """Compile the steps for a mesh of `devices`, or for the first local one.
+
+    `shard` is "none" or "fsdp".
+    """
     devices = devices or jax.local_devices()[:1]
-    mesh = make_mesh(devices)
+    mesh, fsdp = make_mesh(devices), shard == "fsdp"
     step: dict[str, Any] = {"model": model, "split": split}
-    train_on_mesh, predict_on_mesh = jit_programs(mesh, labels=labels, **step)
+    programs = fsdp_programs if fsdp else jit_programs
+    train_on_mesh, predict_on_mesh = programs(mesh, labels=labels, **step)
     train_resident = jax.jit(
         functools.partial(train_steps, labels=labels, **step),
         static_argnums=5,
@@ -93,12 +103,13 @@ def jit_steps(
             return predict_on_mesh(params, _by_example(mesh, batch, axis=0))
         return predict_resident(params, data, rows, width)
 
-    place, one = functools.partial(_place, mesh), len(devices) == 1
+    sharding = functools.partial(leaf_sharding if fsdp else _replicated, mesh)
+    place, one = functools.partial(_place, sharding), len(devices) == 1 and not fsdp
     return Steps(
         train=train,
         predict=predict,
         place=place,
-        unplace=(lambda tree: tree) if one else _unplace,
+        unplace=(lambda tree: tree) if one else functools.partial(_unplace, mesh),
         hold=(lambda inputs: place(inputs.data)) if one else lambda inputs: inputs,
         num_devices=len(devices),
     )
@@ -157,18 +168,29 @@ def _by_example(mesh: Mesh, batches: dict[str, np.ndarray], axis: int) -> Any:
     return jax.tree.map(put, batches)
 
 
-def _place(mesh: Mesh, tree: Any) -> Any:
+def _replicated(mesh: Mesh, _shape: tuple[int, ...]) -> NamedSharding:
+    return replicated(mesh)
+
+
+def _place(sharding: Callable[[tuple[int, ...]], NamedSharding], tree: Any) -> Any:
     def put(leaf: Any) -> Array:
         # A copy, for steps donate what they are given. Committed, all of it: what
         # comes from a checkpoint is, and were the rest not, every program would be
         # compiled twice.
         host = np.array(leaf, jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype))
         return jax.make_array_from_callback(
-            host.shape, replicated(mesh), lambda index: host[index]
+            host.shape, sharding(host.shape), lambda index: host[index]
         )
 
     return jax.tree.map(put, tree)
 
 
-def _unplace(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.array(leaf.addressable_data(0)), tree)
+def _unplace(mesh: Mesh, tree: Any) -> Any:
+    gather = jax.jit(lambda leaf: leaf, out_shardings=replicated(mesh))
+
+    def whole(leaf: Array) -> np.ndarray:
+        if leaf.is_fully_replicated:
+            return np.array(leaf.addressable_data(0))
+        return np.array(leaf if leaf.is_fully_addressable else gather(leaf))
+
+    return jax.tree.map(whole, tree)
