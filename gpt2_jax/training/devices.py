@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gpt2_jax.config import TrainConfig
 from gpt2_jax.errors import DeviceError
 from gpt2_jax.training.inputs import Inputs
 
@@ -42,6 +43,43 @@ def choose_devices(count: int | None) -> list[Device]:
         for process in range(processes)
     ]
     return [device for some in by_process for device in some]
+
+
+def require_platform(name: str) -> None:
+    """Run on the devices of `name` (cpu, gpu or tpu); must come before any use of one.
+
+    Raises:
+        DeviceError: there are none. jax alone would take the CPU, and say so in a line.
+    """
+    if name == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        found = jax.devices()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise DeviceError(f"--device {name}: {reason}") from error
+    if found[0].platform != name:
+        raise DeviceError(
+            f"--device {name}: there is none; found {len(found)} x {found[0].platform} "
+            f"({found[0].device_kind}); install the extra for it, or leave --device out"
+        )
+
+
+def describe_devices(devices: Sequence[Device], config: TrainConfig) -> list[str]:
+    """Return, line by line, what trains, and what padding that costs."""
+    kind, num = devices[0].device_kind, len(devices)
+    processes = jax.process_count()
+    lines = [
+        f"device: {num} x {kind} ({devices[0].platform}), {config.parallel}"
+        + (", fsdp" if config.shard == "fsdp" else "")
+        + (f", {processes} processes" if processes > 1 else "")
+    ]
+    if missing := -config.batch_size % num:
+        lines.append(
+            f"device: batches of {config.batch_size} are padded by {missing} to be cut "
+            f"over {num}; a --batch-size that {num} divides wastes nothing"
+        )
+    return lines
 
 
 def local_devices(devices: Sequence[Device]) -> list[Device]:

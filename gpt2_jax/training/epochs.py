@@ -14,6 +14,7 @@ from flax.training.train_state import TrainState
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gpt2_jax import distributed
 from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
@@ -49,7 +50,9 @@ class Trainer:
         num_rows = len(self._rows("train"))
         per_epoch = num_rows // config.batch_size
         step, total = int(state.step), config.epochs * per_epoch
-        metrics = artifacts.MetricsLog(self.workdir / "metrics.jsonl")
+        metrics = artifacts.MetricsLog(
+            self.workdir / "metrics.jsonl", writes=distributed.is_first()
+        )
         metrics.truncate(step)
         key = jax.random.key(config.seed)
         started = time.perf_counter()
@@ -70,7 +73,8 @@ class Trainer:
                     if (step - 1) % config.eval_every == 0:
                         seconds = time.perf_counter() - started
                         self._log_evaluation(metrics, state, step, total, seconds)
-                    stop, ended = self.stop.requested, step % per_epoch == 0
+                    stop, limit = distributed.agree(self.stop.requested, limit)
+                    ended = step % per_epoch == 0
                     due = config.save_every and step % config.save_every == 0
                     if stop or due or ended:
                         validation = self._rows("validation")
@@ -80,6 +84,7 @@ class Trainer:
                         self._save(state, step, scores)
                     if stop:
                         self.checkpoints.close()
+                        self.stop.requested = stop  # by whichever process
                         self.stop.leave(step, self.workdir)
         return steps.unplace(state)
 
@@ -189,6 +194,6 @@ def _progress(total: int, done: int) -> tqdm:
         total=total,
         initial=done,
         unit="step",
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() and distributed.is_first()),
         leave=False,
     )

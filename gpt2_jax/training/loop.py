@@ -10,11 +10,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from gpt2_jax import distributed
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
-from gpt2_jax.training.devices import Device, choose_devices, local_devices
+from gpt2_jax.training.devices import (
+    Device,
+    choose_devices,
+    describe_devices,
+    local_devices,
+)
 from gpt2_jax.training.epochs import Trainer
 from gpt2_jax.training.inputs import Inputs, join, lay_out
 from gpt2_jax.training.lora import merge_adapters
@@ -58,7 +64,9 @@ def finetune(
             for line in describe(prepared):
                 log.info(line)
             devices = choose_devices(config.train.devices)
-            claim(workdir, config, resume=resume)
+            for line in describe_devices(devices, config.train):
+                log.info(line)
+            distributed.first_alone(lambda: claim(workdir, config, resume=resume))
             params, split, inputs = _reuse_trunk(prepared, workdir, devices, clock)
             steps = _compile(prepared, params, split, devices)
         labels = {name: prepared.labels[name] for name in params}
@@ -67,6 +75,7 @@ def finetune(
         # On the host: what is cut over the devices may fit none of them.
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
             state = create_train_state(prepared.model, params, tx)
+        state = jax.tree.map(np.asarray, state)
         checkpoints = Checkpoints(workdir, labels)
         scorer = Scorer.create(steps, inputs, resident=_fits_device(inputs, config))
 
@@ -91,9 +100,9 @@ def finetune(
             logits = {
                 part: scorer.logits(placed, rows) for part, rows in inputs.parts.items()
             }
-            artifacts.save_model(
-                workdir / "model", _trained_model(prepared, state.params)
-            )
+            trained = _trained_model(prepared, state.params)
+            if distributed.is_first():
+                artifacts.save_model(workdir / "model", trained)
             results = collect_results(
                 prepared,
                 logits,
@@ -102,7 +111,8 @@ def finetune(
                 seconds=clock.seconds,
                 devices=steps.num_devices,
             )
-        write_report(prepared, logits, results, workdir, clock)
+        if distributed.is_first():
+            write_report(prepared, logits, results, workdir, clock)
     return results
 
 
