@@ -147,11 +147,18 @@ def first_alone(action: Callable[[], None]) -> None:
 
 def agree(stop: int | None, limit: int) -> tuple[int | None, int]:
     """Return the signal that came to any process, and the smallest `limit`."""
-    if jax.process_count() == 1:
-        return stop, limit
-    all_of_them = multihost_utils.process_allgather(np.asarray([-(stop or 0), limit]))
-    signum, limit = np.asarray(all_of_them).min(axis=0).tolist()
+    signum, limit = least(-(stop or 0), limit)
     return -signum or None, limit
+
+
+def least(*numbers: int) -> list[int]:
+    """Return the smallest that any process has of each of `numbers`."""
+    if jax.process_count() == 1:
+        return list(numbers)
+    # As bytes: jax would make them int32.
+    ours = np.asarray(numbers, np.int64).view(np.uint8)
+    gathered = np.asarray(multihost_utils.process_allgather(ours))
+    return gathered.view(np.int64).min(axis=0).tolist()
 
 
 def exchange_rows(out: np.ndarray, counts: list[int]) -> None:

@@ -96,6 +96,8 @@ def local_batches(
     is padded with rows of weight 0, which count nowhere.
     """
     num, size = len(devices), rows.shape[-1]
+    if num == 1:
+        return inputs.batches(rows, width)
     padding = [(0, 0)] * (rows.ndim - 1) + [(0, -size % num)]
     rows = np.pad(rows, padding, mode="edge")
     ours = [device.process_index == jax.process_index() for device in devices]

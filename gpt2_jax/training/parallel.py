@@ -162,9 +162,10 @@ def by_example(mesh: Mesh, axis: int) -> NamedSharding:
 
 
 def _by_example(mesh: Mesh, batches: dict[str, np.ndarray], axis: int) -> Any:
-    put = functools.partial(
-        jax.make_array_from_process_local_data, by_example(mesh, axis)
-    )
+    sharding = by_example(mesh, axis)
+    if jax.process_count() == 1:
+        return jax.device_put(batches, sharding)
+    put = functools.partial(jax.make_array_from_process_local_data, sharding)
     return jax.tree.map(put, batches)
 
 

@@ -96,22 +96,17 @@ def _assert_same_run(got: Path, expected: Path) -> None:
         np.testing.assert_allclose(ours[path], leaf, rtol=0, atol=1e-5, err_msg=path)
 
 
-@pytest.fixture(scope="module")
-def gentle(tmp_path_factory) -> Path:
-    """A run of one process whose steps leave no room for rounding noise."""
-    workdir = tmp_path_factory.mktemp("gentle") / "run"
-    finetune(run_config(tmp_path_factory, learning_rate=1e-4), workdir)
-    return workdir
-
-
-def test_two_processes_train_what_one_trains(gentle, tmp_path_factory, tmp_path):
-    config = _config(tmp_path_factory, learning_rate=1e-4)
+def test_two_processes_train_what_one_trains(tmp_path_factory, tmp_path):
+    # The head alone compiles fastest; four processes train all the others below.
+    changes = {"learning_rate": 1e-4, "trainable": ("head",), "eval_every": 5}
+    config = _config(tmp_path_factory, **changes)
     (_, first, _), (_, second, _) = _run(2, config, tmp_path / "run")
-    _assert_same_run(tmp_path / "run", gentle)
+    finetune(run_config(tmp_path_factory, **changes), tmp_path / "one")
+    _assert_same_run(tmp_path / "run", tmp_path / "one")
     assert "device: 2 x cpu (cpu), jit, 2 processes" in first
     assert "epoch 2:" in first and f"run: {tmp_path / 'run'}" in first
-    assert "[Gloo]" in second or not second
-    assert not [line for line in second.splitlines() if "[Gloo]" not in line]
+    # gloo itself prints a line
+    assert not [line for line in second.splitlines() if "Gloo" not in line]
 
 
 @pytest.mark.slow
@@ -120,7 +115,7 @@ def test_two_processes_train_what_one_trains(gentle, tmp_path_factory, tmp_path)
     [
         {},
         {"parallel": "pmap"},
-        {"trainable": ("head",)},
+        {"trainable": ("last_two_blocks",)},
         {"trainable": ("all",)},
         {"trainable": ("all",), "shard": "fsdp"},
         {"trainable": ("lora",), "batch_size": 6},
