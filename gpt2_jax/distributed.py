@@ -107,7 +107,8 @@ def _leave_the_others(error: BaseException) -> NoReturn:
             f"process {jax.process_index()} lost the others, or its device ({reason}); "
             "start all processes again with --resume"
         )
-    atexit.register(_exit, getattr(error, "exit_code", 1))
+    code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    atexit.register(_exit, getattr(error, "exit_code", code))
     raise error
 
 

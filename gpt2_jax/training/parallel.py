@@ -187,11 +187,9 @@ def _place(sharding: Callable[[tuple[int, ...]], NamedSharding], tree: Any) -> A
 
 
 def _unplace(mesh: Mesh, tree: Any) -> Any:
-    gather = jax.jit(lambda leaf: leaf, out_shardings=replicated(mesh))
-
     def whole(leaf: Array) -> np.ndarray:
-        if leaf.is_fully_replicated:
-            return np.array(leaf.addressable_data(0))
-        return np.array(leaf if leaf.is_fully_addressable else gather(leaf))
+        if leaf.is_fully_addressable and not leaf.is_fully_replicated:
+            return np.array(leaf)
+        return np.array(jax.device_put(leaf, replicated(mesh)).addressable_data(0))
 
     return jax.tree.map(whole, tree)

@@ -22,7 +22,7 @@ from training_helpers import (
 
 from gpt2_jax.config import TRAINABLE, TrainConfig
 from gpt2_jax.errors import DeviceError
-from gpt2_jax.training.devices import choose_devices
+from gpt2_jax.training.devices import choose_devices, describe_devices
 from gpt2_jax.training.features import run_trunk
 from gpt2_jax.training.inputs import Inputs
 from gpt2_jax.training.loop import finetune
@@ -260,3 +260,12 @@ def test_more_devices_than_there_are_is_a_device_error():
 def test_all_devices_are_taken_unless_told():
     assert choose_devices(None) == jax.devices()
     assert choose_devices(3) == jax.devices()[:3]
+
+
+def test_the_devices_are_named_and_so_is_the_padding_that_they_cost():
+    config = TrainConfig(batch_size=8, trainable=("all",), shard="fsdp")
+    assert describe_devices(jax.devices()[:4], config) == [
+        "device: 4 x cpu (cpu), jit, fsdp"
+    ]
+    three = describe_devices(jax.devices()[:3], TrainConfig(batch_size=8))
+    assert "batches of 8 are padded by 1 to be cut over 3" in three[1]
