@@ -5,6 +5,7 @@ Shapes: `S` steps, `B` batch, `N` devices.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +81,14 @@ def describe_devices(devices: Sequence[Device], config: TrainConfig) -> list[str
             f"over {num}; a --batch-size that {num} divides wastes nothing"
         )
     return lines
+
+
+def on_host() -> contextlib.AbstractContextManager[Any]:
+    """Make arrays in the memory of the host, if JAX_PLATFORMS does not leave it out."""
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        return contextlib.nullcontext()
 
 
 def local_devices(devices: Sequence[Device]) -> list[Device]:

@@ -20,6 +20,7 @@ from gpt2_jax.training.devices import (
     choose_devices,
     describe_devices,
     local_devices,
+    on_host,
 )
 from gpt2_jax.training.epochs import Trainer
 from gpt2_jax.training.inputs import Inputs, join, lay_out
@@ -72,8 +73,7 @@ def finetune(
         labels = {name: prepared.labels[name] for name in params}
         num_steps = config.train.epochs * _steps_per_epoch(prepared)
         tx = create_optimizer(config.train, labels, num_steps)
-        # On the host: what is cut over the devices may fit none of them.
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        with on_host():  # what is cut over the devices may fit none of them
             state = create_train_state(prepared.model, params, tx)
         state = jax.tree.map(np.asarray, state)
         checkpoints = Checkpoints(workdir, labels)
