@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ _FIELDS = {
     "seed": "train.seed",
     "parallel": "train.parallel",
     "devices": "train.devices",
+    "shard": "train.shard",
     "eval_every": "train.eval_every",
     "save_every": "train.save_every",
     "keep": "train.keep",
@@ -70,7 +72,14 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--seed", type=int)
     add("--dtype", choices=config.DTYPES)
     add("--parallel", choices=config.PARALLEL)
-    add("--devices", type=int, metavar="N")
+    add("--devices", type=int, metavar="N", help="of all processes; default: all")
+    add("--shard", choices=config.SHARDS, help="cut params over the devices, or not")
+    add("--device", choices=("cpu", "gpu", "tpu"), help="fail where there is none")
+    add("--distributed", action="store_true", help="join the pod that the cloud names")
+    add("--coordinator", metavar="HOST:PORT", help="of process 0; all meet there")
+    add("--num-processes", type=int, metavar="N")
+    add("--process-id", type=int, metavar="I", help="0 to N-1")
+    add("--start-timeout", type=float, metavar="SECONDS", help="to wait for the others")
     add("--eval-every", type=int, metavar="STEPS")
     add("--save-every", type=int, metavar="STEPS")
     add("--keep", choices=("best", "last"), help="parameters that the run ends with")
@@ -118,11 +127,37 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     resolved = finetune_config(arguments)
     if arguments.dry_run:
         return _dry_run(resolved, offline=arguments.offline)
+    if not _is_distributed(arguments):
+        return _run(arguments, resolved)
+    if arguments.workdir is None:
+        raise UserError("several processes need one --workdir that all of them reach")
+    from gpt2_jax import distributed
+
+    names = ("coordinator", "num_processes", "process_id")
+    given = {name: getattr(arguments, name) for name in names}
+    if arguments.start_timeout is not None:
+        given["timeout"] = arguments.start_timeout
+    with distributed.together(distributed.Processes(**given)):
+        if not distributed.is_first():
+            logging.getLogger("gpt2_jax").setLevel(logging.WARNING)
+        return _run(arguments, resolved)
+
+
+def _is_distributed(arguments: argparse.Namespace) -> bool:
+    places = (arguments.coordinator, arguments.num_processes, arguments.process_id)
+    return arguments.distributed or places != (None, None, None)
+
+
+def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     from gpt2_jax.compilation import set_up_compilation
+    from gpt2_jax.distributed import is_first
     from gpt2_jax.evaluation.report import format_results
+    from gpt2_jax.training.devices import require_platform
     from gpt2_jax.training.loop import finetune
 
     set_up_compilation(arguments)
+    if arguments.device is not None:
+        require_platform(arguments.device)
     workdir = arguments.workdir
     if workdir is None:
         if arguments.resume:
@@ -131,9 +166,10 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     results = finetune(
         resolved, workdir, resume=arguments.resume, offline=arguments.offline
     )
-    print(*format_results(results), sep="\n")
-    print(f"run: {workdir}")
-    print(f"report: {workdir / 'report.html'}")
+    if is_first():
+        print(*format_results(results), sep="\n")
+        print(f"run: {workdir}")
+        print(f"report: {workdir / 'report.html'}")
     return 0
 
 

@@ -14,6 +14,7 @@ DTYPES = ("float32", "bfloat16")
 BALANCES = ("none", "undersample", "weights")
 SCHEDULES = ("constant", "linear", "cosine")
 PARALLEL = ("jit", "pmap")
+SHARDS = ("none", "fsdp")
 TRAINABLE = ("head", "last_block", "last_two_blocks", "all", "lora")
 
 
@@ -132,7 +133,8 @@ class TrainConfig:
     lora_alpha: float = 16.0
     seed: int = 123
     parallel: str = "jit"
-    devices: int | None = None  # None: all local devices under pmap, one under jit
+    devices: int | None = None  # None: all, of all processes
+    shard: str = "none"  # fsdp: params and optimizer state are cut over the devices
     reuse_trunk: bool = True  # run the frozen trunk once per text, if dropout is 0
     reuse_max_bytes: int = 4 * 2**30  # and keep its output in memory up to this size,
     reuse_max_disk_bytes: int = 64 * 2**30  # or in a file up to this
@@ -180,6 +182,12 @@ class TrainConfig:
         )
         _require_choice("schedule", self.schedule, SCHEDULES)
         _require_choice("parallel", self.parallel, PARALLEL)
+        _require_choice("shard", self.shard, SHARDS)
+        _require(
+            self.shard == "none"
+            or (self.parallel == "jit" and self.trainable == ("all",)),
+            f"shard={self.shard!r} needs parallel='jit' and trainable=('all',)",
+        )
         _require_choice("keep", self.keep, ("best", "last"))
 
 

@@ -29,6 +29,8 @@ from gpt2_jax.config import DataConfig, FinetuneConfig, GPT2Config, TrainConfig
         (TrainConfig, {"schedule": "step"}, "constant, linear, cosine"),
         (TrainConfig, {"clip_norm": -1.0}, "clip_norm=-1.0"),
         (TrainConfig, {"parallel": "pjit"}, "jit, pmap"),
+        (TrainConfig, {"shard": "zero"}, "none, fsdp"),
+        (TrainConfig, {"shard": "fsdp"}, "trainable=\\('all',\\)"),
         (FinetuneConfig, {"dtype": "float16"}, "float32, bfloat16"),
         (FinetuneConfig, {"max_length": 0}, "max_length=0"),
     ],

@@ -21,10 +21,10 @@ from gpt2_jax.data.batches import Examples
 from gpt2_jax.data.packing import CALL_TOKENS
 from gpt2_jax.model import to_classifier
 from gpt2_jax.training.features import block_programs, packed_blocks, run_trunk
-from gpt2_jax.training.inputs import lay_out
+from gpt2_jax.training.inputs import MAX_STEPS, lay_out
 from gpt2_jax.training.optimizer import create_optimizer, frozen_split, label_params
 from gpt2_jax.training.parallel import jit_steps
-from gpt2_jax.training.steps import MAX_STEPS, create_train_state, train_step
+from gpt2_jax.training.steps import create_train_state, train_step
 from gpt2_jax.weights.pretrained import load_pretrained
 
 

@@ -68,10 +68,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 class MetricsLog:
-    """Appends lines to metrics.jsonl."""
+    """Appends lines to metrics.jsonl, of which one process of a run `writes`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self._path, self._writes = path, writes
 
     def write(self, **values: Any) -> None:
         self._append([values])
@@ -82,6 +82,8 @@ class MetricsLog:
         self._append([{"step": number, "loss": loss} for number, loss in lines])
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
+        if not self._writes:
+            return
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
@@ -93,6 +95,8 @@ class MetricsLog:
 
     def truncate(self, step: int) -> None:
         """Drop what lies after `step`: a resumed run will write it again."""
+        if not self._writes:
+            return
         kept = [line for line in self.read() if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self._path, text.encode())

@@ -14,12 +14,13 @@ from flax.training.train_state import TrainState
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gpt2_jax import distributed
 from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.training.inputs import MAX_STEPS
 from gpt2_jax.training.prepare import Prepared
 from gpt2_jax.training.scoring import Scorer
-from gpt2_jax.training.steps import MAX_STEPS
 from gpt2_jax.training.watch import StopSignals
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 # What one call may take: long enough to cost nothing, short enough to be stopped.
 CALL_SECONDS = 0.5
-CALL_BYTES = 64 << 20  # of data that does not lie on the devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,9 @@ class Trainer:
         num_rows = len(self._rows("train"))
         per_epoch = num_rows // config.batch_size
         step, total = int(state.step), config.epochs * per_epoch
-        metrics = artifacts.MetricsLog(self.workdir / "metrics.jsonl")
+        metrics = artifacts.MetricsLog(
+            self.workdir / "metrics.jsonl", writes=distributed.is_first()
+        )
         metrics.truncate(step)
         key = jax.random.key(config.seed)
         started = time.perf_counter()
@@ -71,7 +73,8 @@ class Trainer:
                     if (step - 1) % config.eval_every == 0:
                         seconds = time.perf_counter() - started
                         self._log_evaluation(metrics, state, step, total, seconds)
-                    stop, ended = self.stop.requested, step % per_epoch == 0
+                    stop, limit = distributed.agree(self.stop.requested, limit)
+                    ended = step % per_epoch == 0
                     due = config.save_every and step % config.save_every == 0
                     if stop or due or ended:
                         validation = self._rows("validation")
@@ -81,6 +84,7 @@ class Trainer:
                         self._save(state, step, scores)
                     if stop:
                         self.checkpoints.close()
+                        self.stop.requested = stop  # by whichever process
                         self.stop.leave(step, self.workdir)
         return steps.unplace(state)
 
@@ -105,18 +109,14 @@ class Trainer:
     def _train(
         self, state: TrainState, rows: np.ndarray, width: int, key: jax.Array
     ) -> tuple[TrainState, np.ndarray]:
-        missing = self._most_steps(width) - len(rows)
-        filled = np.pad(rows, ((0, missing), (0, 0)), mode="edge")  # one shape of data
-        data, index = self.scorer.reach(filled, width)
-        return self.scorer.steps.train(state, data, index[: len(rows)], key, width)
+        return self.scorer.steps.train(state, self.scorer.data, rows, key, width)
 
     def _most_steps(self, width: int) -> int:
-        """Return how many steps' data a call may copy, if it must, to the devices."""
-        if self.scorer.placed is not None:
+        """Return how many steps a call can take."""
+        if self.scorer.data is not self.scorer.inputs:  # all of it is on the device
             return MAX_STEPS
-        values = self.scorer.inputs.values
-        step_bytes = self.prepared.config.train.batch_size * width * values[0].nbytes
-        return min(max(CALL_BYTES // step_bytes, 1), MAX_STEPS)
+        batch_size = self.prepared.config.train.batch_size
+        return self.scorer.inputs.most_steps(batch_size, width)
 
     def _rows(self, part: str) -> np.ndarray:
         return self.scorer.inputs.parts[part]
@@ -194,6 +194,6 @@ def _progress(total: int, done: int) -> tqdm:
         total=total,
         initial=done,
         unit="step",
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() and distributed.is_first()),
         leave=False,
     )

@@ -21,10 +21,10 @@ from gpt2_jax.blocks import Block
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.data.batches import by_length
 from gpt2_jax.data.packing import CALL_TOKENS, Packed, pack
+from gpt2_jax.distributed import exchange_rows
 from gpt2_jax.model import GPT2
-from gpt2_jax.training.inputs import Data, Inputs
-from gpt2_jax.training.parallel import Device
-from gpt2_jax.training.steps import gather
+from gpt2_jax.training.devices import Device
+from gpt2_jax.training.inputs import Inputs
 from gpt2_jax.tree import Params
 
 SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
@@ -50,6 +50,10 @@ def run_trunk(
 ) -> Inputs:
     """Put the outputs of the trunk of `split` blocks in the place of the tokens.
 
+    Each process runs a share of the texts, its devices in turn, and sends the outputs
+    to the others once: batches of an epoch mix the texts of all shares. From then on
+    each device is sent only the examples that it works on.
+
     Args:
         values: where they go, [S, D] or, where the trunk pools, [N, D] of the distinct
             texts; None: new memory.
@@ -60,10 +64,21 @@ def run_trunk(
     if values is None:
         values = np.empty(*output_shape(config, distinct, split))
     placed = [jax.device_put(params, device) for device in devices]
+    shares = _shares(distinct.lengths, jax.process_count())
+    ours = shares[jax.process_index()]
+    counts = [len(share) for share in shares]
     if split <= config.num_layers:
-        starts = _run_packed(config, placed, distinct, split, values)
+        sizes = [int(distinct.lengths[share].sum()) for share in shares]
+        begin = sum(sizes[: jax.process_index()])
+        end = begin + sizes[jax.process_index()]
+        starts = np.zeros(len(distinct), np.int32)
+        starts[ours] = begin + _run_packed(
+            config, placed, distinct.select(ours), split, values[begin:end]
+        )
+        exchange_rows(values, sizes)
+        exchange_rows(starts, counts)
         return dataclasses.replace(inputs, values=values, starts=starts[place])
-    for rows in np.split(np.arange(len(first)), range(SLAB, len(first), SLAB)):
+    for rows in np.split(ours, range(SLAB, len(ours), SLAB)):
         slab = distinct.select(rows)
         hidden = np.empty(
             (slab.lengths.sum(), config.embed_dim), jnp.dtype(config.dtype)
@@ -72,6 +87,7 @@ def run_trunk(
         starts = _run_packed(config, placed, slab, blocks, hidden)
         slab = dataclasses.replace(slab, values=hidden, starts=starts)
         values[rows] = _run_pooling(config, placed[0], slab, blocks)
+    exchange_rows(values, counts)
     return dataclasses.replace(
         inputs,
         values=values,
@@ -79,6 +95,13 @@ def run_trunk(
         lengths=np.ones_like(inputs.lengths),
         widths=(1,),
     )
+
+
+def _shares(lengths: np.ndarray, num: int) -> list[np.ndarray]:
+    """Cut the texts into `num` runs of about as many tokens each."""
+    ends = np.cumsum(lengths)
+    cuts = np.searchsorted(ends, ends[-1] * np.arange(1, num) / num)
+    return np.split(np.arange(len(lengths)), cuts)
 
 
 def output_shape(
@@ -136,7 +159,7 @@ def _run_pooling(
     params = {name: params[name] for name in (*names, "ln_f")}
     for rows, width, size in by_length(inputs.lengths, inputs.widths, CALL_TOKENS):
         filled = np.pad(rows, (0, size - len(rows)), mode="edge")
-        pooled = pool(params, inputs.copy_of(filled, width), width)
+        pooled = pool(params, inputs.batches(filled, width))
         out[rows] = np.asarray(pooled)[: len(rows)]
     return out
 
@@ -173,8 +196,7 @@ def block_programs(
 
 @functools.cache
 def _pooling(config: GPT2Config, split: int) -> Callable[..., Array]:
-    def pool(params: Params, data: Data, width: int) -> Array:
-        batch = gather(data, jnp.arange(len(data["starts"])), width)
+    def pool(params: Params, batch: dict[str, Array]) -> Array:
         pooled = GPT2(config).apply(
             {"params": params},
             batch["features"],
@@ -184,4 +206,4 @@ def _pooling(config: GPT2Config, split: int) -> Callable[..., Array]:
         )
         return cast(Array, pooled)[:, 0]  # [B, 1, D] -> [B, D]
 
-    return jax.jit(pool, static_argnums=2)
+    return jax.jit(pool)

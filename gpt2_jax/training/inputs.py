@@ -19,6 +19,11 @@ Data = dict[str, Any]  # host or device arrays by name; see `Inputs.data`
 WIDTHS = (32, 64, 128, 256, 512)
 WORTH_COMPILING = 1 / 8  # of all steps
 
+# Steps that one call can take. The losses come back in an array of this size, and the
+# number of steps is an argument: a chunk of any length is the same program.
+MAX_STEPS = 64
+CALL_BYTES = 64 << 20  # of batches that a call copies to the devices
+
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
@@ -66,17 +71,24 @@ class Inputs:
         """Return the values of one text."""
         return self.values[self.starts[row] : self.starts[row] + self.lengths[row]]
 
-    def copy_of(self, rows: np.ndarray, width: int) -> Data:
-        """Return the data of `rows` alone, read from memory or disk, `width` each."""
-        index = self.starts[rows][:, None] + np.arange(width)  # [n, T]
+    def batches(self, rows: np.ndarray, width: int) -> dict[str, np.ndarray]:
+        """Return the batches of `rows` [..., B], as `steps.gather` makes one of [B].
+
+        They are read from memory or disk.
+        """
+        index = self.starts[rows][..., None] + np.arange(width)  # [..., B, T]
         values = self.values[np.minimum(index, len(self.values) - 1)]
         return {
-            "values": values.reshape(-1, *self.values.shape[1:]),
-            "starts": np.arange(len(rows), dtype=np.int32) * width,
+            "features" if self.values.ndim == 2 else "tokens": values,
             "lengths": self.lengths[rows],
             "labels": self.labels[rows],
             "weights": self.weights[rows],
         }
+
+    def most_steps(self, batch_size: int, width: int) -> int:
+        """Return how many steps' batches one call copies to the devices."""
+        step_bytes = batch_size * width * self.values[0].nbytes
+        return min(max(CALL_BYTES // step_bytes, 1), MAX_STEPS)
 
 
 def lay_out(examples: Examples, class_weights: np.ndarray, *, padded: bool) -> Inputs:

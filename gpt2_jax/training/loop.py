@@ -10,22 +10,24 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpt2_jax.config import FinetuneConfig, TrainConfig
+from gpt2_jax import distributed
+from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.batches import epoch_rows
-from gpt2_jax.errors import UserError
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.training.devices import (
+    Device,
+    choose_devices,
+    describe_devices,
+    local_devices,
+    on_host,
+)
 from gpt2_jax.training.epochs import Trainer
 from gpt2_jax.training.inputs import Inputs, join, lay_out
 from gpt2_jax.training.lora import merge_adapters
 from gpt2_jax.training.optimizer import create_optimizer
-from gpt2_jax.training.parallel import (
-    Device,
-    Steps,
-    choose_devices,
-    jit_steps,
-    pmap_steps,
-)
+from gpt2_jax.training.parallel import Steps, jit_steps
+from gpt2_jax.training.pmap import pmap_steps
 from gpt2_jax.training.prepare import Prepared, describe, prepare
 from gpt2_jax.training.results import collect_results, write_report
 from gpt2_jax.training.reuse import reuse_trunk
@@ -62,14 +64,18 @@ def finetune(
             prepared = prepare(config, offline=offline)
             for line in describe(prepared):
                 log.info(line)
-            devices = _devices(config.train)
-            claim(workdir, config, resume=resume)
+            devices = choose_devices(config.train.devices)
+            for line in describe_devices(devices, config.train):
+                log.info(line)
+            distributed.first_alone(lambda: claim(workdir, config, resume=resume))
             params, split, inputs = _reuse_trunk(prepared, workdir, devices, clock)
             steps = _compile(prepared, params, split, devices)
         labels = {name: prepared.labels[name] for name in params}
         num_steps = config.train.epochs * _steps_per_epoch(prepared)
         tx = create_optimizer(config.train, labels, num_steps)
-        state = create_train_state(prepared.model, params, tx)
+        with on_host():  # what is cut over the devices may fit none of them
+            state = create_train_state(prepared.model, params, tx)
+        state = jax.tree.map(np.asarray, state)
         checkpoints = Checkpoints(workdir, labels)
         scorer = Scorer.create(steps, inputs, resident=_fits_device(inputs, config))
 
@@ -94,9 +100,9 @@ def finetune(
             logits = {
                 part: scorer.logits(placed, rows) for part, rows in inputs.parts.items()
             }
-            artifacts.save_model(
-                workdir / "model", _trained_model(prepared, state.params)
-            )
+            trained = _trained_model(prepared, state.params)
+            if distributed.is_first():
+                artifacts.save_model(workdir / "model", trained)
             results = collect_results(
                 prepared,
                 logits,
@@ -105,7 +111,8 @@ def finetune(
                 seconds=clock.seconds,
                 devices=steps.num_devices,
             )
-        write_report(prepared, logits, results, workdir, clock)
+        if distributed.is_first():
+            write_report(prepared, logits, results, workdir, clock)
     return results
 
 
@@ -136,7 +143,7 @@ def _reuse_trunk(
             train,
             split,
             workdir,
-            devices,
+            local_devices(devices),
         )
     if features is None:
         return prepared.params, 0, tokens
@@ -151,22 +158,6 @@ def _fits_device(inputs: Inputs, config: FinetuneConfig) -> bool:
     return inputs.values.nbytes <= config.train.reuse_max_bytes
 
 
-def _devices(config: TrainConfig) -> list[Device]:
-    """Return the devices that were asked for.
-
-    Raises:
-        DeviceError: they are not there.
-        UserError: they do not divide the batch.
-    """
-    devices = choose_devices(config.parallel, config.devices)
-    if config.batch_size % len(devices):
-        raise UserError(
-            f"--batch-size {config.batch_size} is not divisible by {len(devices)} "
-            "devices; choose a multiple, or fewer --devices"
-        )
-    return devices
-
-
 def _compile(
     prepared: Prepared, params: Params, split: int, devices: list[Device]
 ) -> Steps:
@@ -175,7 +166,7 @@ def _compile(
     labels = {name: prepared.labels[name] for name in params}
     if train.parallel == "pmap":
         return pmap_steps(prepared.model, labels, devices, split=split)
-    return jit_steps(prepared.model, labels, split=split)
+    return jit_steps(prepared.model, labels, devices, split=split, shard=train.shard)
 
 
 def _trained_model(prepared: Prepared, params: Params) -> artifacts.TrainedModel:

@@ -1,6 +1,6 @@
-"""The pure steps under jit for one device, and under pmap for several.
+"""The pure steps under jit, for any number of devices; `pmap` is the other wrapper.
 
-Shapes: `S` steps, `B` batch, `C` classes, `N` devices.
+Shapes: `S` steps, `B` batch, `C` classes.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import jax_utils
 from flax.training.train_state import TrainState
 from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from gpt2_jax.errors import DeviceError
 from gpt2_jax.model import GPT2
-from gpt2_jax.training.inputs import Data
-from gpt2_jax.training.steps import MAX_STEPS, predict_rows, train_steps
+from gpt2_jax.training.devices import Device, local_batches, pad_steps
+from gpt2_jax.training.fsdp import fsdp_programs, leaf_sharding
+from gpt2_jax.training.inputs import MAX_STEPS, Data, Inputs
+from gpt2_jax.training.steps import (
+    predict_rows,
+    predict_step,
+    train_batches,
+    train_steps,
+)
 from gpt2_jax.tree import Params
 
-AXIS = "batch"
-Device = Any  # jax.Device is no class to a type checker
+AXIS = "data"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,144 +36,160 @@ class Steps:
     """The compiled steps, and how host values reach them.
 
     `train(state, data, rows, key, width)` takes a step on each of `rows` [S, B] and
-    returns their losses [S]; `predict(params, data, rows, width)` returns logits
-    [B, C] before they are done. `place` puts a host tree, as of a state
-    or of data, on the devices, and `unplace` gives one copy back.
+    returns their losses [S]; `predict(params, data, rows, width)` returns logits of
+    `rows` [B] and of what they were padded with, before they are done. `place` puts
+    a host tree, as of a state, on the devices, and `unplace` gives it back.
+
+    `data` are the inputs, of which each call sends each device the examples that it
+    works on; or what `hold` made of them: on one device all of them stay there.
     """
 
     train: Callable[
-        [TrainState, Data, np.ndarray, Array, int], tuple[TrainState, np.ndarray]
+        [TrainState, Data | Inputs, np.ndarray, Array, int],
+        tuple[TrainState, np.ndarray],
     ]
-    predict: Callable[[Params, Data, np.ndarray, int], Array]
+    predict: Callable[[Params, Data | Inputs, np.ndarray, int], Array]
     place: Callable[[Any], Any]
     unplace: Callable[[Any], Any]
+    hold: Callable[[Inputs], Data | Inputs]
     num_devices: int
 
 
-def jit_steps(model: GPT2, labels: Params, *, split: int = 0) -> Steps:
-    """Compile the steps for one device."""
-    train = jax.jit(
-        functools.partial(train_steps, model=model, labels=labels, split=split),
+def jit_steps(
+    model: GPT2,
+    labels: Params,
+    devices: Sequence[Device] = (),
+    *,
+    split: int = 0,
+    shard: str = "none",
+) -> Steps:
+    """Compile the steps for a mesh of `devices`, or for the first local one.
+
+    `shard` is "none" or "fsdp".
+    """
+    devices = devices or jax.local_devices()[:1]
+    mesh, fsdp = make_mesh(devices), shard == "fsdp"
+    step: dict[str, Any] = {"model": model, "split": split}
+    programs = fsdp_programs if fsdp else jit_programs
+    train_on_mesh, predict_on_mesh = programs(mesh, labels=labels, **step)
+    train_resident = jax.jit(
+        functools.partial(train_steps, labels=labels, **step),
         static_argnums=5,
         donate_argnums=0,
     )
-    predict = jax.jit(
-        functools.partial(predict_rows, model=model, split=split), static_argnums=3
+    predict_resident = jax.jit(
+        functools.partial(predict_rows, **step), static_argnums=3
     )
 
-    def train_rows(
-        state: TrainState, data: Data, rows: np.ndarray, key: Array, width: int
+    def train(
+        state: TrainState, data: Data | Inputs, rows: np.ndarray, key: Array, width: int
     ) -> tuple[TrainState, np.ndarray]:
-        filled, count = _fill_steps(rows)
-        state, losses = train(state, data, filled, count, key, width)
+        count = np.int32(len(rows))
+        if isinstance(data, Inputs):
+            steps = data.most_steps(rows.shape[1], width)
+            batches = local_batches(data, pad_steps(rows, steps), width, devices)
+            placed = _by_example(mesh, batches, axis=1)
+            state, losses = train_on_mesh(state, placed, count, key)
+        else:
+            filled = pad_steps(rows, MAX_STEPS)
+            state, losses = train_resident(state, data, filled, count, key, width)
         return state, np.asarray(losses)[: len(rows)]
 
-    return Steps(
-        train=train_rows,
-        predict=predict,
-        place=_place_on_first,
-        unplace=lambda tree: tree,
-        num_devices=1,
-    )
-
-
-def pmap_steps(
-    model: GPT2, labels: Params, devices: Sequence[Device], *, split: int = 0
-) -> Steps:
-    """Compile the same steps for replicated params and batches over `devices`.
-
-    pmap is in maintenance mode, but it is what many TPU scripts are written in; this
-    is the only place that names it.
-    """
-    train = jax.pmap(
-        functools.partial(
-            train_steps, model=model, labels=labels, split=split, axis_name=AXIS
-        ),
-        axis_name=AXIS,
-        in_axes=(0, 0, 0, None, None, None),
-        static_broadcasted_argnums=5,
-        donate_argnums=0,
-        devices=devices,
-    )
-    predict = jax.pmap(
-        functools.partial(predict_rows, model=model, split=split),
-        static_broadcasted_argnums=3,
-        devices=devices,
-    )
-    num = len(devices)
-
-    def train_sharded(
-        state: TrainState, data: Data, rows: np.ndarray, key: Array, width: int
-    ) -> tuple[TrainState, np.ndarray]:
-        filled, count = _fill_steps(rows)
-        sharded = shard(filled, num).swapaxes(0, 1)  # [S, N, B/N] -> [N, S, B/N]
-        state, losses = train(state, data, sharded, count, key, width)
-        return state, np.asarray(_first_copy(losses))[: len(rows)]
-
-    def predict_sharded(
-        params: Params, data: Data, rows: np.ndarray, width: int
+    def predict(
+        params: Params, data: Data | Inputs, rows: np.ndarray, width: int
     ) -> Array:
-        logits = predict(params, data, shard(rows, num), width)  # [N, B/N, C]
-        return logits.reshape(-1, logits.shape[-1])
+        if isinstance(data, Inputs):
+            batch = local_batches(data, rows, width, devices)
+            return predict_on_mesh(params, _by_example(mesh, batch, axis=0))
+        return predict_resident(params, data, rows, width)
 
+    sharding = functools.partial(leaf_sharding if fsdp else _replicated, mesh)
+    place, one = functools.partial(_place, sharding), len(devices) == 1 and not fsdp
     return Steps(
-        train=train_sharded,
-        predict=predict_sharded,
-        place=lambda tree: jax_utils.replicate(tree, list(devices)),
-        unplace=_first_copy,
-        num_devices=num,
+        train=train,
+        predict=predict,
+        place=place,
+        unplace=(lambda tree: tree) if one else functools.partial(_unplace, mesh),
+        hold=(lambda inputs: place(inputs.data)) if one else lambda inputs: inputs,
+        num_devices=len(devices),
     )
 
 
-def _place_on_first(tree: Any) -> Any:
-    # Committed, all of it: what comes from a checkpoint is, and were the rest not,
-    # every program would be compiled twice.
-    device = jax.local_devices()[0]
-    return jax.device_put(jax.tree.map(lambda x: jnp.array(x, copy=True), tree), device)
+def jit_programs(
+    mesh: Mesh, *, labels: Params, **step: Any
+) -> tuple[Callable[..., Any], Callable[..., Array]]:
+    """Return `steps.train_batches` and `predict_step`, to be compiled for `mesh`.
 
-
-def _fill_steps(rows: np.ndarray) -> tuple[np.ndarray, np.int32]:
-    """Return `rows` [S, B] in an array of MAX_STEPS, and S."""
-    filled = np.zeros((MAX_STEPS, rows.shape[1]), np.int32)
-    filled[: len(rows)] = rows
-    return filled, np.int32(len(rows))
-
-
-def _first_copy(tree: Any) -> Any:
-    # flax's unreplicate keeps the leading axis where the mesh is one of many devices.
-    return jax.tree.map(
-        lambda x: x.addressable_shards[0].data.reshape(x.shape[1:]), tree
+    The arguments bring their shardings: `replicated`, and batches `by_example`. Each
+    device takes the step on its examples, which adds up the gradients itself: left to
+    XLA, some would be added in parts, and cross the wire more than once.
+    """
+    train = functools.partial(train_batches, labels=labels, **step)
+    predict = functools.partial(predict_step, **step)
+    whole = replicated(mesh)
+    if mesh.size > 1:
+        none, batches, batch = (
+            sharding.spec
+            for sharding in (whole, by_example(mesh, 1), by_example(mesh, 0))
+        )
+        # check_vma off: on, it would add up the gradients as well, and so twice.
+        over_mesh = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
+        train = over_mesh(
+            functools.partial(train, axis_name=AXIS),
+            in_specs=(none, batches, none, none),
+            out_specs=(none, none),
+        )
+        predict = over_mesh(predict, in_specs=(none, batch), out_specs=batch)
+    return (
+        jax.jit(train, donate_argnums=0, out_shardings=(whole, whole)),
+        # All processes need the logits of all devices, and they are small.
+        jax.jit(predict, out_shardings=whole),
     )
 
 
-def shard(rows: np.ndarray, num_devices: int) -> np.ndarray:
-    """Cut [..., B] into [..., N, B/N].
+def make_mesh(devices: Sequence[Device]) -> Mesh:
+    """Return a mesh of one axis, over which batches are cut."""
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
-    Raises:
-        ValueError: the batch is not divisible by the devices.
-    """
-    size = rows.shape[-1]
-    if size % num_devices:
-        raise ValueError(
-            f"a batch of {size} is not divisible by {num_devices} devices; choose "
-            f"--batch-size {size - size % num_devices or num_devices}"
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_example(mesh: Mesh, axis: int) -> NamedSharding:
+    """Return the sharding of batches whose examples lie along `axis`."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
+
+
+def _by_example(mesh: Mesh, batches: dict[str, np.ndarray], axis: int) -> Any:
+    sharding = by_example(mesh, axis)
+    if jax.process_count() == 1:
+        return jax.device_put(batches, sharding)
+    put = functools.partial(jax.make_array_from_process_local_data, sharding)
+    return jax.tree.map(put, batches)
+
+
+def _replicated(mesh: Mesh, _shape: tuple[int, ...]) -> NamedSharding:
+    return replicated(mesh)
+
+
+def _place(sharding: Callable[[tuple[int, ...]], NamedSharding], tree: Any) -> Any:
+    def put(leaf: Any) -> Array:
+        # A copy, for steps donate what they are given. Committed, all of it: what
+        # comes from a checkpoint is, and were the rest not, every program would be
+        # compiled twice.
+        host = np.array(leaf, jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype))
+        return jax.make_array_from_callback(
+            host.shape, sharding(host.shape), lambda index: host[index]
         )
-    return rows.reshape(*rows.shape[:-1], num_devices, size // num_devices)
+
+    return jax.tree.map(put, tree)
 
 
-def choose_devices(parallel: str, count: int | None) -> list[Device]:
-    """Return the local devices to use.
+def _unplace(mesh: Mesh, tree: Any) -> Any:
+    def whole(leaf: Array) -> np.ndarray:
+        if leaf.is_fully_addressable and not leaf.is_fully_replicated:
+            return np.array(leaf)
+        return np.array(jax.device_put(leaf, replicated(mesh)).addressable_data(0))
 
-    Raises:
-        DeviceError: fewer devices than asked for, or several under jit.
-    """
-    local = jax.local_devices()
-    if parallel == "jit" and (count or 1) > 1:
-        raise DeviceError(f"--devices {count} needs --parallel pmap")
-    wanted = count or (1 if parallel == "jit" else len(local))
-    if wanted > len(local):
-        raise DeviceError(
-            f"--devices {wanted}: this machine has {len(local)} "
-            f"({local[0].platform}); ask for fewer"
-        )
-    return local[:wanted]
+    return jax.tree.map(whole, tree)

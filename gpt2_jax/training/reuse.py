@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from gpt2_jax.config import TrainConfig
+from gpt2_jax.distributed import least
 from gpt2_jax.model import GPT2
+from gpt2_jax.training.devices import Device
 from gpt2_jax.training.features import output_shape, run_trunk
 from gpt2_jax.training.inputs import Inputs
-from gpt2_jax.training.parallel import Device
 from gpt2_jax.tree import Params
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def reuse_trunk(
     shape, dtype = output_shape(model.config, inputs, split)
     needed = math.prod(shape) * dtype.itemsize
     in_memory = needed <= config.reuse_max_bytes
-    free = shutil.disk_usage(folder).free
+    (free,) = least(shutil.disk_usage(folder).free)  # processes must do the same
     if not in_memory and needed > min(config.reuse_max_disk_bytes, free):
         log.info(
             "the frozen trunk runs in every step: its output (%.1f GB) is over the "

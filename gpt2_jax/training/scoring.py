@@ -20,28 +20,21 @@ class Scorer:
 
     steps: Steps
     inputs: Inputs
-    placed: Data | None  # the whole data on the devices; None: too large for them
+    data: Data | Inputs  # what the steps read; see `Steps.hold`
 
     @classmethod
     def create(cls, steps: Steps, inputs: Inputs, *, resident: bool) -> Scorer:
-        return cls(steps, inputs, steps.place(inputs.data) if resident else None)
-
-    def reach(self, rows: np.ndarray, width: int) -> tuple[Data, np.ndarray]:
-        """Return placed data that holds `rows`, and where in it they are."""
-        if self.placed is not None:
-            return self.placed, rows
-        data = self.steps.place(self.inputs.copy_of(rows.ravel(), width))
-        return data, np.arange(rows.size).reshape(rows.shape)
+        return cls(steps, inputs, steps.hold(inputs) if resident else inputs)
 
     def logits(self, params: Params, rows: np.ndarray) -> np.ndarray:
         """Return float32 [N, C] in the order of `rows`; `params` are placed."""
         lengths, widths = self.inputs.lengths[rows], self.inputs.widths
         pending = []
-        for chosen, width, size in by_length(lengths, widths, CALL_TOKENS):
-            size += -size % self.steps.num_devices
+        most_tokens = CALL_TOKENS * self.steps.num_devices
+        for chosen, width, size in by_length(lengths, widths, most_tokens):
             filled = np.pad(rows[chosen], (0, size - len(chosen)), mode="edge")
-            data, index = self.reach(filled, width)
-            pending.append((chosen, self.steps.predict(params, data, index, width)))
+            logits = self.steps.predict(params, self.data, filled, width)
+            pending.append((chosen, logits))
         chosen, logits = zip(*pending, strict=True)
         out = np.concatenate(
             [np.asarray(x)[: len(c)] for c, x in zip(chosen, logits, strict=True)]

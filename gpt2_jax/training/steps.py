@@ -1,11 +1,12 @@
 """One pure train step and one pure predict step; `parallel` compiles them.
 
-Shapes: `B` batch, `T` tokens, `D` embed_dim, `C` classes.
+Shapes: `S` steps, `B` batch, `T` tokens, `D` embed_dim, `C` classes.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, cast
 
 import jax
@@ -18,10 +19,6 @@ from gpt2_jax.model import GPT2
 from gpt2_jax.training.inputs import Data
 from gpt2_jax.training.optimizer import TRAIN, stop_frozen_gradients
 from gpt2_jax.tree import Params
-
-# Steps that one call can take. The losses come back in an array of this size, and the
-# number of steps is an argument: a chunk of any length is the same program.
-MAX_STEPS = 64
 
 
 def create_train_state(
@@ -45,7 +42,7 @@ def gather(data: Data, rows: Array, width: int) -> dict[str, Array]:
     }
 
 
-def forward(
+def apply_model(
     model: GPT2,
     params: Params,
     batch: dict[str, Any],
@@ -69,6 +66,30 @@ def forward(
     return cast(Array, logits)
 
 
+def forward(
+    model: GPT2,
+    params: Params,
+    batch: dict[str, Any],
+    *,
+    split: int = 0,
+    keys: Array | None = None,
+    apply: Callable[..., Array] = apply_model,
+) -> Array:
+    """Return class logits [B, C]; with `keys` [B] each example has its own dropout.
+
+    What one example drops depends on its own key alone, and so not on the devices
+    that share the batch.
+    """
+    apply = functools.partial(apply, model, params, split=split)
+    if keys is None:
+        return apply(batch)
+
+    def apply_to_one(example: dict[str, Any], key: Array) -> Array:
+        return apply({name: x[None] for name, x in example.items()}, key=key)[0]
+
+    return jax.vmap(apply_to_one)(batch, keys)
+
+
 def train_step(
     state: TrainState,
     batch: dict[str, Any],
@@ -78,23 +99,25 @@ def train_step(
     labels: Params,
     split: int = 0,
     axis_name: str | None = None,
+    apply: Callable[..., Array] = apply_model,
 ) -> tuple[TrainState, Array]:
     """Take one optimizer step on the weighted mean cross-entropy of `batch`.
 
     The mean is over the whole batch, on however many devices it lies: sums are added
     over `axis_name` before the one division. Returns the new state and the loss.
     """
-    key = jax.random.fold_in(key, state.step)
-    if axis_name is not None:
-        key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-    dropout_key = key if model.config.dropout_rate else None
     add = functools.partial(_add_devices, axis_name=axis_name)
     weights = batch["weights"]  # [B]
     total = add(weights.sum())
+    keys = None
+    if model.config.dropout_rate:
+        places = _places(len(weights), axis_name)
+        key = jax.random.fold_in(key, state.step)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
 
     def loss_fn(params: Params) -> Array:
         params = stop_frozen_gradients(params, labels)
-        logits = forward(model, params, batch, split=split, key=dropout_key)
+        logits = forward(model, params, batch, split=split, keys=keys, apply=apply)
         losses = optax.softmax_cross_entropy_with_integer_labels(
             logits, batch["labels"]
         )
@@ -122,29 +145,50 @@ def train_steps(
     width: int,
     **step: Any,
 ) -> tuple[TrainState, Array]:
-    """Take `count` steps, one on each row of `rows` [MAX_STEPS, B] of `data`.
+    """Take `count` steps, one on each row of `rows` [S, B] of `data`.
 
-    Returns the new state and the losses [MAX_STEPS]. `step` goes to `train_step`.
+    Returns the new state and the losses [S]. `step` goes to `train_step`.
     """
 
+    def batch(index: Array) -> dict[str, Array]:
+        return gather(data, rows[index], width)
+
+    return _take_steps(state, batch, len(rows), count, key, **step)
+
+
+def train_batches(
+    state: TrainState, batches: dict[str, Array], count: Array, key: Array, **step: Any
+) -> tuple[TrainState, Array]:
+    """Take `count` steps, as `train_steps`, on ready batches [S, B, ...]."""
+
+    def batch(index: Array) -> dict[str, Array]:
+        return {name: values[index] for name, values in batches.items()}
+
+    return _take_steps(state, batch, len(batches["weights"]), count, key, **step)
+
+
+def _take_steps(
+    state: TrainState,
+    batch: Callable[[Array], dict[str, Array]],
+    most: int,
+    count: Array,
+    key: Array,
+    **step: Any,
+) -> tuple[TrainState, Array]:
     def take(index: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
-        state, loss = train_step(state, gather(data, rows[index], width), key, **step)
+        state, loss = train_step(state, batch(index), key, **step)
         return state, losses.at[index].set(loss)
 
-    losses = jnp.zeros(MAX_STEPS, jnp.float32)
+    losses = jnp.zeros(most, jnp.float32)
     return jax.lax.fori_loop(0, count, take, (state, losses))
 
 
 def predict_step(
-    params: Params, batch: dict[str, Any], *, model: GPT2, split: int = 0
+    params: Params, batch: dict[str, Any], *, model: GPT2, **keywords: Any
 ) -> Array:
-    """Return class logits [B, C], without dropout."""
-    return forward(model, params, batch, split=split)
-
-
-def _add_devices(tree: Any, *, axis_name: str | None) -> Any:
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+    """Return class logits [B, C], without dropout; `keywords` go to `forward`."""
+    return forward(model, params, batch, **keywords)
 
 
 def predict_rows(
@@ -152,3 +196,15 @@ def predict_rows(
 ) -> Array:
     """Return class logits [B, C] of `rows` of `data`."""
     return predict_step(params, gather(data, rows, width), **step)
+
+
+def _add_devices(tree: Any, *, axis_name: str | None) -> Any:
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def _places(size: int, axis_name: str | None) -> Array:
+    """Return the place of each of `size` examples in the batch of all devices."""
+    places = jnp.arange(size)
+    if axis_name is None:
+        return places
+    return places + size * jax.lax.axis_index(axis_name)

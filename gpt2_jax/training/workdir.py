@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def claim(workdir: Path, config: FinetuneConfig, *, resume: bool) -> None:
             raise UserError(
                 f"{error}; it was written by another version: choose another --workdir"
             ) from None
-        if theirs != config:
+        if _on_any_devices(theirs) != _on_any_devices(config):
             raise UserError(
                 f"{workdir}: was started with another config ("
                 f"{'; '.join(_differences(theirs, config))}); resume with --config "
@@ -41,6 +42,14 @@ def claim(workdir: Path, config: FinetuneConfig, *, resume: bool) -> None:
         artifacts.write_json(path, configs.to_dict(config))
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror})") from error
+
+
+def _on_any_devices(config: FinetuneConfig) -> FinetuneConfig:
+    # The numbers of a run do not depend on what it runs on.
+    train = dataclasses.replace(
+        config.train, devices=None, parallel="jit", shard="none"
+    )
+    return dataclasses.replace(config, train=train)
 
 
 def _differences(theirs: FinetuneConfig, ours: FinetuneConfig) -> list[str]:

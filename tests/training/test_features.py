@@ -18,7 +18,8 @@ from training_helpers import (
 from gpt2_jax.config import POOLS
 from gpt2_jax.model import GPT2, to_classifier
 from gpt2_jax.training.features import run_trunk
-from gpt2_jax.training.inputs import Inputs, lay_out
+from gpt2_jax.training.inputs import lay_out
+from gpt2_jax.training.steps import gather
 
 _POOLED = TINY.num_layers + 1
 
@@ -135,11 +136,12 @@ def test_only_widths_that_pay_for_their_compilation_are_kept():
     assert inputs.narrow(np.arange(22)[:, None]).widths == (4, 16)
 
 
-def test_data_of_some_rows_holds_what_the_whole_data_holds():
+def test_batches_read_by_the_host_are_those_that_a_device_gathers():
     inputs = make_inputs(9)
-    rows = np.asarray([4, 0, 4])
-    data = inputs.copy_of(rows, 16)
-    copied = Inputs(**data, widths=(16,))
-    for index, row in enumerate(rows):
-        np.testing.assert_array_equal(copied.tokens_of(index), inputs.tokens_of(row))
-    np.testing.assert_array_equal(copied.labels, inputs.labels[rows])
+    rows = np.asarray([[4, 0, 4], [8, 1, 2]])
+    batches = inputs.batches(rows, 16)
+    for step, some in enumerate(rows):
+        expected = gather(inputs.data, some, 16)
+        assert set(batches) == set(expected)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(batches[name][step], values, err_msg=name)

@@ -87,17 +87,6 @@ def test_a_run_is_the_same_with_the_trunk_run_once_or_in_every_step(
         assert ours.split(",")[:3] == theirs.split(",")[:3]
 
 
-def test_a_run_under_pmap_is_the_run_under_jit(run, tmp_path_factory, tmp_path):
-    config = run_config(tmp_path_factory, parallel="pmap", devices=2)
-    results = finetune(config, tmp_path / "run")
-    np.testing.assert_allclose(losses(tmp_path / "run"), losses(run), rtol=1e-4)
-    assert results["device"].startswith("2 x ")
-    assert (
-        results["accuracy"]
-        == json.loads((run / "results.json").read_text())["accuracy"]
-    )
-
-
 def test_a_run_learns_and_can_still_be_wrong(run):
     results = json.loads((run / "results.json").read_text())
     assert results["accuracy_before"] < results["accuracy"]["test"]
@@ -354,15 +343,9 @@ def test_a_config_of_an_unknown_kind_is_refused_in_one_line(config, tmp_path):
         finetune(config, tmp_path, resume=True)
 
 
-@pytest.mark.parametrize(
-    ("changes", "error"),
-    [({"devices": 99, "parallel": "pmap"}, DeviceError), ({"devices": 2}, DeviceError)],
-)
-def test_a_run_that_cannot_start_does_not_take_its_workdir(
-    changes, error, tmp_path_factory, tmp_path
-):
-    with pytest.raises(error):
-        finetune(run_config(tmp_path_factory, **changes), tmp_path / "run")
+def test_a_run_that_cannot_start_does_not_take_its_workdir(tmp_path_factory, tmp_path):
+    with pytest.raises(DeviceError):
+        finetune(run_config(tmp_path_factory, devices=99), tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
 
 

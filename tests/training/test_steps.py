@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from helpers import TINY
 from training_helpers import (
+    CLASS_WEIGHTS,
     NUM_LAYERS,
     as_data,
     compilations,
-    make_classifier,
     make_examples,
-    make_inputs,
-    run_config,
+    start_with_sgd,
+    uneven_inputs,
 )
 
 from gpt2_jax.config import POOLS, TRAINABLE, TrainConfig
-from gpt2_jax.errors import DeviceError, UserError
 from gpt2_jax.model import GPT2
-from gpt2_jax.training import parallel
 from gpt2_jax.training.features import run_trunk
 from gpt2_jax.training.inputs import Inputs
-from gpt2_jax.training.loop import finetune
 from gpt2_jax.training.optimizer import (
-    FREEZE,
     TRAIN,
     create_optimizer,
     frozen_split,
-    label_params,
 )
-from gpt2_jax.training.parallel import (
-    Steps,
-    choose_devices,
-    jit_steps,
-    pmap_steps,
-    shard,
-)
+from gpt2_jax.training.parallel import Steps, jit_steps
+from gpt2_jax.training.pmap import pmap_steps
 from gpt2_jax.training.steps import (
-    MAX_STEPS,
     create_train_state,
     gather,
     predict_rows,
@@ -58,33 +44,8 @@ _NUM_STEPS = 3
 _CONFIG = TrainConfig(learning_rate=1e-3, batch_size=8)
 
 
-_CLASS_WEIGHTS = np.asarray([0.3, 2.7], np.float32)
 _ROWS = np.arange(8 * _NUM_STEPS).reshape(_NUM_STEPS, 8)
-
-
-def _inputs(pool: str) -> Inputs:
-    """Return the texts of `_NUM_STEPS` batches of 8, with uneven weights."""
-    inputs = make_inputs(_ROWS.size, pool=pool)
-    return dataclasses.replace(inputs, weights=_CLASS_WEIGHTS[inputs.labels])
-
-
-def _start(scope: str, pool: str, *, split: int = 0, **changes: Any):
-    """Return model, params and labels above `split`, and a state with plain SGD.
-
-    Adam hides a gradient that is too large by a factor, and makes steps of rounding
-    noise; SGD does neither.
-    """
-    model, params = make_classifier(scope, pool=pool, **changes)
-    labels = label_params(params, scope, NUM_LAYERS)
-    if split:
-        done = {"wte", "wpe", *(f"h_{i}" for i in range(split))}
-        done |= {"ln_f"} if split > NUM_LAYERS else set()
-        params = {name: leaf for name, leaf in params.items() if name not in done}
-        labels = {name: labels[name] for name in params}
-    tx = optax.multi_transform(
-        {TRAIN: optax.sgd(0.1), FREEZE: optax.set_to_zero()}, labels
-    )
-    return model, params, labels, create_train_state(model, params, tx)
+_start, _inputs = start_with_sgd, functools.partial(uneven_inputs, _ROWS.size)
 
 
 def _random_features() -> dict[str, np.ndarray]:
@@ -102,15 +63,14 @@ def _random_features() -> dict[str, np.ndarray]:
 def _step(steps: Steps, state: Any, batch: dict[str, np.ndarray], key: Any = _KEY):
     """Return the state after one step on `batch`, and its loss."""
     data, rows, width = as_data(batch)
-    placed = steps.place(data) if steps.num_devices > 1 else data
-    state, losses = steps.train(state, placed, rows[None], key, width)
+    held = Inputs(**data, widths=(width,)) if steps.num_devices > 1 else data
+    state, losses = steps.train(state, held, rows[None], key, width)
     return state, float(losses[0])
 
 
 def _predict(steps: Steps, params: Any, batch: dict[str, np.ndarray]) -> np.ndarray:
     data, rows, width = as_data(batch)
-    placed = steps.place(data) if steps.num_devices > 1 else data
-    return np.asarray(steps.predict(params, placed, rows, width))
+    return np.asarray(steps.predict(params, data, rows, width))
 
 
 def _uncompiled(model: GPT2, labels: Any, *, split: int = 0) -> Steps:
@@ -130,13 +90,14 @@ def _uncompiled(model: GPT2, labels: Any, *, split: int = 0) -> Steps:
         predict=functools.partial(predict_rows, **fields),
         place=lambda tree: tree,
         unplace=lambda tree: tree,
+        hold=lambda inputs: inputs.data,
         num_devices=1,
     )
 
 
 def _train(steps: Steps, state: Any, inputs: Inputs, rows: np.ndarray = _ROWS):
     """Return the host params after a step on each of `rows`, and the losses."""
-    data, width = steps.place(inputs.data), inputs.widths[-1]
+    data, width = steps.hold(inputs), inputs.widths[-1]
     state, losses = steps.train(steps.place(state), data, rows, _KEY, width)
     return flatten(jax.tree.map(np.asarray, steps.unplace(state).params)), losses
 
@@ -172,12 +133,6 @@ def test_jit_trains_what_the_pure_step_trains():
     _assert_as_expected(got, "last_block", "last_real")
 
 
-def test_pmap_trains_the_embeddings_too():
-    model, _, labels, state = _start("all", "mean")
-    steps = pmap_steps(model, labels, jax.local_devices()[:2])
-    _assert_as_expected(_train(steps, state, _inputs("mean")), "all", "mean")
-
-
 def _features(scope: str, pool: str) -> tuple[int, Inputs]:
     model, params, labels, _ = _start(scope, pool)
     split = frozen_split(labels, NUM_LAYERS)
@@ -204,7 +159,7 @@ def test_tokens_end_to_end_give_what_padded_batches_give(scope, pool):
             "tokens": examples.tokens[rows],
             "lengths": examples.lengths[rows],
             "labels": examples.labels[rows],
-            "weights": _CLASS_WEIGHTS[examples.labels[rows]],
+            "weights": CLASS_WEIGHTS[examples.labels[rows]],
         }
         state, loss = train_step(state, batch, _KEY, model=model, labels=labels)
         padded.append(float(loss))
@@ -230,7 +185,7 @@ def test_calls_of_any_length_are_bit_equal_and_one_program(num_devices):
             else pmap_steps(model, labels, devices)
         )
         inputs = _inputs("last_real")
-        data, width = steps.place(inputs.data), inputs.widths[-1]
+        data, width = steps.hold(inputs), inputs.widths[-1]
         for size in (1, 4, 9):
             moved, losses = steps.place(state), []
             for start in range(0, len(rows), size):
@@ -245,34 +200,6 @@ def test_calls_of_any_length_are_bit_equal_and_one_program(num_devices):
             assert leaf.tobytes() == results[0][0][path].tobytes(), path
     if num_devices == 1:  # pmap hides the name of what it compiles
         assert compiled["train_steps"] == 1
-
-
-@pytest.mark.parametrize("num_devices", [1, 2, 4, 8])
-def test_pmap_on_a_trunk_run_once_trains_what_the_pure_step_trains(num_devices):
-    split, features = _features("last_block", "last_real")
-    model, _, labels, state = _start("last_block", "last_real", split=split)
-    steps = pmap_steps(model, labels, jax.local_devices()[:num_devices], split=split)
-    got = _train(steps, state, features)
-    _assert_as_expected(got, "last_block", "last_real")
-
-
-def test_adamw_under_pmap_is_adamw_under_jit():
-    model, params, labels, _ = _start("last_block", "last_real", split=2)
-    features = _features("last_block", "last_real")[1]
-    tx = create_optimizer(_CONFIG, labels, _NUM_STEPS)
-    state = create_train_state(model, params, tx)
-    expected, _ = _train(jit_steps(model, labels, split=2), state, features)
-    pmapped = pmap_steps(model, labels, jax.local_devices()[:2], split=2)
-    got, _ = _train(pmapped, state, features)
-    for path, leaf in got.items():
-        compared = slice(None)
-        if path == "h_2/attn/c_attn/bias":
-            # Softmax does not see a bias of the keys: its gradient is rounding noise,
-            # of which Adam makes steps.
-            compared = np.r_[0 : TINY.embed_dim, 2 * TINY.embed_dim : len(leaf)]
-        np.testing.assert_allclose(
-            leaf[compared], expected[path][compared], rtol=1e-5, atol=5e-6, err_msg=path
-        )
 
 
 def test_a_frozen_minus_zero_stays_minus_zero():
@@ -349,87 +276,6 @@ def test_dropout_is_off_in_predictions():
         steps = _uncompiled(model, labels, split=2)
         logits.append(_predict(steps, params, _random_features()))
     np.testing.assert_array_equal(*logits)
-
-
-def test_each_device_drops_something_else():
-    # The same row on both devices: were the masks the same too, the loss over both
-    # would be the loss over one, and a first device's mask is not a second's.
-    model, _, labels, state = _start(
-        "last_block", "last_real", split=2, dropout_rate=0.4
-    )
-    steps = pmap_steps(model, labels, jax.local_devices()[:2], split=2)
-    batch = {name: np.repeat(v[:1], 2, 0) for name, v in _random_features().items()}
-
-    def loss(weights: list[float]) -> float:
-        shared = {**batch, "weights": np.float32(weights)}
-        return _step(steps, steps.place(state), shared)[1]
-
-    assert abs(loss([1, 0]) - loss([0, 1])) > 1e-4
-
-
-_HLO_BYTES = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "pred": 1}
-
-
-def _all_reduced_bytes(hlo: str) -> int:
-    """Add up the results of every all-reduce, of tuples too."""
-    total = 0
-    for line in hlo.splitlines():
-        match = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
-        if match:
-            for dtype, shape in re.findall(r"(\w+)\[([\d,]*)\]", match[1]):
-                sizes = [int(size) for size in shape.split(",") if size]
-                total += _HLO_BYTES[dtype] * int(np.prod(sizes, dtype=int))
-    return total
-
-
-@pytest.mark.parametrize("scope", ["head", "(h_2/mlp|out_head)/.*"])
-def test_pmap_sends_the_gradients_of_trained_leaves_only(scope, monkeypatch):
-    model, params, labels, state = _start(scope, "last_real", split=2)
-    compiled = []
-
-    def keep(*args, pmap=jax.pmap, **kwargs):
-        compiled.append(pmap(*args, **kwargs))
-        return compiled[-1]
-
-    monkeypatch.setattr(parallel.jax, "pmap", keep)
-    steps = pmap_steps(model, labels, jax.local_devices()[:2], split=2)
-    data, rows, width = as_data(_random_features())
-    rows = shard(np.tile(rows, (MAX_STEPS, 1)), 2).swapaxes(0, 1)
-    arguments = (steps.place(state), steps.place(data), rows, np.int32(1), _KEY, width)
-    hlo = compiled[0].lower(*arguments).compile().as_text()
-    trained = sum(
-        leaf.nbytes
-        for path, leaf in flatten(params).items()
-        if flatten(labels)[path] == TRAIN
-    )
-    scalars = _all_reduced_bytes(hlo) - trained  # loss and weights
-    assert 0 < scalars <= 2 * 4
-
-
-def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path_factory, tmp_path):
-    config = run_config(
-        tmp_path_factory, parallel="pmap", devices=3, batch_size=8, reuse_trunk=False
-    )
-    with pytest.raises(UserError, match=r"--batch-size 8 is not divisible by 3"):
-        finetune(config, tmp_path / "run")
-
-
-def test_shard_says_which_batch_size_would_do():
-    with pytest.raises(ValueError, match=r"--batch-size 6"):
-        shard(np.arange(8), 3)
-
-
-def test_more_devices_than_there_are_is_a_device_error():
-    with pytest.raises(DeviceError, match="this machine has 8"):
-        choose_devices("pmap", 99)
-    with pytest.raises(DeviceError, match="--parallel pmap"):
-        choose_devices("jit", 2)
-
-
-def test_pmap_takes_all_devices_unless_told_and_jit_one():
-    assert len(choose_devices("pmap", None)) == 8
-    assert choose_devices("pmap", 3) == jax.local_devices()[:3]
-    assert choose_devices("jit", None) == jax.local_devices()[:1]
 
 
 def test_bfloat16_keeps_float32_logits_and_params():

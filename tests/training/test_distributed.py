@@ -1,0 +1,277 @@
+"""Real processes on one machine that train as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from training_helpers import (
+    losses,
+    make_classifier,
+    make_inputs,
+    run_config,
+)
+
+from gpt2_jax import cli, distributed
+from gpt2_jax.config import FinetuneConfig, to_dict
+from gpt2_jax.errors import DeviceError, UserError
+from gpt2_jax.training import features
+from gpt2_jax.training.artifacts import MetricsLog, load_model
+from gpt2_jax.training.devices import require_platform
+from gpt2_jax.training.loop import finetune
+from gpt2_jax.training.watch import Interrupted
+from gpt2_jax.tree import flatten
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def _start(
+    num: int, config: FinetuneConfig, workdir: Path, *flags: str
+) -> list[subprocess.Popen]:
+    """Start `num` processes of one run, of one device each."""
+    settings = workdir.with_suffix(".json")
+    settings.write_text(json.dumps(to_dict(config)))
+    command = [sys.executable, "-m", "gpt2_jax", "finetune", "--config", str(settings)]
+    command += ["--workdir", str(workdir), "--no-compilation-cache", *flags]
+    command += ["--coordinator", f"localhost:{_free_port()}", "--num-processes"]
+    return [
+        subprocess.Popen(
+            [*command, str(num), "--process-id", str(process)],
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(num)
+    ]
+
+
+def _end(processes: list[subprocess.Popen], seconds: float = 120) -> list[tuple]:
+    """Return exit code, standard output and standard error of each."""
+    try:
+        outputs = [process.communicate(timeout=seconds) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(p.returncode, *out) for p, out in zip(processes, outputs, strict=True)]
+
+
+def _run(num: int, config: FinetuneConfig, workdir: Path, *flags: str) -> list[tuple]:
+    ended = _end(_start(num, config, workdir, *flags))
+    assert [code for code, _, _ in ended] == [0] * num, ended
+    return ended
+
+
+def _wait_for_steps(processes: list[subprocess.Popen], workdir: Path, steps: int):
+    """Wait until `steps` are in metrics.jsonl."""
+    deadline = time.monotonic() + 120
+    metrics = workdir / "metrics.jsonl"
+    while not metrics.is_file() or len(metrics.read_text().splitlines()) < steps:
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _config(factory: pytest.TempPathFactory, **train) -> FinetuneConfig:
+    return run_config(factory, **{"devices": None, **train})
+
+
+def _assert_same_run(got: Path, expected: Path) -> None:
+    np.testing.assert_allclose(losses(got), losses(expected), rtol=1e-5)
+    ours, theirs = (flatten(load_model(run).params) for run in (got, expected))
+    for path, leaf in theirs.items():
+        np.testing.assert_allclose(ours[path], leaf, rtol=0, atol=1e-5, err_msg=path)
+
+
+def test_two_processes_train_what_one_trains(tmp_path_factory, tmp_path):
+    # The head alone compiles fastest; four processes train all the others below.
+    changes = {"learning_rate": 1e-4, "trainable": ("head",), "eval_every": 5}
+    config = _config(tmp_path_factory, **changes)
+    (_, first, _), (_, second, _) = _run(2, config, tmp_path / "run")
+    finetune(run_config(tmp_path_factory, **changes), tmp_path / "one")
+    _assert_same_run(tmp_path / "run", tmp_path / "one")
+    assert "device: 2 x cpu (cpu), jit, 2 processes" in first
+    assert "epoch 2:" in first and f"run: {tmp_path / 'run'}" in first
+    # gloo itself prints a line
+    assert not [line for line in second.splitlines() if "Gloo" not in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"parallel": "pmap"},
+        {"trainable": ("last_two_blocks",)},
+        {"trainable": ("all",)},
+        {"trainable": ("all",), "shard": "fsdp"},
+        {"trainable": ("lora",), "batch_size": 6},
+    ],
+    ids=str,
+)
+def test_four_processes_train_what_one_trains(changes, tmp_path_factory, tmp_path):
+    changes = {"learning_rate": 1e-4, **changes}
+    _run(4, _config(tmp_path_factory, **changes), tmp_path / "four")
+    one = {**changes, "parallel": "jit", "shard": "none"}
+    finetune(run_config(tmp_path_factory, **one), tmp_path / "one")
+    _assert_same_run(tmp_path / "four", tmp_path / "one")
+
+
+_LONG = {"epochs": 12, "eval_every": 1000, "learning_rate": 1e-4}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_where_one_process_is_killed_the_other_ends_too(
+    killed, tmp_path_factory, tmp_path
+):
+    config, workdir = _config(tmp_path_factory, **{**_LONG, "epochs": 400}), tmp_path
+    processes = _start(2, config, workdir / "run")
+    _wait_for_steps(processes, workdir / "run", 3)
+    processes[killed].kill()
+    started = time.monotonic()
+    ended = _end(processes, distributed.HEARTBEAT_SECONDS + 30)
+    assert time.monotonic() - started < distributed.HEARTBEAT_SECONDS + 30
+    code, _, error = ended[1 - killed]
+    assert code not in (0, None)
+    assert "start all processes again with --resume" in error or "died" in error
+    assert not (workdir / "run" / "results.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resumed_by", [1, 2, 4])
+def test_a_signal_to_one_of_two_stops_both_and_loses_no_step(
+    resumed_by, tmp_path_factory, tmp_path
+):
+    config, workdir = _config(tmp_path_factory, **_LONG), tmp_path / "run"
+    processes = _start(2, config, workdir)
+    _wait_for_steps(processes, workdir, 3)
+    processes[1].send_signal(signal.SIGTERM)
+    (first, _, error), (second, _, _) = _end(processes, 60)
+    assert (first, second) == (143, 143)
+    stopped = len(losses(workdir))
+    assert 3 <= stopped < 60 and f"stopped at step {stopped}; " in error
+    assert (workdir / "checkpoints" / str(stopped)).is_dir()
+    if resumed_by == 1:
+        finetune(run_config(tmp_path_factory, **_LONG), workdir, resume=True)
+    else:
+        _run(resumed_by, config, workdir, "--resume")
+    assert [step for step, _ in losses(workdir)] == list(range(1, 61))
+    finetune(run_config(tmp_path_factory, **_LONG), tmp_path / "one")
+    _assert_same_run(workdir, tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_what_one_process_refuses_all_refuse(tmp_path_factory, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    ended = _end(_start(2, _config(tmp_path_factory), tmp_path / "run"))
+    for code, _, error in ended:
+        assert code == 2
+        assert "holds a run already" in error
+
+
+def test_who_is_alone_is_told_to_start_the_others(tmp_path_factory, tmp_path):
+    config = _config(tmp_path_factory)
+    processes = _start(3, config, tmp_path / "run", "--start-timeout", "1")
+    processes[0].kill()  # nobody to meet
+    ((code, _, error),) = _end(processes[1:2], 30)
+    _end(processes)
+    assert code == 3
+    assert "not all processes came within 1 s; start this on all 3 hosts" in error
+    assert "Traceback" not in error and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--num-processes", "2", "--workdir", "run"],
+        ["--distributed"],  # each process would choose a folder of its own
+    ],
+)
+def test_flags_that_start_nothing_are_refused(flags, capsys):
+    assert cli.main(["finetune", *flags]) == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu"])
+def test_a_device_that_is_not_there_is_an_error(name):
+    with pytest.raises(DeviceError, match=rf"--device {name}: .* found 8 x cpu"):
+        require_platform(name)
+    require_platform("cpu")
+
+
+def test_one_process_needs_nobody():
+    def refuse() -> None:
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        distributed.first_alone(refuse)
+    assert distributed.agree(15, 3) == (15, 3) and distributed.agree(None, 3)[0] is None
+
+
+@pytest.mark.parametrize("split", [2, 4])
+def test_the_shares_of_the_processes_are_the_whole_trunk(split, monkeypatch):
+    model, params = make_classifier()
+    inputs = make_inputs(40)
+    whole = features.run_trunk(model.config, params, inputs, split)
+    values, starts = np.zeros_like(whole.values), []
+
+    def keep(out: np.ndarray, counts: list[int]) -> None:
+        if out.ndim == 1:
+            starts.append(out)
+        assert len(counts) == 3 and min(counts) > 0 and sum(counts) == len(out)
+
+    monkeypatch.setattr(features, "exchange_rows", keep)
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    for process in range(3):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        features.run_trunk(model.config, params, inputs, split, values)
+    order = np.unique(inputs.starts, return_inverse=True)[1]
+    placed = whole.starts if split == 4 else sum(starts)[order]
+    for row, start in enumerate(placed):
+        size = whole.lengths[row]
+        np.testing.assert_allclose(
+            values[start : start + size], whole.tokens_of(row), atol=1e-5
+        )
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_over_any_number_of_devices(
+    tmp_path_factory, tmp_path, monkeypatch
+):
+    workdir = tmp_path / "run"
+    for devices, parallel, stop in ((1, "jit", 3), (4, "jit", 7), (2, "pmap", None)):
+        config = run_config(
+            tmp_path_factory, learning_rate=1e-4, devices=devices, parallel=parallel
+        )
+        if stop is None:
+            finetune(config, workdir, resume=True)
+            continue
+        with monkeypatch.context() as patch:
+            write = MetricsLog.write_losses
+
+            def signal_at(log, step, values, write=write, stop=stop):
+                write(log, step, values)
+                if step < stop <= step + len(values):
+                    signal.raise_signal(signal.SIGTERM)
+
+            patch.setattr(MetricsLog, "write_losses", signal_at)
+            with pytest.raises(Interrupted):
+                finetune(config, workdir, resume=devices != 1)
+    one = run_config(tmp_path_factory, learning_rate=1e-4)
+    finetune(one, tmp_path / "one")
+    _assert_same_run(workdir, tmp_path / "one")
