@@ -47,12 +47,14 @@ def run_trunk(
     split: int,
     values: np.ndarray | None = None,
     devices: Sequence[Device] = (),
+    poll: Callable[[], None] = lambda: None,
 ) -> Inputs:
     """Put the outputs of the trunk of `split` blocks in the place of the tokens.
 
     Args:
         values: where they go, [S, D] or, where the trunk pools, [N, D] of the distinct
             texts; None: new memory.
+        poll: called now and then; what it raises ends the run.
     """
     devices = devices or jax.local_devices()[:1]
     _, first, place = np.unique(inputs.starts, return_index=True, return_inverse=True)
@@ -61,7 +63,7 @@ def run_trunk(
         values = np.empty(*output_shape(config, distinct, split))
     placed = [jax.device_put(params, device) for device in devices]
     if split <= config.num_layers:
-        starts = _run_packed(config, placed, distinct, split, values)
+        starts = _run_packed(config, placed, distinct, split, values, poll)
         return dataclasses.replace(inputs, values=values, starts=starts[place])
     for rows in np.split(np.arange(len(first)), range(SLAB, len(first), SLAB)):
         slab = distinct.select(rows)
@@ -69,7 +71,7 @@ def run_trunk(
             (slab.lengths.sum(), config.embed_dim), jnp.dtype(config.dtype)
         )
         blocks = packed_blocks(config, split)
-        starts = _run_packed(config, placed, slab, blocks, hidden)
+        starts = _run_packed(config, placed, slab, blocks, hidden, poll)
         slab = dataclasses.replace(slab, values=hidden, starts=starts)
         values[rows] = _run_pooling(config, placed[0], slab, blocks)
     return dataclasses.replace(
@@ -96,6 +98,7 @@ def _run_packed(
     inputs: Inputs,
     blocks: int,
     values: np.ndarray,
+    poll: Callable[[], None],
 ) -> np.ndarray:
     """Fill `values` [S, D], text after text; return where each starts."""
     embed, block = block_programs(config)
@@ -118,6 +121,7 @@ def _run_packed(
         for index, packed in enumerate(pack(inputs.lengths, inputs.widths[-1]))
     )
     for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
+        poll()
         sizes = inputs.lengths[packed.texts]
         starts[packed.texts] = written + np.cumsum(sizes) - sizes
         end = written + int(sizes.sum())

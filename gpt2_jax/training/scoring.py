@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,10 +22,19 @@ class Scorer:
     steps: Steps
     inputs: Inputs
     placed: Data | None  # the whole data on the devices; None: too large for them
+    poll: Callable[[], None]  # called between batches; what it raises ends the scoring
 
     @classmethod
-    def create(cls, steps: Steps, inputs: Inputs, *, resident: bool) -> Scorer:
-        return cls(steps, inputs, steps.place(inputs.data) if resident else None)
+    def create(
+        cls,
+        steps: Steps,
+        inputs: Inputs,
+        *,
+        resident: bool,
+        poll: Callable[[], None] = lambda: None,
+    ) -> Scorer:
+        placed = steps.place(inputs.data) if resident else None
+        return cls(steps, inputs, placed, poll)
 
     def reach(self, rows: np.ndarray, width: int) -> tuple[Data, np.ndarray]:
         """Return placed data that holds `rows`, and where in it they are."""
@@ -38,15 +48,17 @@ class Scorer:
         lengths, widths = self.inputs.lengths[rows], self.inputs.widths
         pending = []
         for chosen, width, size in by_length(lengths, widths, CALL_TOKENS):
+            self.poll()
             size += -size % self.steps.num_devices
             filled = np.pad(rows[chosen], (0, size - len(chosen)), mode="edge")
             data, index = self.reach(filled, width)
             pending.append((chosen, self.steps.predict(params, data, index, width)))
-        chosen, logits = zip(*pending, strict=True)
-        out = np.concatenate(
-            [np.asarray(x)[: len(c)] for c, x in zip(chosen, logits, strict=True)]
-        )
-        return out[np.argsort(np.concatenate(chosen))]
+        done = []
+        for chosen, logits in pending:
+            self.poll()
+            done.append(np.asarray(logits)[: len(chosen)])
+        order = np.concatenate([chosen for chosen, _ in pending])
+        return np.concatenate(done)[np.argsort(order)]
 
     def scores(self, params: Params, rows: np.ndarray) -> tuple[float, float]:
         """Return mean loss and accuracy."""
