@@ -26,6 +26,7 @@ from gpt2_jax.training.manifest import (
     Manifest,
     hash_files,
     hash_leaves,
+    leaf_shapes,
     on_host,
 )
 from gpt2_jax.training.nonfinite import refuse_nonfinite
@@ -91,9 +92,10 @@ class Checkpoints:
         self.finish()
         tree = jax.tree.map(_copy, self.tree(state))
         host = jax.tree.map(on_host, tree)
-        manifest = Manifest(int(host["step"]), score, meta, self._run, {}, {})
-        refuse_nonfinite(host, manifest.step)
-        folder = self.folder / str(manifest.step)
+        step = int(host["step"])
+        refuse_nonfinite(host, step)
+        manifest = Manifest(step, score, meta, self._run, leaf_shapes(host), {}, {})
+        folder = self.folder / str(step)
         if jax.process_index() == 0:
             step_folders.make_room(folder)
         _meet("room")
@@ -199,6 +201,14 @@ class Checkpoints:
         if isinstance(saved, DamageError):
             raise saved
         folder, target = self.folder / str(step), self.tree(state)
+        here = leaf_shapes(target)
+        if here != saved.shapes:
+            names = sorted({*here, *saved.shapes})
+            odd = next(n for n in names if here.get(n) != saved.shapes.get(n))
+            raise WeightsError(
+                f"{folder}: of another model: {odd} is {saved.shapes.get(odd)} there, "
+                f"{here.get(odd)} here; use another --workdir"
+            )
         expected, files = saved.leaves, hash_files(folder)
         wrong = sorted(
             name
@@ -214,16 +224,13 @@ class Checkpoints:
             )
         try:
             tree = self._orbax.restore(folder, jax.tree.map(_abstract, target))
-            got = hash_leaves(tree)
-            wrong = [name for name in got if got[name] != expected.get(name)]
-            if wrong:
-                raise ValueError(f"checksum mismatch in {', '.join(wrong)}")
         except Exception as error:  # orbax raises bare Exception too
-            reason = str(error).splitlines()[0][:200]
-            raise WeightsError(
-                f"{folder}: cannot be restored ({reason}); it is of another model: use "
-                "another --workdir"
-            ) from error
+            reason = (str(error).splitlines() or [repr(error)])[0][:200]
+            raise DamageError(f"{folder}: unreadable ({reason})") from error
+        got = hash_leaves(tree)
+        wrong = [name for name in got if got[name] != expected.get(name)]
+        if wrong:
+            raise DamageError(f"{folder}: checksum mismatch in {', '.join(wrong)}")
         merged = merge_leaves(state.params, tree["params"])
         step_leaf, opt_state = tree["step"], tree["opt_state"]
         restored = state.replace(step=step_leaf, params=merged, opt_state=opt_state)

@@ -1,7 +1,7 @@
 """What makes a folder of orbax a checkpoint: a manifest, written last.
 
 checkpoints/<step>/     the pytree, written by orbax's StandardCheckpointer
-    manifest.json       format, step, score, meta, run, leaves, files, and its own hash
+    manifest.json       format and its own hash, beside the fields of `Manifest`
 
 A kill leaves no manifest or all of it. orbax keeps no checksum of array data, so that a
 flipped bit would pass: `leaves` has the SHA-256 of each, `files` that of each file.
@@ -42,6 +42,7 @@ class Manifest:
     score: float | None  # None: not a candidate for the best
     meta: Mapping[str, Any]
     run: str  # hash of what the run is; see `identity`
+    shapes: Mapping[str, str]  # dtype and shape by path in the pytree
     leaves: Mapping[str, str]  # SHA-256 by path in the pytree
     files: Mapping[str, str]  # SHA-256 by path in the folder
 
@@ -83,8 +84,16 @@ def read_manifest(folder: Path) -> Manifest | None:
     return Manifest(**values)
 
 
+def leaf_shapes(tree: Any) -> dict[str, str]:
+    """Return what each leaf is, such as float32[768,2], by its path."""
+    return {
+        leaf_name(path): f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
 def hash_leaves(tree: Any) -> dict[str, str]:
-    """Return the SHA-256 of each leaf's bytes, dtype and shape, by its path.
+    """Return the SHA-256 of each leaf's bytes, by its path.
 
     Every process of a run must call it: what lies on several is gathered.
     """
@@ -124,9 +133,8 @@ def on_host(leaf: Any) -> np.ndarray:
 
 
 def _leaf_hash(leaf: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{leaf.dtype.str}{leaf.shape}".encode())
-    digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+    flat = np.ascontiguousarray(leaf).reshape(-1)
+    return hashlib.sha256(flat.view(np.uint8).data).hexdigest()
 
 
 def _own_hash(values: Mapping[str, Any]) -> str:

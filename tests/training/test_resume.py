@@ -22,6 +22,7 @@ from training_helpers import (
     finished_run,
     losses,
     run_config,
+    shared_programs,
     write_texts,
 )
 
@@ -35,6 +36,12 @@ from gpt2_jax.training.scoring import Scorer
 from gpt2_jax.training.watch import Interrupted, StopSignals
 
 _LAST = 10  # step of the runs here; an epoch has 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs(tmp_path_factory):
+    with shared_programs(tmp_path_factory.mktemp("programs")):
+        yield
 
 
 @pytest.fixture(scope="module")
