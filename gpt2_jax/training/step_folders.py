@@ -15,7 +15,8 @@ from gpt2_jax.training.manifest import MANIFEST, DamageError, Manifest, read_man
 log = logging.getLogger(__name__)
 
 _ORBAX_TMP = ".orbax-checkpoint-tmp"
-DAMAGED = ".damaged"  # what `set_aside` ends a name with
+DAMAGED = ".damaged"  # what `set_aside` ends a name with,
+REMOVED = ".removed"  # and `remove`, while it is at it
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -65,7 +66,8 @@ def _describe(path: Path) -> str:
 def remove_leftovers(workdir: Path) -> None:
     """Remove what a killed process of this run was writing."""
     leftovers = [
-        *(workdir / "checkpoints").glob(f"*{_ORBAX_TMP}*"),
+        *workdir.glob(f"checkpoints/*{_ORBAX_TMP}*"),
+        *workdir.glob(f"checkpoints/*{REMOVED}"),
         *workdir.glob(".*.partial"),
         *workdir.glob("checkpoints/*/.*.partial"),
         *workdir.glob("model/.*.partial"),
@@ -76,9 +78,10 @@ def remove_leftovers(workdir: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder whose manifest goes first: no half is ever valid."""
+    """Remove a file, or a folder under another name: no half of it is a step."""
     if path.is_dir() and not path.is_symlink():
-        (path / MANIFEST).unlink(missing_ok=True)
+        if path.suffix != REMOVED:
+            path = path.rename(path.with_name(path.name + REMOVED))
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import crash_worker
 import numpy as np
 import pytest
 from crash_worker import STEPS, advance, first_state, train
+from training_helpers import run_config
 
+from gpt2_jax.config import to_dict
 from gpt2_jax.training.manifest import read_manifest
 from gpt2_jax.training.step_folders import find_steps
 
@@ -73,7 +77,7 @@ def _kill_at_random(tmp_path: Path, count: int) -> None:
 
 
 def test_faults_1_nothing_is_lost_by_a_kill_at_random_moments(tmp_path):
-    _kill_at_random(tmp_path, 8)
+    _kill_at_random(tmp_path, 6)
 
 
 @pytest.mark.slow
@@ -97,7 +101,61 @@ def test_faults_2_a_kill_between_rename_and_manifest_leaves_the_step_before(
     folders = {place: tmp_path / place for place in _PLACES}
     _kill([{"folder": str(f), "at": place} for place, f in folders.items()])
     states = _uninterrupted()
+    caplog.set_level("INFO", "gpt2_jax")
     assert {p: _check(f, states) for p, f in folders.items()} == _PLACES
-    for place, step in (("read back", 6), ("old step half removed", 2)):
-        path = folders[place] / "checkpoints" / str(step)
-        assert f"{path}: skipped; it has no manifest" in caplog.text
+    path = folders["read back"] / "checkpoints" / "6"
+    assert f"{path}: skipped; it has no manifest" in caplog.text
+    path = folders["old step half removed"] / "checkpoints" / "2.removed"
+    assert f"{path}: removed, what an earlier process left" in caplog.text
+
+
+@pytest.mark.slow
+def test_faults_1_a_run_killed_again_and_again_is_the_uninterrupted_run(
+    tmp_path, tmp_path_factory
+):
+    settings = tmp_path / "config.json"
+    config = run_config(tmp_path_factory, save_every=1, epochs=4)
+    settings.write_text(json.dumps(to_dict(config)))
+    cache = tmp_path / "cache"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+    command = [sys.executable, "-m", "gpt2_jax", "finetune", "--config", str(settings)]
+
+    def start(workdir: Path, *flags: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [*command, "--workdir", str(workdir), *flags],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+
+    assert start(tmp_path / "whole").wait() == 0
+    killed, random = tmp_path / "killed", np.random.default_rng(_SEED)
+    kills = 0
+    for _ in range(6):
+        process = start(killed, "--resume")
+        lines = 0
+        while not lines and process.poll() is None:
+            time.sleep(0.01)
+            log = killed / "metrics.jsonl"
+            lines = len(log.read_bytes().splitlines()) if log.exists() else 0
+        time.sleep(random.uniform(0, 1.0))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills > 1
+    assert start(killed, "--resume").wait() == 0
+    names = ["model/params.safetensors", "predictions.csv"]
+    for name in names:
+        assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    logs, leaves = [], []
+    for workdir in (tmp_path / "whole", killed):
+        text = (workdir / "metrics.jsonl").read_text()
+        logs.append([json.loads(line) for line in text.splitlines()])
+        for line in logs[-1]:
+            line.pop("seconds", None)
+        manifest = read_manifest(workdir / "checkpoints" / "20")
+        assert manifest is not None
+        leaves.append(manifest.leaves)
+    assert logs[0] == logs[1] and leaves[0] == leaves[1]
+    assert not [p for p in killed.rglob("*") if "partial" in p.name or "tmp" in p.name]
