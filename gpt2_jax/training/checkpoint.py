@@ -119,9 +119,14 @@ class Checkpoints:
         dataclasses.replace(manifest, leaves=leaves, files=files).write(folder)
         step_folders.retain(self.folder, self._keep)
 
+    @property
+    def saving(self) -> bool:
+        """Whether a save is under way."""
+        return self._pending is not None and not self._pending[2].done()
+
     def check(self) -> None:
         """Raise what a save that has ended has to say; wait for none."""
-        if self._pending is not None and self._pending[2].done():
+        if not self.saving:
             self.finish()
 
     def finish(self) -> None:
