@@ -31,7 +31,7 @@ from gpt2_jax.training.manifest import (
 )
 from gpt2_jax.training.nonfinite import refuse_nonfinite
 from gpt2_jax.training.optimizer import TRAIN
-from gpt2_jax.training.readback import check_leaves
+from gpt2_jax.training.readback import check_leaves, shorten
 from gpt2_jax.tree import Params, flatten, unflatten
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Checkpoints:
             return
         wrong = check_leaves(folder, host, leaves)
         if wrong:
-            raise DamageError(f"{folder}: not what was saved: {'; '.join(wrong)}")
+            raise DamageError(f"{folder}: not what was saved: {shorten(wrong)}")
         files = hash_files(folder)
         dataclasses.replace(manifest, leaves=leaves, files=files).write(folder)
         step_folders.retain(self.folder, self._keep)
@@ -224,8 +224,7 @@ class Checkpoints:
             leaves = check_leaves(folder, target, expected, one_by_one=True)
             raise DamageError(
                 f"{folder}: damaged: checksum mismatch in {', '.join(wrong)}; leaves: "
-                f"{'; '.join(leaves[:3]) or 'all readable'}"
-                f"{f' and {len(leaves) - 3} more' if len(leaves) > 3 else ''}"
+                f"{shorten(leaves)}"
             )
         try:
             tree = self._orbax.restore(folder, jax.tree.map(_abstract, target))

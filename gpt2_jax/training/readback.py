@@ -40,7 +40,7 @@ def check_leaves(
                 got = hash_leaves(_read(reader, folder, tree, names))
             except Exception as error:  # orbax raises bare Exception too
                 reason = (str(error).splitlines() or [repr(error)])[0]
-                wrong += [f"{', '.join(names)} unreadable ({reason[:80]})"]
+                wrong += [f"{name} unreadable ({reason[:80]})" for name in names]
                 continue
             wrong += [
                 f"{name} checksum mismatch"
@@ -48,6 +48,12 @@ def check_leaves(
                 if got[name] != expected.get(name)
             ]
     return wrong
+
+
+def shorten(wrong: list[str]) -> str:
+    """Return the first of what `check_leaves` says."""
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return ("; ".join(wrong[:3]) or "all readable") + more
 
 
 def _batches(tree: Any, max_bytes: int) -> Iterator[list[str]]:
@@ -66,7 +72,7 @@ def _batches(tree: Any, max_bytes: int) -> Iterator[list[str]]:
 
 def _read(
     reader: ocp.Checkpointer, folder: Path, tree: Any, names: Iterable[str]
-) -> list[Any]:
+) -> dict[str, np.ndarray]:
     wanted = set(names)
     target = jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
@@ -77,6 +83,9 @@ def _read(
         tree,
     )
     arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
-    return reader.restore(
+    restored = reader.restore(
         folder, args=ocp.args.PyTreeRestore(target, restore_args=arrays)
     )
+    leaves = jax.tree_util.tree_leaves_with_path(restored)
+    named = ((leaf_name(path), leaf) for path, leaf in leaves)
+    return {name: leaf for name, leaf in named if name in wanted}

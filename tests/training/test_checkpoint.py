@@ -16,7 +16,7 @@ from flax.training.train_state import TrainState
 
 from gpt2_jax.config import TrainConfig
 from gpt2_jax.errors import NonFiniteError, WeightsError
-from gpt2_jax.training import checkpoint
+from gpt2_jax.training import checkpoint, readback
 from gpt2_jax.training.checkpoint import Checkpoints, merge_leaves, trained_leaves
 from gpt2_jax.training.manifest import FORMAT, MANIFEST, hash_leaves
 from gpt2_jax.training.optimizer import FREEZE, TRAIN, create_optimizer
@@ -291,6 +291,25 @@ def test_faults_8_9_damage_is_refused_by_name_or_passed_over_in_words(
     assert "Traceback" not in capfd.readouterr().err
     _save(tmp_path, {5: 0.5}, width=2000)  # its place is free
     assert _restore(tmp_path, template=_state(width=2000))[1] == {"step": 5}
+
+
+@pytest.mark.parametrize("max_bytes", [1, 5_000, 1 << 30])
+def test_leaves_are_read_back_in_batches_of_any_size(tmp_path, monkeypatch, max_bytes):
+    monkeypatch.setattr(readback, "BATCH_BYTES", max_bytes)
+    _save(tmp_path, {1: 0.5})
+    assert _restore(tmp_path) is not None
+
+
+def test_only_the_leaf_that_is_hit_is_named(tmp_path):
+    """The small leaves lie elsewhere: in orbax's index, each with its own checksum."""
+    _save(tmp_path, {1: 0.5}, width=2000)
+    _flip_bit(tmp_path / "checkpoints" / "1")
+    with pytest.raises(WeightsError) as caught:
+        _restore(tmp_path, template=_state(width=2000))
+    _, _, leaves = str(caught.value).partition("; leaves: ")
+    assert leaves.count("head/kernel checksum mismatch") == 1
+    assert leaves.startswith(("params/head/kernel checksum", "opt_state/"))
+    assert "count" not in leaves and "step " not in leaves.partition("; --resume")[0]
 
 
 def test_every_single_bit_flip_is_found(tmp_path):
