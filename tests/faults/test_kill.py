@@ -77,7 +77,7 @@ def _kill_at_random(tmp_path: Path, count: int) -> None:
 
 
 def test_faults_1_nothing_is_lost_by_a_kill_at_random_moments(tmp_path):
-    _kill_at_random(tmp_path, 6)
+    _kill_at_random(tmp_path, 5)
 
 
 @pytest.mark.slow

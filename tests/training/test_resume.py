@@ -132,7 +132,8 @@ def _stop(
         pytest.param(1, marks=pytest.mark.slow),
         pytest.param(4, marks=pytest.mark.slow),  # of an evaluation
         5,  # the end of an epoch: with metrics and a score to make up for
-        7,  # of an evaluation, in the middle of an epoch
+        # of an evaluation, in the middle of an epoch
+        pytest.param(7, marks=pytest.mark.slow),
         pytest.param(8, marks=pytest.mark.slow),
         pytest.param(10, marks=pytest.mark.slow),  # the last
     ],
