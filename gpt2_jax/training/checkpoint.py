@@ -31,7 +31,7 @@ from gpt2_jax.training.manifest import (
 )
 from gpt2_jax.training.nonfinite import refuse_nonfinite
 from gpt2_jax.training.optimizer import TRAIN
-from gpt2_jax.training.readback import check_leaves, shorten
+from gpt2_jax.training.readback import check_leaves, refuse_other_leaves, shorten
 from gpt2_jax.tree import Params, flatten, unflatten
 
 log = logging.getLogger(__name__)
@@ -206,33 +206,14 @@ class Checkpoints:
         if isinstance(saved, DamageError):
             raise saved
         folder, target = self.folder / str(step), self.tree(state)
-        here = leaf_shapes(target)
-        if here != saved.shapes:
-            names = sorted({*here, *saved.shapes})
-            odd = next(n for n in names if here.get(n) != saved.shapes.get(n))
-            raise WeightsError(
-                f"{folder}: of another model: {odd} is {saved.shapes.get(odd)} there, "
-                f"{here.get(odd)} here; use another --workdir"
-            )
-        expected, files = saved.leaves, hash_files(folder)
-        wrong = sorted(
-            name
-            for name in {*files, *saved.files}
-            if files.get(name) != saved.files.get(name)
-        )
-        if wrong:
-            leaves = check_leaves(folder, target, expected, one_by_one=True)
-            raise DamageError(
-                f"{folder}: damaged: checksum mismatch in {', '.join(wrong)}; leaves: "
-                f"{shorten(leaves)}"
-            )
+        refuse_other_leaves(folder, saved, target)
         try:
             tree = self._orbax.restore(folder, jax.tree.map(_abstract, target))
         except Exception as error:  # orbax raises bare Exception too
             reason = (str(error).splitlines() or [repr(error)])[0][:200]
             raise DamageError(f"{folder}: unreadable ({reason})") from error
         got = hash_leaves(tree)
-        wrong = [name for name in got if got[name] != expected.get(name)]
+        wrong = [name for name in got if got[name] != saved.leaves[name]]
         if wrong:
             raise DamageError(f"{folder}: checksum mismatch in {', '.join(wrong)}")
         merged = merge_leaves(state.params, tree["params"])

@@ -10,9 +10,45 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gpt2_jax.training.manifest import hash_leaves, leaf_name
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.training.manifest import (
+    DamageError,
+    Manifest,
+    hash_files,
+    hash_leaves,
+    leaf_name,
+    leaf_shapes,
+)
 
 BATCH_BYTES = 256 << 20  # of leaves that are read at once
+
+
+def refuse_other_leaves(folder: Path, saved: Manifest, tree: Any) -> None:
+    """Compare a step with its manifest before orbax, which says little, reads it.
+
+    Raises:
+        WeightsError: its leaves are not those of `tree`.
+        DamageError: its files are not those that were saved.
+    """
+    here = leaf_shapes(tree)
+    odd = _differing(here, saved.shapes)
+    if odd:
+        raise WeightsError(
+            f"{folder}: of another model: {odd[0]} is {saved.shapes.get(odd[0])} "
+            f"there, {here.get(odd[0])} here; use another --workdir"
+        )
+    wrong = _differing(hash_files(folder), saved.files)
+    if wrong:
+        leaves = check_leaves(folder, tree, saved.leaves, one_by_one=True)
+        raise DamageError(
+            f"{folder}: damaged: checksum mismatch in {', '.join(wrong)}; leaves: "
+            f"{shorten(leaves)}"
+        )
+
+
+def _differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    names = sorted({*ours, *theirs})
+    return [name for name in names if ours.get(name) != theirs.get(name)]
 
 
 def check_leaves(

@@ -56,8 +56,9 @@ def claim(
         changes = [*theirs["changes"], new]
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        artifacts.write_json(path, configs.to_dict(config))
+        # A folder is a run's once its config.json is there: that comes last.
         artifacts.write_json(workdir / RUN, {"is": run, "changes": changes})
+        artifacts.write_json(path, configs.to_dict(config))
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror})") from error
 

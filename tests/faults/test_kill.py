@@ -62,30 +62,22 @@ def _check(workdir: Path, states: list[Any]) -> int:
     return begun
 
 
-def _kill_at_random(tmp_path: Path, count: int) -> None:
+def _random_jobs(folder: Path, count: int) -> list[dict[str, Any]]:
     seconds = np.random.default_rng(_SEED).uniform(0, 0.5, count)
-    folders = [tmp_path / str(i) for i in range(count)]
-    jobs = [
-        {"folder": str(folder), "seconds": float(s)}
-        for folder, s in zip(folders, seconds, strict=True)
+    return [
+        {"folder": str(folder / str(i)), "seconds": float(s)}
+        for i, s in enumerate(seconds)
     ]
-    _kill(jobs)
+
+
+def _check_all(folder: Path, jobs: list[dict[str, Any]]) -> None:
     states = _uninterrupted()
-    begun = [_check(folder, states) for folder in folders]
-    print(f"{count} kills; steps found: {np.bincount(begun).tolist()}")
+    begun = [_check(Path(job["folder"]), states) for job in jobs]
+    print(f"{len(jobs)} kills; steps found: {np.bincount(begun).tolist()}")
     assert len(set(begun)) > 1  # the kills came at different steps
 
 
-def test_faults_1_nothing_is_lost_by_a_kill_at_random_moments(tmp_path):
-    _kill_at_random(tmp_path, 5)
-
-
-@pytest.mark.slow
-def test_faults_1_nothing_is_lost_by_a_kill_at_200_random_moments(tmp_path):
-    _kill_at_random(tmp_path, 200)
-
-
-# What the sixth step is after a kill there, or the fifth where it does not count yet.
+# What is there after a kill at that place in the commit of the sixth step.
 _PLACES = {
     "renamed by orbax": 5,
     "read back": 5,
@@ -95,18 +87,36 @@ _PLACES = {
 }
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> Path:
+    """Folders of killed processes, 5 at random moments and one at each place."""
+    folder = tmp_path_factory.mktemp("killed")
+    places = [{"folder": str(folder / place), "at": place} for place in _PLACES]
+    _kill([*_random_jobs(folder, 5), *places])
+    return folder
+
+
+def test_faults_1_nothing_is_lost_by_a_kill_at_random_moments(killed):
+    _check_all(killed, _random_jobs(killed, 5))
+
+
 def test_faults_2_a_kill_between_rename_and_manifest_leaves_the_step_before(
-    tmp_path, caplog
+    killed, caplog
 ):
-    folders = {place: tmp_path / place for place in _PLACES}
-    _kill([{"folder": str(f), "at": place} for place, f in folders.items()])
     states = _uninterrupted()
     caplog.set_level("INFO", "gpt2_jax")
-    assert {p: _check(f, states) for p, f in folders.items()} == _PLACES
-    path = folders["read back"] / "checkpoints" / "6"
+    assert {place: _check(killed / place, states) for place in _PLACES} == _PLACES
+    path = killed / "read back" / "checkpoints" / "6"
     assert f"{path}: skipped; it has no manifest" in caplog.text
-    path = folders["old step half removed"] / "checkpoints" / "2.removed"
+    path = killed / "old step half removed" / "checkpoints" / "2.removed"
     assert f"{path}: removed, what an earlier process left" in caplog.text
+
+
+@pytest.mark.slow
+def test_faults_1_nothing_is_lost_by_a_kill_at_200_random_moments(tmp_path):
+    jobs = _random_jobs(tmp_path, 200)
+    _kill(jobs)
+    _check_all(tmp_path, jobs)
 
 
 @pytest.mark.slow
