@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ _FIELDS = {
     "shard": "train.shard",
     "eval_every": "train.eval_every",
     "save_every": "train.save_every",
+    "keep_checkpoints": "train.keep_checkpoints",
     "keep": "train.keep",
 }
 
@@ -83,7 +85,22 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--eval-every", type=int, metavar="STEPS")
     add("--save-every", type=int, metavar="STEPS")
     add("--keep", choices=("best", "last"), help="parameters that the run ends with")
-    add("--resume", action="store_true", help="go on from the last checkpoint")
+    add(
+        "--keep-checkpoints", type=int, metavar="N", help="newest ones, beside the best"
+    )
+    add(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=("auto",),
+        help="go on from the newest checkpoint; auto: past damaged ones",
+    )
+    add(
+        "--allow-data-change",
+        action="store_true",
+        help="resume though the data are not those that the run began with",
+    )
     add("--dry-run", action="store_true", help="print what would run, and stop")
     cli_weights.add_offline(parser)
 
@@ -163,9 +180,18 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
         if arguments.resume:
             raise UserError("--resume needs the --workdir of the run to go on with")
         workdir = Path("checkpoints") / time.strftime("run-%Y%m%d-%H%M%S")
-    results = finetune(
-        resolved, workdir, resume=arguments.resume, offline=arguments.offline
-    )
+    # A second Ctrl-C, after the one that saves, ends the process where it stands.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        results = finetune(
+            resolved,
+            workdir,
+            resume=arguments.resume,
+            allow_data_change=arguments.allow_data_change,
+            offline=arguments.offline,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     if is_first():
         print(*format_results(results), sep="\n")
         print(f"run: {workdir}")

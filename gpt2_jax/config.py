@@ -141,6 +141,7 @@ class TrainConfig:
     eval_every: int = 50  # steps
     eval_batches: int = 5
     save_every: int | None = None  # steps; None: once per epoch
+    keep_checkpoints: int = 2  # the newest ones, beside the best; the last may get lost
     # Which parameters the run ends with: "last", or "best" on validation, which on a
     # small part is chance: see experiments/recipe.
     keep: str = "last"
@@ -179,6 +180,11 @@ class TrainConfig:
         _require(
             self.save_every is None or self.save_every > 0,
             f"save_every={self.save_every} must be positive",
+        )
+        _require(
+            self.keep_checkpoints >= 2,
+            f"keep_checkpoints={self.keep_checkpoints} must be at least 2: a damaged "
+            "one must not be the only one",
         )
         _require_choice("schedule", self.schedule, SCHEDULES)
         _require_choice("parallel", self.parallel, PARALLEL)

@@ -25,3 +25,9 @@ class WeightsError(UserError):
     """Weights, a checkpoint or a trained run cannot be had, read or used."""
 
     exit_code = 5
+
+
+class NonFiniteError(UserError):
+    """The loss, or what trains, has become NaN or infinite."""
+
+    exit_code = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -15,6 +16,15 @@ jax.config.update("jax_num_cpu_devices", 8)
 # The command line keeps compiled programs in the user's cache folder; tests must not.
 jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """Undo what the command line sets up, which caplog would not see through."""
+    logger = logging.getLogger("gpt2_jax")
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="session")

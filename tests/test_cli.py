@@ -101,6 +101,17 @@ def test_a_broken_config_file_exits_with_2_and_its_name(
     assert message in _fails(capsys, argv, 2)
 
 
+@pytest.mark.parametrize(
+    ("flags", "resume"),
+    [([], False), (["--resume"], True), (["--resume", "auto"], "auto")],
+)
+def test_resume_takes_one_word_or_none(flags, resume):
+    arguments = build_parser().parse_args(["finetune", *flags, "--epochs", "3"])
+    assert arguments.resume == resume
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["finetune", "--resume", "always"])
+
+
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
 def test_too_many_devices_exit_with_3(parallel, inputs, tmp_path, capsys):
     flags = ["--parallel", parallel, "--devices", "99"]

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import TINY, random_params, write_hugging_face
+from jax.experimental.compilation_cache import compilation_cache
 
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.data.batches import Examples
@@ -117,6 +118,27 @@ def as_data(batch: dict[str, np.ndarray]) -> tuple[Data, np.ndarray, int]:
         **{name: batch[name] for name in names},
     }
     return data, np.arange(size, dtype=np.int32), width
+
+
+@contextlib.contextmanager
+def shared_programs(folder: Path) -> Iterator[None]:
+    """Compile each program of the runs in the block once, whatever their number."""
+    values = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_enable_compilation_cache": True,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in values}
+    for name, value in values.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
 
 
 @contextlib.contextmanager

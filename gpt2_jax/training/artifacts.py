@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,10 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write so that `path` holds the old content or the new one, never a part."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # a loss of power must not keep the name alone
     partial.replace(path)
 
 
@@ -90,13 +94,21 @@ class MetricsLog:
     def read(self) -> list[dict[str, Any]]:
         if not self._path.is_file():
             return []
-        lines = self._path.read_text("utf-8").splitlines()
+        *lines, _ = self._path.read_text("utf-8").split("\n")  # a kill cuts the last
         return [json.loads(line) for line in lines]
 
-    def truncate(self, step: int) -> None:
-        """Drop what lies after `step`: a resumed run will write it again."""
+    def truncate(self, step: int, *, behind: bool) -> None:
+        """Drop what lies after `step`: a resumed run will write it again.
+
+        Where it is `behind` that is all but the loss of `step` itself.
+        """
         if not self._writes:
             return
-        kept = [line for line in self.read() if line["step"] <= step]
+        kept = [
+            line
+            for line in self.read()
+            if line["step"] < step
+            or (line["step"] == step and ("loss" in line or not behind))
+        ]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self._path, text.encode())

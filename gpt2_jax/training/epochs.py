@@ -19,9 +19,10 @@ from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
 from gpt2_jax.training.inputs import MAX_STEPS
+from gpt2_jax.training.nonfinite import stop_diverged
 from gpt2_jax.training.prepare import Prepared
 from gpt2_jax.training.scoring import Scorer
-from gpt2_jax.training.watch import StopSignals
+from gpt2_jax.training.watch import Interrupted, StopSignals
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,14 @@ class Trainer:
     workdir: Path
     stop: StopSignals
 
-    def run(self, state: TrainState) -> TrainState:
+    def run(self, state: TrainState, *, behind: bool = False) -> TrainState:
         """Take every step that `state` has not taken; return the state on the host.
+
+        `behind`: what was due after its last step has not been done.
 
         Raises:
             Interrupted: a signal came; the state is saved.
+            NonFiniteError: the loss, or what trains, is NaN or infinite.
         """
         config, steps = self.prepared.config.train, self.scorer.steps
         num_rows = len(self._rows("train"))
@@ -53,11 +57,14 @@ class Trainer:
         metrics = artifacts.MetricsLog(
             self.workdir / "metrics.jsonl", writes=distributed.is_first()
         )
-        metrics.truncate(step)
+        metrics.truncate(step, behind=behind)
         key = jax.random.key(config.seed)
         started = time.perf_counter()
         state, limit = steps.place(state), 1
+        self.stop.poll()
         with _progress(total, step) as bar, logging_redirect_tqdm([log.parent or log]):
+            if behind:
+                self._after(metrics, state, step, started, saved=True)
             for epoch in range(step // per_epoch, config.epochs):
                 rows = epoch_rows(num_rows, config.batch_size, config.seed, epoch)
                 while step < (epoch + 1) * per_epoch:
@@ -65,28 +72,78 @@ class Trainer:
                     call, width = self._next_call(rows[done:], step, limit)
                     called = time.perf_counter()
                     state, losses = self._train(state, call, width, key)
-                    metrics.write_losses(step, losses)
+                    self._check_losses(metrics, state, step, losses)
                     if time.perf_counter() - called < CALL_SECONDS / 2:
                         limit = min(2 * limit, MAX_STEPS)
                     step += len(call)
                     bar.update(len(call))
-                    if (step - 1) % config.eval_every == 0:
-                        seconds = time.perf_counter() - started
-                        self._log_evaluation(metrics, state, step, total, seconds)
-                    stop, limit = distributed.agree(self.stop.requested, limit)
-                    ended = step % per_epoch == 0
-                    due = config.save_every and step % config.save_every == 0
-                    if stop or due or ended:
-                        validation = self._rows("validation")
-                        scores = self.scorer.scores(state.params, validation)
-                        if ended:
-                            self._log_epoch(metrics, state, step, epoch, scores)
-                        self._save(state, step, scores)
-                    if stop:
-                        self.checkpoints.close()
-                        self.stop.requested = stop  # by whichever process
-                        self.stop.leave(step, self.workdir)
+                    limit = self.stop.meet(limit)
+                    self._after(metrics, state, step, started)
         return steps.unplace(state)
+
+    def _after(
+        self,
+        metrics: artifacts.MetricsLog,
+        state: TrainState,
+        step: int,
+        started: float,
+        *,
+        saved: bool = False,
+    ) -> None:
+        """Do what is due after `step`; on a signal save in its place, and leave.
+
+        `saved`: the state of `step` is, without what was due.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        config = self.prepared.config.train
+        per_epoch = len(self._rows("train")) // config.batch_size
+        ended = step % per_epoch == 0
+        self.checkpoints.check()
+        try:
+            self.stop.poll()
+            if (step - 1) % config.eval_every == 0:
+                seconds = time.perf_counter() - started
+                total = config.epochs * per_epoch
+                self._log_evaluation(metrics, state, step, total, seconds)
+            if ended or (config.save_every and step % config.save_every == 0):
+                scores = self.scorer.scores(state.params, self._rows("validation"))
+                if ended:
+                    self._log_epoch(metrics, state, step, step // per_epoch, scores)
+                self._save(state, step, scores, saved=saved)
+        except Interrupted:
+            # Without a score: the run that nobody stopped has no such candidate.
+            if not saved:
+                meta = {"step": step, "behind": True}
+                self.checkpoints.save(self.scorer.steps.unplace(state), meta, None)
+            self.checkpoints.finish()
+            self.stop.leave(step)
+
+    def _check_losses(
+        self,
+        metrics: artifacts.MetricsLog,
+        state: TrainState,
+        step: int,
+        losses: np.ndarray,
+    ) -> None:
+        """Log the losses of the steps after `step`, as far as they are finite.
+
+        Raises:
+            NonFiniteError: they are not.
+        """
+        finite = np.isfinite(losses)
+        good = len(losses) if finite.all() else int(finite.argmin())
+        metrics.write_losses(step, losses[:good])
+        if good < len(losses):
+            self.checkpoints.finish()
+            stop_diverged(
+                self.workdir,
+                step + good + 1,
+                float(losses[good]),
+                self.checkpoints.tree(self.scorer.steps.unplace(state)),
+                self.checkpoints.newest,
+            )
 
     def _next_call(
         self, rows: np.ndarray, step: int, limit: int
@@ -165,28 +222,31 @@ class Trainer:
         loss, validation = scores
         metrics.write(
             step=step,
-            epoch=epoch + 1,
+            epoch=epoch,
             train_accuracy=train,
             validation_accuracy=validation,
             validation_loss=loss,
         )
         log.info(
             "epoch %d: accuracy %.2f%% on %d training texts, %.2f%% on validation",
-            epoch + 1,
+            epoch,
             100 * train,
             len(self._few("train")),
             100 * validation,
         )
 
-    def _save(self, state: TrainState, step: int, scores: tuple[float, float]) -> None:
+    def _save(
+        self, state: TrainState, step: int, scores: tuple[float, float], *, saved: bool
+    ) -> None:
         loss, accuracy = scores
-        count = len(self._rows("validation"))
-        self.checkpoints.save(
-            self.scorer.steps.unplace(state),
-            {"step": step, "validation_loss": loss, "validation_accuracy": accuracy},
-            # Accuracy first; between equal accuracies the lower loss.
-            score=round(accuracy * count) + 1 / (1 + loss),
-        )
+        meta = {"validation_loss": loss, "validation_accuracy": accuracy}
+        meta = {"step": step, "behind": False, **meta}
+        # Accuracy first; between equal accuracies the lower loss.
+        score = round(accuracy * len(self._rows("validation"))) + 1 / (1 + loss)
+        if saved:
+            self.checkpoints.rescore(step, meta, score)
+        else:
+            self.checkpoints.save(self.scorer.steps.unplace(state), meta, score)
 
 
 def _progress(total: int, done: int) -> tqdm:

@@ -47,6 +47,7 @@ def run_trunk(
     split: int,
     values: np.ndarray | None = None,
     devices: Sequence[Device] = (),
+    poll: Callable[[], None] = lambda: None,
 ) -> Inputs:
     """Put the outputs of the trunk of `split` blocks in the place of the tokens.
 
@@ -57,6 +58,7 @@ def run_trunk(
     Args:
         values: where they go, [S, D] or, where the trunk pools, [N, D] of the distinct
             texts; None: new memory.
+        poll: called now and then; what it raises ends the run.
     """
     devices = devices or jax.local_devices()[:1]
     _, first, place = np.unique(inputs.starts, return_index=True, return_inverse=True)
@@ -73,7 +75,7 @@ def run_trunk(
         end = begin + sizes[jax.process_index()]
         starts = np.zeros(len(distinct), np.int32)
         starts[ours] = begin + _run_packed(
-            config, placed, distinct.select(ours), split, values[begin:end]
+            config, placed, distinct.select(ours), split, values[begin:end], poll
         )
         exchange_rows(values, sizes)
         exchange_rows(starts, counts)
@@ -84,7 +86,7 @@ def run_trunk(
             (slab.lengths.sum(), config.embed_dim), jnp.dtype(config.dtype)
         )
         blocks = packed_blocks(config, split)
-        starts = _run_packed(config, placed, slab, blocks, hidden)
+        starts = _run_packed(config, placed, slab, blocks, hidden, poll)
         slab = dataclasses.replace(slab, values=hidden, starts=starts)
         values[rows] = _run_pooling(config, placed[0], slab, blocks)
     exchange_rows(values, counts)
@@ -119,6 +121,7 @@ def _run_packed(
     inputs: Inputs,
     blocks: int,
     values: np.ndarray,
+    poll: Callable[[], None],
 ) -> np.ndarray:
     """Fill `values` [S, D], text after text; return where each starts."""
     embed, block = block_programs(config)
@@ -141,6 +144,7 @@ def _run_packed(
         for index, packed in enumerate(pack(inputs.lengths, inputs.widths[-1]))
     )
     for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
+        poll()
         sizes = inputs.lengths[packed.texts]
         starts[packed.texts] = written + np.cumsum(sizes) - sizes
         end = written + int(sizes.sum())

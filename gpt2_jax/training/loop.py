@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from flax.training.train_state import TrainState
 
 from gpt2_jax import distributed
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.batches import epoch_rows
+from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
 from gpt2_jax.training.devices import (
@@ -23,7 +27,9 @@ from gpt2_jax.training.devices import (
     on_host,
 )
 from gpt2_jax.training.epochs import Trainer
+from gpt2_jax.training.identity import identify, run_id
 from gpt2_jax.training.inputs import Inputs, join, lay_out
+from gpt2_jax.training.lock import hold
 from gpt2_jax.training.lora import merge_adapters
 from gpt2_jax.training.optimizer import create_optimizer
 from gpt2_jax.training.parallel import Steps, jit_steps
@@ -32,9 +38,10 @@ from gpt2_jax.training.prepare import Prepared, describe, prepare
 from gpt2_jax.training.results import collect_results, write_report
 from gpt2_jax.training.reuse import reuse_trunk
 from gpt2_jax.training.scoring import Scorer
+from gpt2_jax.training.step_folders import check_space, remove_leftovers
 from gpt2_jax.training.steps import create_train_state
 from gpt2_jax.training.watch import Clock, StopSignals
-from gpt2_jax.training.workdir import claim
+from gpt2_jax.training.workdir import claim, finished_results, naming_disk_errors
 from gpt2_jax.tree import Params
 
 log = logging.getLogger(__name__)
@@ -44,14 +51,17 @@ def finetune(
     config: FinetuneConfig | None = None,
     workdir: str | Path = "checkpoints/run",
     *,
-    resume: bool = False,
+    resume: bool | str = False,
+    allow_data_change: bool = False,
     offline: bool = False,
 ) -> dict[str, Any]:
     """Fine-tune a pretrained GPT-2 into a classifier; return what results.json holds.
 
     Writes the files of a run into `workdir` (README, "The files of a run"). With
-    `resume` it goes on from the last checkpoint there, or starts if there is none;
-    with `offline` it leaves the network alone.
+    `resume` it goes on from the newest checkpoint there, or starts if there is none;
+    a damaged one is an error, or with `resume="auto"` passed over in words. With
+    `allow_data_change` the data need not be those that it began with; with `offline` it
+    leaves the network alone.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
@@ -59,7 +69,16 @@ def finetune(
     """
     clock = Clock()
     config, workdir = config or FinetuneConfig(), Path(workdir)
-    with clock.compiling(), StopSignals() as stop:
+    if resume not in (False, True, "auto"):
+        raise UserError(f"resume={resume!r} is not one of False, True, auto")
+    with (
+        clock.compiling(),
+        StopSignals(workdir) as stop,
+        contextlib.ExitStack() as held,
+        naming_disk_errors(workdir),
+        contextlib.ExitStack() as stack,
+    ):
+        distributed.first_alone(lambda: held.enter_context(hold(workdir)))
         with clock.phase("load"):
             prepared = prepare(config, offline=offline)
             for line in describe(prepared):
@@ -67,33 +86,68 @@ def finetune(
             devices = choose_devices(config.train.devices)
             for line in describe_devices(devices, config.train):
                 log.info(line)
-            distributed.first_alone(lambda: claim(workdir, config, resume=resume))
-            params, split, inputs = _reuse_trunk(prepared, workdir, devices, clock)
+            run = identify(prepared)
+            stop.poll()
+            distributed.first_alone(
+                lambda: claim(
+                    workdir,
+                    config,
+                    run,
+                    resume=bool(resume),
+                    allow_data_change=allow_data_change,
+                )
+            )
+            num_steps = config.train.epochs * _steps_per_epoch(prepared)
+            if results := finished_results(workdir, num_steps):
+                log.info("already complete: %d of %d steps", num_steps, num_steps)
+                return results
+            distributed.first_alone(lambda: remove_leftovers(workdir))
+            params, split, inputs = _reuse_trunk(
+                prepared, workdir, devices, clock, stop.poll
+            )
             steps = _compile(prepared, params, split, devices)
         labels = {name: prepared.labels[name] for name in params}
-        num_steps = config.train.epochs * _steps_per_epoch(prepared)
         tx = create_optimizer(config.train, labels, num_steps)
         with on_host():  # what is cut over the devices may fit none of them
             state = create_train_state(prepared.model, params, tx)
         state = jax.tree.map(np.asarray, state)
-        checkpoints = Checkpoints(workdir, labels)
-        scorer = Scorer.create(steps, inputs, resident=_fits_device(inputs, config))
+        checkpoints = stack.enter_context(
+            Checkpoints(
+                workdir,
+                labels,
+                run=run_id(config, run),
+                keep=config.train.keep_checkpoints,
+            )
+        )
+        distributed.first_alone(lambda: _check_space(checkpoints, state, prepared))
+        restored, behind = None, False
+        if resume:
+            restored = checkpoints.restore(
+                state, best=False, fall_back=resume == "auto"
+            )
+        scorer = Scorer.create(
+            steps, inputs, resident=_fits_device(inputs, config), poll=stop.poll
+        )
 
         with clock.phase("evaluate"):
             before = scorer.scores(steps.place(params), inputs.parts["test"])[1]
         log.info("test accuracy before training: %.2f%%", 100 * before)
-        if resume and (restored := checkpoints.restore(state, best=False)):
+        if restored:
             state, meta = restored
-            log.info("resumed at step %d of %d", meta["step"], num_steps)
+            behind = meta["behind"]
+            _log_resumed(meta["step"], num_steps, trunk=bool(split))
+        elif resume:
+            log.info("no checkpoint to resume from: starting at step 0")
         with clock.phase("train"):
             trainer = Trainer(prepared, scorer, checkpoints, workdir, stop)
-            state = trainer.run(state)
+            state = trainer.run(state, behind=behind)
+        checkpoints.finish()
         if config.train.keep == "best":
-            best = checkpoints.restore(state, best=True)
-            assert best is not None  # every epoch ends with a checkpoint
+            best = checkpoints.restore(state, best=True, fall_back=resume == "auto")
+            if best is None:
+                raise WeightsError(f"{checkpoints.folder}: the best step is gone")
             state, meta = best
             log.info("kept the best step on validation: %d", meta["step"])
-        checkpoints.close()
 
         with clock.phase("evaluate"):
             placed = steps.place(state.params)
@@ -121,7 +175,11 @@ def _steps_per_epoch(prepared: Prepared) -> int:
 
 
 def _reuse_trunk(
-    prepared: Prepared, workdir: Path, devices: list[Device], clock: Clock
+    prepared: Prepared,
+    workdir: Path,
+    devices: list[Device],
+    clock: Clock,
+    poll: Callable[[], None],
 ) -> tuple[Params, int, Inputs]:
     """Return the params still needed, the split they start at, and their inputs.
 
@@ -144,6 +202,7 @@ def _reuse_trunk(
             split,
             workdir,
             local_devices(devices),
+            poll,
         )
     if features is None:
         return prepared.params, 0, tokens
@@ -152,6 +211,33 @@ def _reuse_trunk(
         done.add("ln_f")
     rest = {name: leaf for name, leaf in prepared.params.items() if name not in done}
     return rest, split, features
+
+
+def _check_space(
+    checkpoints: Checkpoints, state: TrainState, prepared: Prepared
+) -> None:
+    step, model = (
+        sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+        for tree in (checkpoints.tree(state), prepared.params)
+    )
+    keep = prepared.config.train.keep_checkpoints
+    check_space(checkpoints.folder, step, model, keep)
+
+
+def _log_resumed(step: int, num_steps: int, *, trunk: bool) -> None:
+    """Say where the run goes on.
+
+    Raises:
+        UserError: it is past the end already.
+    """
+    if step > num_steps:
+        raise UserError(
+            f"the checkpoint is of step {step}, but these --epochs end at step "
+            f"{num_steps}; choose more"
+        )
+    log.info("resumed at step %d of %d", step, num_steps)
+    if trunk:
+        log.info("the frozen trunk's output is not kept; it was computed again")
 
 
 def _fits_device(inputs: Inputs, config: FinetuneConfig) -> bool:

@@ -6,7 +6,7 @@ import logging
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ def reuse_trunk(
     split: int,
     folder: Path,
     devices: Sequence[Device] = (),
+    poll: Callable[[], None] = lambda: None,
 ) -> Inputs | None:
     """Run the frozen trunk of `split` blocks once over every distinct text.
 
@@ -61,7 +62,7 @@ def reuse_trunk(
         "memory" if in_memory else f"a file in {folder}",
     )
     values = None if in_memory else _file_array(folder, shape, dtype)
-    return run_trunk(model.config, params, inputs, split, values, devices)
+    return run_trunk(model.config, params, inputs, split, values, devices, poll)
 
 
 def _file_array(folder: Path, shape: tuple[int, int], dtype: np.dtype) -> np.memmap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,10 +22,18 @@ class Scorer:
     steps: Steps
     inputs: Inputs
     data: Data | Inputs  # what the steps read; see `Steps.hold`
+    poll: Callable[[], None]  # called between batches; what it raises ends the scoring
 
     @classmethod
-    def create(cls, steps: Steps, inputs: Inputs, *, resident: bool) -> Scorer:
-        return cls(steps, inputs, steps.hold(inputs) if resident else inputs)
+    def create(
+        cls,
+        steps: Steps,
+        inputs: Inputs,
+        *,
+        resident: bool,
+        poll: Callable[[], None] = lambda: None,
+    ) -> Scorer:
+        return cls(steps, inputs, steps.hold(inputs) if resident else inputs, poll)
 
     def logits(self, params: Params, rows: np.ndarray) -> np.ndarray:
         """Return float32 [N, C] in the order of `rows`; `params` are placed."""
@@ -32,14 +41,16 @@ class Scorer:
         pending = []
         most_tokens = CALL_TOKENS * self.steps.num_devices
         for chosen, width, size in by_length(lengths, widths, most_tokens):
+            self.poll()
             filled = np.pad(rows[chosen], (0, size - len(chosen)), mode="edge")
             logits = self.steps.predict(params, self.data, filled, width)
             pending.append((chosen, logits))
-        chosen, logits = zip(*pending, strict=True)
-        out = np.concatenate(
-            [np.asarray(x)[: len(c)] for c, x in zip(chosen, logits, strict=True)]
-        )
-        return out[np.argsort(np.concatenate(chosen))]
+        done = []
+        for chosen, logits in pending:
+            self.poll()
+            done.append(np.asarray(logits)[: len(chosen)])
+        order = np.concatenate([chosen for chosen, _ in pending])
+        return np.concatenate(done)[np.argsort(order)]
 
     def scores(self, params: Params, rows: np.ndarray) -> tuple[float, float]:
         """Return mean loss and accuracy."""

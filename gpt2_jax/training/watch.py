@@ -12,7 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import jax
 import jax.monitoring
+
+from gpt2_jax import distributed
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ class Clock:
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop, and has saved its state."""
+    """The run was asked to stop, and nothing of it is lost."""
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)
@@ -81,13 +84,16 @@ class Interrupted(BaseException):
 
 
 class StopSignals:
-    """Turns SIGINT and SIGTERM into a request that the loop honours between steps.
+    """Turns SIGINT and SIGTERM into a request that is honoured at the next gap.
 
-    A second signal of the same kind has its usual effect.
+    Gaps are between the calls of the train step, of the trunk and of evaluations; the
+    compiler has none. A second signal has its usual effect.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, workdir: Path) -> None:
         self.requested: int | None = None
+        self._agreed: int | None = None  # of several processes
+        self._workdir = workdir
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -103,14 +109,38 @@ class StopSignals:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         self.requested = signum
-        signal.signal(signum, self._previous[signum])
-        log.info("stopping after this step; the state will be saved")
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        log.info("stopping at the next gap; a second signal stops at once")
 
-    def leave(self, step: int, workdir: Path) -> NoReturn:
-        """Raise Interrupted."""
-        assert self.requested is not None
-        raise Interrupted(
-            self.requested,
-            f"stopped at step {step}; go on with: gpt2-jax finetune --config "
-            f"{workdir / 'config.json'} --workdir {workdir} --resume",
-        )
+    def meet(self, limit: int) -> int:
+        """Agree with the other processes on a signal and on the smallest `limit`."""
+        self._agreed, limit = distributed.agree(self.requested, limit)
+        return limit
+
+    @property
+    def _signum(self) -> int | None:
+        # One process that left alone would let the others wait for it for ever.
+        return self.requested if jax.process_count() == 1 else self._agreed
+
+    def poll(self) -> None:
+        """Leave what can be done again, if a signal came.
+
+        Raises:
+            Interrupted: it did; of several processes: to any, before they last met.
+        """
+        if self._signum is not None:
+            self._leave(self._signum, "no step was under way")
+
+    def leave(self, step: int) -> NoReturn:
+        """Raise Interrupted, after the state of `step` was saved."""
+        assert self._signum is not None
+        self._leave(self._signum, f"stopped at step {step}")
+
+    def _leave(self, signum: int, what: str) -> NoReturn:
+        config = self._workdir / "config.json"
+        how = "nothing was begun"
+        if config.exists():
+            how = f"gpt2-jax finetune --config {config} --workdir {self._workdir}"
+            how = f"go on with: {how} --resume"
+        raise Interrupted(signum, f"{what}; {how}")

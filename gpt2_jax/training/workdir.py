@@ -2,69 +2,136 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gpt2_jax import config as configs
 from gpt2_jax.config import FinetuneConfig
-from gpt2_jax.errors import UserError
-from gpt2_jax.training import artifacts
+from gpt2_jax.errors import UserError, WeightsError
+from gpt2_jax.training import artifacts, identity
+from gpt2_jax.training.identity import COURSE, FREE, Difference
+from gpt2_jax.training.step_folders import is_disk_error
 from gpt2_jax.weights.files import read_json
 
+log = logging.getLogger(__name__)
 
-def claim(workdir: Path, config: FinetuneConfig, *, resume: bool) -> None:
-    """Make `workdir` this run's, and write its config.json.
+CONFIG, RUN = "config.json", "run.json"
+
+
+def claim(
+    workdir: Path,
+    config: FinetuneConfig,
+    run: Mapping[str, Any],
+    *,
+    resume: bool,
+    allow_data_change: bool = False,
+) -> None:
+    """Make `workdir` this run's: write its config.json, and `run` into run.json.
+
+    What a resumed run may change (`identity.FREE`) is recorded there.
 
     Raises:
-        UserError: it holds another run, or, to resume, a run of another config.
+        UserError: it holds another run, or, to resume, one of other data, weights or
+            settings.
     """
-    path = workdir / "config.json"
-    if path.exists() and not resume:
-        raise UserError(
-            f"{workdir}: holds a run already; choose another --workdir, or --resume it"
-        )
+    path = workdir / CONFIG
+    changes: list[list[Difference]] = []
     if path.exists():
-        try:
-            theirs = configs.from_dict(FinetuneConfig, read_json(path), str(path))
-        except ValueError as error:
+        if not resume:
             raise UserError(
-                f"{error}; it was written by another version: choose another --workdir"
-            ) from None
-        if _on_any_devices(theirs) != _on_any_devices(config):
-            raise UserError(
-                f"{workdir}: was started with another config ("
-                f"{'; '.join(_differences(theirs, config))}); resume with --config "
-                f"{path}"
+                f"{workdir}: holds a run already; choose another --workdir, or "
+                "--resume it"
             )
+        found = _read_config(path)
+        theirs = _read_run(workdir)
+        new = identity.differences(identity.flat(found), identity.flat(config))
+        new += identity.differences(theirs["is"], run)
+        _check_changes(workdir, new, allow_data_change=allow_data_change)
+        if not new:
+            return
+        changes = [*theirs["changes"], new]
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        # A folder is a run's once its config.json is there: that comes last.
+        artifacts.write_json(workdir / RUN, {"is": run, "changes": changes})
         artifacts.write_json(path, configs.to_dict(config))
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror})") from error
 
 
-def _on_any_devices(config: FinetuneConfig) -> FinetuneConfig:
-    # The numbers of a run do not depend on what it runs on.
-    train = dataclasses.replace(
-        config.train, devices=None, parallel="jit", shard="none"
-    )
-    return dataclasses.replace(config, train=train)
+def _read_config(path: Path) -> FinetuneConfig:
+    try:
+        return configs.from_dict(FinetuneConfig, read_json(path), str(path))
+    except ValueError as error:
+        raise UserError(
+            f"{error}; it was written by another version: choose another --workdir"
+        ) from None
 
 
-def _differences(theirs: FinetuneConfig, ours: FinetuneConfig) -> list[str]:
-    def flat(config: FinetuneConfig) -> dict[str, Any]:
-        values = configs.to_dict(config)
-        nested = {
-            f"{room}.{key}": value
-            for room in ("data", "train")
-            for key, value in values.pop(room).items()
-        }
-        return values | nested
+def _read_run(workdir: Path) -> Mapping[str, Any]:
+    path = workdir / RUN
+    if not path.exists():
+        raise UserError(
+            f"{workdir}: has no {RUN}, so its data and weights cannot be compared; an "
+            "older version began it: choose another --workdir"
+        )
+    values = read_json(path)
+    if not (isinstance(values.get("is"), dict) and "changes" in values):
+        raise UserError(f"{path}: damaged; choose another --workdir")
+    return values
 
-    old, new = flat(theirs), flat(ours)
-    return [
-        f"{key}: there {old[key]!r}, here {new[key]!r}"
-        for key in old
-        if old[key] != new[key]
-    ]
+
+def _check_changes(
+    workdir: Path, changes: list[Difference], *, allow_data_change: bool
+) -> None:
+    refused = [change for change in changes if change[0] not in FREE]
+    data = [c for c in refused if c[0] == "data.sha256" or "data.rows" in c[0]]
+    if allow_data_change and data:
+        log.warning(
+            "resumed with other data (%s): the steps before saw the old ones",
+            identity.describe(data),
+        )
+        refused = [change for change in refused if change not in data]
+    if refused:
+        hint = ""
+        if refused == data:
+            hint = ", or accept the new data with --allow-data-change"
+        raise UserError(
+            f"{workdir}: was started with another config or other data ("
+            f"{identity.describe(refused)}); resume with --config {workdir / CONFIG}"
+            f"{hint}, or choose another --workdir"
+        )
+    for change in changes:
+        log.info("resumed with %s", identity.describe([change]))
+    if any(name in COURSE for name, *_ in changes):
+        log.info("from here on it is not the run that it would have been uninterrupted")
+
+
+def finished_results(workdir: Path, steps: int) -> dict[str, Any] | None:
+    """Return the results of the run in `workdir`, if it has taken all `steps`."""
+    path = workdir / "results.json"
+    results = read_json(path) if path.exists() else {}
+    return results if results.get("steps") == steps else None
+
+
+@contextlib.contextmanager
+def naming_disk_errors(workdir: Path) -> Iterator[None]:
+    """Turn what a full or broken disk raises into one line.
+
+    Raises:
+        WeightsError: `workdir` could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        free = shutil.disk_usage(workdir).free
+        raise WeightsError(
+            f"{error.filename or workdir}: cannot be written ({error.strerror}; "
+            f"{free:,} bytes free); make room and go on with --resume"
+        ) from error

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -28,9 +24,8 @@ from gpt2_jax.config import FinetuneConfig, to_dict
 from gpt2_jax.errors import DeviceError, UserError
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.model import param_shapes
-from gpt2_jax.training import artifacts, epochs, loop
+from gpt2_jax.training import artifacts
 from gpt2_jax.training.artifacts import load_model
-from gpt2_jax.training.epochs import Trainer
 from gpt2_jax.training.loop import finetune
 from gpt2_jax.training.prepare import prepare
 from gpt2_jax.training.watch import Clock, Interrupted, StopSignals
@@ -197,144 +192,11 @@ def test_a_run_compiles_a_step_and_a_prediction_for_each_width(
         assert compiled["block"] <= 1
 
 
-class _StopAfter(StopSignals):
-    """A signal that comes during one step."""
-
-    step = 0
-
-    def __init__(self) -> None:
-        self.asked = 0
-        super().__init__()
-
-    @property
-    def requested(self) -> int | None:
-        self.asked += 1
-        return signal.SIGTERM if self.asked >= self.step else None
-
-    @requested.setter
-    def requested(self, value) -> None:
-        pass
-
-
-@pytest.mark.parametrize("step", [5, 7])
-def test_a_stopped_and_resumed_run_is_the_uninterrupted_run(
-    step, run, config, tmp_path, monkeypatch
-):
-    workdir = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(_StopAfter, "step", step)
-        patch.setattr(loop, "StopSignals", _StopAfter)
-        # The signal comes by step, the other run's calls take as many as they can.
-        patch.setattr(epochs, "MAX_STEPS", 1)
-        with pytest.raises(Interrupted, match=f"stopped at step {step}; ") as caught:
-            finetune(config, workdir)
-    assert caught.value.exit_code == 143
-    assert [s for s, _ in losses(workdir)] == _STEPS[:step]
-    assert not (workdir / "results.json").exists()
-    finetune(config, workdir, resume=True)
-    assert losses(workdir) == losses(run)
-    for line in (lines := _lines(workdir)) + (expected := _lines(run)):
-        line.pop("seconds", None)
-    assert lines == expected
-    model = "model/params.safetensors"
-    assert (workdir / model).read_bytes() == (run / model).read_bytes()
-
-
-def test_a_run_that_died_after_a_save_loses_no_loss(
-    tmp_path_factory, tmp_path, monkeypatch
-):
-    config = run_config(tmp_path_factory, save_every=3, eval_every=100, epochs=1)
-    workdir = tmp_path / "run"
-    train = Trainer._train
-    taken = []
-
-    def die(self, state, rows, *arguments):
-        if len(taken) >= 3:
-            deadline = time.monotonic() + 30
-            while not (workdir / "checkpoints" / "3").is_dir():
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            raise MemoryError
-        taken.extend(rows)
-        return train(self, state, rows, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train", die)
-        with pytest.raises(MemoryError):
-            finetune(config, workdir)
-    finetune(config, workdir, resume=True)
-    assert [step for step, _ in losses(workdir)] == [1, 2, 3, 4, 5]
-
-
-def test_a_finished_run_can_be_resumed_to_the_same_results(run, config, tmp_path):
-    workdir = tmp_path / "run"
-    shutil.copytree(run, workdir)
-    results = finetune(config, workdir, resume=True)
-    expected = json.loads((run / "results.json").read_text())
-    for key in ("accuracy", "test", "steps", "examples_seen"):
-        assert results[key] == expected[key]
-    assert losses(workdir) == losses(run)
-
-
-def test_signals_to_a_process_save_its_state_and_set_its_exit_code(
-    run, config, tmp_path
-):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    settings = tmp_path / "config.json"
-    settings.write_text(json.dumps(to_dict(config)))
-    processes = {}
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        workdir = tmp_path / signum.name
-        command = [sys.executable, "-m", "gpt2_jax", "finetune"]
-        command += ["--config", str(settings), "--workdir", str(workdir)]
-        processes[signum] = subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    for signum, process in processes.items():
-        deadline = time.monotonic() + 60
-        while not (tmp_path / signum.name / "config.json").exists():
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signum)
-    for signum, process in processes.items():
-        _, error = process.communicate(timeout=60)
-        workdir = tmp_path / signum.name
-        assert process.returncode == 128 + signum
-        assert "Traceback" not in error
-        assert f"--workdir {workdir} --resume" in error
-        stopped = len(losses(workdir))
-        assert 1 <= stopped < 10
-        assert (workdir / "checkpoints" / str(stopped)).is_dir()
-    finetune(config, workdir, resume=True)
-    np.testing.assert_allclose(losses(workdir), losses(run), rtol=1e-4)
-
-
 def test_a_used_workdir_is_refused_and_left_alone(run, config):
     before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
     with pytest.raises(UserError, match="holds a run already"):
         finetune(config, run)
     assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
-
-
-def test_a_run_is_not_resumed_with_another_config(run, config):
-    other = dataclasses.replace(
-        config,
-        pool="mean",
-        train=dataclasses.replace(config.train, learning_rate=0.5),
-        data=dataclasses.replace(config.data, balance="none"),
-    )
-    with pytest.raises(UserError) as caught:
-        finetune(other, run, resume=True)
-    message = str(caught.value)
-    assert "pool: there 'last_real', here 'mean'" in message
-    assert "train.learning_rate: there 0.01, here 0.5" in message
-    assert "data.balance: there 'undersample', here 'none'" in message
-    assert "train.seed" not in message
-    assert str(run / "config.json") in message
 
 
 def test_a_config_of_an_unknown_kind_is_refused_in_one_line(config, tmp_path):
@@ -403,11 +265,14 @@ def test_texts_of_half_an_emoji_do_not_stop_a_run_at_its_end(tmp_path):
     assert (tmp_path / "p.csv").read_text("utf-8").count("\n") == 2
 
 
-def test_a_second_signal_has_its_usual_effect():
+def test_a_second_signal_has_its_usual_effect(tmp_path):
     before = signal.getsignal(signal.SIGINT)
-    with StopSignals() as stop:
+    with StopSignals(tmp_path) as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.requested == signal.SIGINT
+        with pytest.raises(Interrupted) as caught:
+            stop.poll()
+        assert caught.value.exit_code == 130
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

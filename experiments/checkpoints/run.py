@@ -1,0 +1,160 @@
+"""What a checkpoint costs the training, and how long one takes to restore.
+
+    python experiments/checkpoints/run.py
+    python experiments/checkpoints/run.py --case "1558M params"
+
+Random weights and random data: batches of 8 texts of 128 tokens, or of what the frozen
+trunk made of them. A save is timed in its two parts, the one that training waits for
+and the one beside it, which ends when every leaf was read back and the manifest is
+written. The extra time is that of the steps during a save over that of as many without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.training.train_state import TrainState
+
+from gpt2_jax.config import PRESETS, TrainConfig
+from gpt2_jax.model import GPT2, param_shapes
+from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.training.optimizer import create_optimizer, frozen_split, label_params
+from gpt2_jax.training.parallel import Steps, jit_steps
+from gpt2_jax.tree import Params, flatten, unflatten
+
+BATCH, WIDTH = 8, 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    size: str
+    trainable: str
+    adamw: bool = True  # False: no moments and no steps, where memory is short
+
+
+CASES = {
+    "mini last_block": Case("mini", "last_block"),
+    "124M last_block": Case("124M", "last_block"),
+    "124M all": Case("124M", "all"),
+    "1558M last_block": Case("1558M", "last_block"),
+    "1558M params": Case("1558M", "all", adamw=False),
+}
+
+
+def random_leaves(shapes: Params) -> Iterator[tuple[str, np.ndarray]]:
+    random = np.random.default_rng(0)
+    for path, leaf in flatten(shapes).items():
+        yield path, 0.02 * random.standard_normal(leaf.shape, np.float32)
+
+
+def create(case: Case) -> tuple[TrainState, Params, Steps, dict[str, Any]]:
+    """Return a state of what trains, its labels, the steps, and data for them."""
+    config = dataclasses.replace(PRESETS[case.size], num_classes=2)
+    shapes = param_shapes(config)
+    labels = label_params(shapes, case.trainable, config.num_layers)
+    split = frozen_split(labels, config.num_layers)
+    kept = {f"h_{i}" for i in range(split, config.num_layers)} | {"ln_f", "out_head"}
+    kept |= {"wte", "wpe"} if not split else set()
+    labels = {name: labels[name] for name in kept}
+    params = unflatten(dict(random_leaves({name: shapes[name] for name in kept})))
+    params = jax.device_put(params)
+    model = GPT2(config)
+    if case.adamw:
+        tx = create_optimizer(TrainConfig(), labels, 1000)
+        state = TrainState.create(apply_fn=model.apply, params=params, tx=tx)
+    else:
+        nothing: Any = None
+        state = TrainState(0, model.apply, params, nothing, opt_state={})
+    random = np.random.default_rng(1)
+    values = random.integers(0, config.vocab_size, BATCH * WIDTH).astype(np.int32)
+    if split:
+        shape = (BATCH * WIDTH, config.embed_dim)
+        values = random.standard_normal(shape, np.float32)
+    data = {
+        "values": values,
+        "starts": np.arange(BATCH, dtype=np.int32) * WIDTH,
+        "lengths": np.full(BATCH, WIDTH, np.int32),
+        "labels": np.arange(BATCH, dtype=np.int32) % 2,
+        "weights": np.ones(BATCH, np.float32),
+    }
+    return state, labels, jit_steps(model, labels, split=split), jax.device_put(data)
+
+
+def measure(case: Case, workdir: Path) -> dict[str, float]:
+    state, labels, steps, data = create(case)
+    rows, key = np.arange(BATCH, dtype=np.int32)[None], jax.random.key(0)
+    figures: dict[str, float] = {}
+
+    def train(state: TrainState) -> TrainState:
+        return steps.train(state, data, rows, key, WIDTH)[0]
+
+    with Checkpoints(workdir, labels) as checkpoints:
+        if case.adamw:
+            state = train(steps.place(state))  # compiles
+            started, count = time.perf_counter(), 0
+            while count < 3 or time.perf_counter() - started < 3:
+                state, count = train(state), count + 1
+            figures["step"] = (time.perf_counter() - started) / count
+        checkpoints.save(state, {}, None)  # the first one compiles the copies
+        checkpoints.finish()
+        state = train(state) if case.adamw else state.replace(step=1)
+        started = time.perf_counter()
+        checkpoints.save(state, {}, None)
+        figures["wait"] = time.perf_counter() - started
+        taken = 0
+        while case.adamw and checkpoints.saving:
+            state, taken = train(state), taken + 1
+        checkpoints.finish()
+        whole = time.perf_counter() - started
+        figures["beside"] = whole - figures["wait"]
+        if case.adamw:
+            figures["extra"] = whole - taken * figures["step"]
+        saved = checkpoints.tree(state)
+        figures["MB"] = sum(x.nbytes for x in jax.tree.leaves(saved)) / 1e6
+        last = workdir / "checkpoints" / str(int(saved["step"]) - taken)
+        files = [path for path in last.rglob("*") if path.is_file()]
+        figures["disk MB"] = sum(path.stat().st_size for path in files) / 1e6
+    with Checkpoints(workdir, labels) as checkpoints:
+        started = time.perf_counter()
+        assert checkpoints.restore(state, best=False) is not None
+        figures["restore"] = time.perf_counter() - started
+    return figures
+
+
+def print_row(name: str, figures: dict[str, float]) -> None:
+    names = ("step", "wait", "beside", "extra", "restore")
+    seconds = [f"{figures[n]:.3f}" if n in figures else "-" for n in names]
+    sizes = [f"{figures['MB']:.0f}", f"{figures['disk MB']:.0f}"]
+    share = "-"
+    if "step" in figures:
+        share = f"{figures['extra'] / figures['step']:.1f}"
+    print("|", " | ".join([name, *sizes, *seconds, share]), "|", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", choices=CASES, action="append")
+    names = parser.parse_args().case or [n for n, case in CASES.items() if case.adamw]
+    device = f"{jax.devices()[0].device_kind}, {platform.machine()}"
+    print(f"jax {jax.__version__}, {device}\n")
+    print("| case | MB | MB on disk | step s | wait s | beside s | extra s | ", end="")
+    print("restore s | extra in steps |\n|" + "---|" * 9)
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            print_row(name, measure(CASES[name], Path(folder)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"\npeak memory of the process: {peak:.1f} GB")
+
+
+if __name__ == "__main__":
+    main()
