@@ -20,6 +20,10 @@ _FIELDS = {
     "data": "data.source",
     "text_column": "data.text_column",
     "label_column": "data.label_column",
+    "group_column": "data.group_column",
+    "split_column": "data.split_column",
+    "encoding": "data.encoding",
+    "drop_duplicates": "data.drop_duplicates",
     "balance": "data.balance",
     "split": "data.split",
     "trainable": "train.trainable",
@@ -47,10 +51,19 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--preset", choices=list(config.FINETUNE_PRESETS), default="default")
     add("--config", type=Path, metavar="FILE", help="replay a run's config.json")
     add("--weights", metavar="W", help="mini, 124M to 1558M, or a path to weights")
-    add("--data", metavar="D", help="demo, sms-spam, or a .csv/.tsv/.jsonl file")
+    add(
+        "--data",
+        metavar="D",
+        help="demo, sms-spam, a .csv, .tsv, .jsonl (also .gz) or .parquet file, a "
+        "folder of train/validation/test files or of datasets.save_to_disk, or -",
+    )
     add("--workdir", type=Path, metavar="DIR", help="where the run is written")
     add("--text-column", metavar="NAME")
     add("--label-column", metavar="NAME")
+    add("--group-column", metavar="NAME", help="its rows of one value stay together")
+    add("--split-column", metavar="NAME", help="holds train, validation or test")
+    add("--encoding", metavar="NAME", help="of the text file; default: utf-8")
+    add("--drop-duplicates", action="store_const", const=True, help="use a text once")
     add("--balance", choices=config.BALANCES)
     add("--split", nargs=3, type=float, metavar=("TRAIN", "VALIDATION", "TEST"))
     add(

@@ -95,9 +95,13 @@ PRESETS: Mapping[str, GPT2Config] = types.MappingProxyType(
 class DataConfig:
     """Which labelled texts, and how they are balanced and split."""
 
-    source: str = "demo"  # demo, sms-spam, or a CSV/TSV/JSONL file
+    source: str = "demo"  # demo, sms-spam, a file or folder, or "-": standard input
     text_column: str | None = None  # None: "text"
     label_column: str | None = None  # None: "label"
+    group_column: str | None = None  # rows with the same value stay on one side
+    split_column: str | None = None  # says which part a row belongs to
+    encoding: str = "utf-8"
+    drop_duplicates: bool = False  # use each text once
     balance: str = "undersample"
     split: tuple[float, float, float] = (0.7, 0.1, 0.2)
     # Identical texts (and the families of `demo`) stay on one side of the split.
@@ -107,6 +111,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require_choice("balance", self.balance, BALANCES)
+        try:
+            "".encode(self.encoding)
+        except LookupError as error:  # "unknown encoding: utf-9"
+            raise ValueError(f"encoding={self.encoding!r}: {error}") from None
         _require(
             len(self.split) == 3
             and all(part > 0 for part in self.split)

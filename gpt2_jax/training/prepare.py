@@ -152,7 +152,11 @@ def describe(prepared: Prepared) -> list[str]:
     lines = [
         f"data: {dataset.name}: {len(dataset.texts)} texts read, "
         f"{prepared.split.dropped} left out to balance the classes"
+        f"{' or as duplicates' if prepared.config.data.drop_duplicates else ''}"
     ]
+    if dataset.understood:
+        lines.append(f"data: {dataset.understood}")
+    lines.append(f"data: split: {split_kind(prepared)}")
     lines += [f"data: {note}" for note in (*dataset.notes, *prepared.split.notes)]
     for part, encoded in examples.items():
         counts = Counter(encoded.labels.tolist())
@@ -174,6 +178,20 @@ def describe(prepared: Prepared) -> list[str]:
         f"{prepared.config.pool}"
     )
     return lines
+
+
+def split_kind(prepared: Prepared) -> str:
+    """Return how the parts came about."""
+    config, dataset = prepared.config.data, prepared.dataset
+    if config.book:
+        return "as in the book, drawn at random"
+    if dataset.parts is not None:
+        return "as given" + (f" in {config.split_column!r}" * bool(config.split_column))
+    shares = "/".join(f"{100 * share:g}" for share in config.split)
+    by = "families" if dataset.groups is not None else "identical texts"
+    by = f"the values of {config.group_column!r}" if config.group_column else by
+    kept = f"; {by} stay on one side" if config.group else ""
+    return f"{shares} at random, every class alike (seed {config.split_seed}){kept}"
 
 
 def length_histogram(prepared: Prepared) -> list[str]:
