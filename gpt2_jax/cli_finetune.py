@@ -151,7 +151,8 @@ def run_finetune(arguments: argparse.Namespace) -> int:
 
 
 def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:
-    from gpt2_jax.training.prepare import describe, length_histogram, prepare
+    from gpt2_jax.training.describe import describe, length_histogram
+    from gpt2_jax.training.prepare import prepare
 
     prepared = prepare(resolved, offline=offline)
     print(json.dumps(config.to_dict(resolved), indent=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from gpt2_jax.weights import files
 from gpt2_jax.weights.trained import MODEL_FILE, PARAMS_FILE
 from gpt2_jax.weights.trained import TrainedModel as TrainedModel
 from gpt2_jax.weights.trained import load_model as load_model
+
+# The parts whose predictions a run keeps, all of one form.
+PREDICTIONS = {"test": "predictions.csv", "validation": "validation_predictions.csv"}
 
 
 def save_model(folder: Path, trained: TrainedModel) -> None:
@@ -33,6 +37,8 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
             "config": configs.to_dict(trained.config),
             "classes": list(trained.classes),
             "max_length": trained.max_length,
+            "temperature": trained.temperature,
+            "threshold": trained.threshold and dataclasses.asdict(trained.threshold),
             "params_sha256": files.sha256_of(folder / PARAMS_FILE),
         },
     )

@@ -13,8 +13,10 @@ import numpy as np
 from gpt2_jax.config import FinetuneConfig, TrainConfig
 from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.errors import UserError
+from gpt2_jax.evaluation.calibration import fit_temperature
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.training.describe import describe
 from gpt2_jax.training.epochs import Trainer
 from gpt2_jax.training.inputs import Inputs, join, lay_out
 from gpt2_jax.training.lora import merge_adapters
@@ -26,7 +28,7 @@ from gpt2_jax.training.parallel import (
     jit_steps,
     pmap_steps,
 )
-from gpt2_jax.training.prepare import Prepared, describe, prepare
+from gpt2_jax.training.prepare import Prepared, prepare
 from gpt2_jax.training.results import collect_results, write_report
 from gpt2_jax.training.reuse import reuse_trunk
 from gpt2_jax.training.scoring import Scorer
@@ -94,12 +96,15 @@ def finetune(
             logits = {
                 part: scorer.logits(placed, rows) for part, rows in inputs.parts.items()
             }
+            validation = prepared.examples["validation"]
+            temperature = fit_temperature(logits["validation"], validation.labels)
             artifacts.save_model(
-                workdir / "model", _trained_model(prepared, state.params)
+                workdir / "model", _trained_model(prepared, state.params, temperature)
             )
             results = collect_results(
                 prepared,
                 logits,
+                temperature=temperature,
                 before=before,
                 steps=num_steps,
                 seconds=clock.seconds,
@@ -178,7 +183,9 @@ def _compile(
     return jit_steps(prepared.model, labels, split=split)
 
 
-def _trained_model(prepared: Prepared, params: Params) -> artifacts.TrainedModel:
+def _trained_model(
+    prepared: Prepared, params: Params, temperature: float
+) -> artifacts.TrainedModel:
     """Join what was trained with the frozen trunk; adapters go into their kernels."""
     whole = jax.tree.map(np.array, {**prepared.params, **params})
     config = prepared.model.config
@@ -186,5 +193,5 @@ def _trained_model(prepared: Prepared, params: Params) -> artifacts.TrainedModel
         whole = merge_adapters(whole, config)
     config = dataclasses.replace(config, dropout_rate=0.0, lora_rank=0)
     return artifacts.TrainedModel(
-        config, whole, prepared.dataset.classes, prepared.max_length
+        config, whole, prepared.dataset.classes, prepared.max_length, temperature
     )
