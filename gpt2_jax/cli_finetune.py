@@ -39,6 +39,10 @@ _FIELDS = {
     "eval_every": "train.eval_every",
     "save_every": "train.save_every",
     "keep": "train.keep",
+    "metric": "train.metric",
+    "patience": "train.patience",
+    "tensorboard": "train.tensorboard",
+    "wandb": "train.wandb",
 }
 
 
@@ -87,6 +91,20 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--eval-every", type=int, metavar="STEPS")
     add("--save-every", type=int, metavar="STEPS")
     add("--keep", choices=("best", "last"), help="parameters that the run ends with")
+    add("--metric", choices=config.METRICS, help="on validation, for best and patience")
+    add(
+        "--patience",
+        type=int,
+        metavar="EPOCHS",
+        help="stop after so many without a better one",
+    )
+    for name in ("tensorboard", "wandb"):
+        add(
+            f"--{name}",
+            action="store_const",
+            const=True,
+            help="write metrics there too",
+        )
     add("--resume", action="store_true", help="go on from the last checkpoint")
     add("--dry-run", action="store_true", help="print what would run, and stop")
     cli_weights.add_offline(parser)

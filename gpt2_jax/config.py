@@ -14,6 +14,7 @@ DTYPES = ("float32", "bfloat16")
 BALANCES = ("none", "undersample", "weights")
 SCHEDULES = ("constant", "linear", "cosine")
 PARALLEL = ("jit", "pmap")
+METRICS = ("accuracy", "loss", "f1")
 TRAINABLE = ("head", "last_block", "last_two_blocks", "all", "lora")
 
 
@@ -150,6 +151,10 @@ class TrainConfig:
     # Which parameters the run ends with: "last", or "best" on validation, which on a
     # small part is chance: see experiments/recipe.
     keep: str = "last"
+    metric: str = "accuracy"  # on validation, that says which is best; see METRICS
+    patience: int | None = None  # epochs without a better one until it stops
+    tensorboard: bool = False  # also write the lines of metrics.jsonl for TensorBoard
+    wandb: bool = False  # and to Weights & Biases
 
     def __post_init__(self) -> None:
         for field in (
@@ -178,17 +183,13 @@ class TrainConfig:
             0.0 <= self.dropout_rate < 1.0,
             f"dropout_rate={self.dropout_rate} is not in [0, 1)",
         )
-        _require(
-            self.devices is None or self.devices > 0,
-            f"devices={self.devices} must be positive",
-        )
-        _require(
-            self.save_every is None or self.save_every > 0,
-            f"save_every={self.save_every} must be positive",
-        )
+        for field in ("devices", "save_every", "patience"):
+            value = getattr(self, field)
+            _require(value is None or value > 0, f"{field}={value} must be positive")
         _require_choice("schedule", self.schedule, SCHEDULES)
         _require_choice("parallel", self.parallel, PARALLEL)
         _require_choice("keep", self.keep, ("best", "last"))
+        _require_choice("metric", self.metric, METRICS)
 
 
 @dataclasses.dataclass(frozen=True)

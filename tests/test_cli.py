@@ -173,6 +173,10 @@ _FLAGS = {
     "eval-every": ["11"],
     "save-every": ["13"],
     "keep": ["best"],
+    "metric": ["f1"],
+    "patience": ["4"],
+    "tensorboard": [],
+    "wandb": [],
 }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from gpt2_jax import config as configs
+from gpt2_jax.training.writers import Writer
 from gpt2_jax.tree import flatten
 from gpt2_jax.weights import files
 from gpt2_jax.weights.trained import MODEL_FILE, PARAMS_FILE
@@ -74,10 +75,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 class MetricsLog:
-    """Appends lines to metrics.jsonl."""
+    """Appends lines to metrics.jsonl, and gives them to `writers`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, writers: Sequence[Writer] = ()) -> None:
+        self._path, self._writers = path, writers
 
     def write(self, **values: Any) -> None:
         self._append([values])
@@ -90,6 +91,9 @@ class MetricsLog:
     def _append(self, lines: list[dict[str, Any]]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
+        for line in lines:
+            for write in self._writers:
+                write(line)
 
     def read(self) -> list[dict[str, Any]]:
         if not self._path.is_file():

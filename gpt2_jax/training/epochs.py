@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -19,8 +20,10 @@ from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
 from gpt2_jax.training.prepare import Prepared
 from gpt2_jax.training.scoring import Scorer
+from gpt2_jax.training.selection import is_exhausted, score
 from gpt2_jax.training.steps import MAX_STEPS
 from gpt2_jax.training.watch import StopSignals
+from gpt2_jax.training.writers import Writer
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Trainer:
     checkpoints: Checkpoints
     workdir: Path
     stop: StopSignals
+    writers: Sequence[Writer] = ()
 
     def run(self, state: TrainState) -> TrainState:
         """Take every step that `state` has not taken; return the state on the host.
@@ -50,13 +54,16 @@ class Trainer:
         num_rows = len(self._rows("train"))
         per_epoch = num_rows // config.batch_size
         step, total = int(state.step), config.epochs * per_epoch
-        metrics = artifacts.MetricsLog(self.workdir / "metrics.jsonl")
+        metrics = artifacts.MetricsLog(self.workdir / "metrics.jsonl", self.writers)
         metrics.truncate(step)
         key = jax.random.key(config.seed)
         started = time.perf_counter()
         state, limit = steps.place(state), 1
         with _progress(total, step) as bar, logging_redirect_tqdm([log.parent or log]):
             for epoch in range(step // per_epoch, config.epochs):
+                if is_exhausted(metrics.read(), config, len(self._rows("validation"))):
+                    log.info("no better epoch in the last %d: stopped", config.patience)
+                    break
                 rows = epoch_rows(num_rows, config.batch_size, config.seed, epoch)
                 while step < (epoch + 1) * per_epoch:
                     done = step - epoch * per_epoch
@@ -75,7 +82,7 @@ class Trainer:
                     due = config.save_every and step % config.save_every == 0
                     if stop or due or ended:
                         validation = self._rows("validation")
-                        scores = self.scorer.scores(state.params, validation)
+                        scores = self.scorer.measure(state.params, validation)
                         if ended:
                             self._log_epoch(metrics, state, step, epoch, scores)
                         self._save(state, step, scores)
@@ -159,33 +166,29 @@ class Trainer:
         state: TrainState,
         step: int,
         epoch: int,
-        scores: tuple[float, float],
+        scores: dict[str, float],
     ) -> None:
         _, train = self.scorer.scores(state.params, self._few("train"))
-        loss, validation = scores
         metrics.write(
             step=step,
             epoch=epoch + 1,
             train_accuracy=train,
-            validation_accuracy=validation,
-            validation_loss=loss,
+            **{f"validation_{name}": value for name, value in scores.items()},
         )
         log.info(
             "epoch %d: accuracy %.2f%% on %d training texts, %.2f%% on validation",
             epoch + 1,
             100 * train,
             len(self._few("train")),
-            100 * validation,
+            100 * scores["accuracy"],
         )
 
-    def _save(self, state: TrainState, step: int, scores: tuple[float, float]) -> None:
-        loss, accuracy = scores
-        count = len(self._rows("validation"))
+    def _save(self, state: TrainState, step: int, scores: dict[str, float]) -> None:
+        metric = self.prepared.config.train.metric
         self.checkpoints.save(
             self.scorer.steps.unplace(state),
-            {"step": step, "validation_loss": loss, "validation_accuracy": accuracy},
-            # Accuracy first; between equal accuracies the lower loss.
-            score=round(accuracy * count) + 1 / (1 + loss),
+            {"step": step, **{f"validation_{k}": v for k, v in scores.items()}},
+            score=score(scores, metric, len(self._rows("validation"))),
         )
 
 

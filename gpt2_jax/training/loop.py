@@ -35,6 +35,7 @@ from gpt2_jax.training.scoring import Scorer
 from gpt2_jax.training.steps import create_train_state
 from gpt2_jax.training.watch import Clock, StopSignals
 from gpt2_jax.training.workdir import claim
+from gpt2_jax.training.writers import check_writers, open_writers
 from gpt2_jax.tree import Params
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def finetune(
     """
     clock = Clock()
     config, workdir = config or FinetuneConfig(), Path(workdir)
+    check_writers(config.train)
     with clock.compiling(), StopSignals() as stop:
         with clock.phase("load"):
             prepared = prepare(config, offline=offline)
@@ -81,9 +83,10 @@ def finetune(
         if resume and (restored := checkpoints.restore(state, best=False)):
             state, meta = restored
             log.info("resumed at step %d of %d", meta["step"], num_steps)
-        with clock.phase("train"):
-            trainer = Trainer(prepared, scorer, checkpoints, workdir, stop)
+        with clock.phase("train"), open_writers(config, workdir) as writers:
+            trainer = Trainer(prepared, scorer, checkpoints, workdir, stop, writers)
             state = trainer.run(state)
+            taken = int(state.step)
         if config.train.keep == "best":
             best = checkpoints.restore(state, best=True)
             assert best is not None  # every epoch ends with a checkpoint
@@ -106,7 +109,7 @@ def finetune(
                 logits,
                 temperature=temperature,
                 before=before,
-                steps=num_steps,
+                steps=taken,
                 seconds=clock.seconds,
                 devices=steps.num_devices,
             )
