@@ -150,7 +150,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(resolved, offline=arguments.offline)
     from gpt2_jax.compilation import set_up_compilation
-    from gpt2_jax.evaluation.report import format_results
+    from gpt2_jax.evaluation.summary import format_results
     from gpt2_jax.training.loop import finetune
 
     set_up_compilation(arguments)

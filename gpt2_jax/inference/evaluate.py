@@ -13,7 +13,7 @@ from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.errors import DataError, WeightsError
 from gpt2_jax.evaluation.metrics import evaluate_probabilities
-from gpt2_jax.evaluation.report import format_test
+from gpt2_jax.evaluation.summary import format_test
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.weights.files import read_json
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
 from gpt2_jax.data.batches import BUCKETS
@@ -26,12 +24,9 @@ def describe(prepared: Prepared) -> list[str]:
         lines.append(f"data: {dataset.understood}")
     lines.append(f"data: split: {split_kind(prepared)}")
     lines += [f"data: {note}" for note in (*dataset.notes, *prepared.split.notes)]
-    for part, encoded in examples.items():
-        counts = Counter(encoded.labels.tolist())
-        classes = ", ".join(
-            f"{counts[i]} {name}" for i, name in enumerate(dataset.classes)
-        )
-        lines.append(f"data: {part}: {len(encoded)} texts ({classes})")
+    for part, counts in class_counts(prepared).items():
+        classes = ", ".join(f"{count} {name}" for name, count in counts.items())
+        lines.append(f"data: {part}: {len(examples[part])} texts ({classes})")
     cut = sum(encoded.cut for encoded in examples.values())
     empty = sum(encoded.empty for encoded in examples.values())
     lines.append(
@@ -46,6 +41,21 @@ def describe(prepared: Prepared) -> list[str]:
         f"{prepared.config.pool}"
     )
     return lines
+
+
+def class_counts(prepared: Prepared) -> dict[str, dict[str, int]]:
+    """Return the number of texts of each class, for each part."""
+    classes = prepared.dataset.classes
+    return {
+        part: dict(
+            zip(
+                classes,
+                np.bincount(encoded.labels, minlength=len(classes)).tolist(),
+                strict=True,
+            )
+        )
+        for part, encoded in prepared.examples.items()
+    }
 
 
 def split_kind(prepared: Prepared) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from gpt2_jax import config as configs
 from gpt2_jax.evaluation import baselines
 from gpt2_jax.evaluation.calibration import describe_calibration
 from gpt2_jax.evaluation.curves import collect_curves
+from gpt2_jax.evaluation.figures import draw_figures, write_pictures
 from gpt2_jax.evaluation.metrics import (
     ECE_BINS,
     accuracy,
@@ -21,11 +23,12 @@ from gpt2_jax.evaluation.metrics import (
     evaluate_probabilities,
     softmax,
 )
-from gpt2_jax.evaluation.report import write_pictures, write_report_html
+from gpt2_jax.evaluation.model_card import write_model_card
+from gpt2_jax.evaluation.report import Report, write_report_html
 from gpt2_jax.model import count_params
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import trained_leaves
-from gpt2_jax.training.describe import length_counts
+from gpt2_jax.training.describe import class_counts, length_counts, split_kind
 from gpt2_jax.training.prepare import Prepared
 from gpt2_jax.training.watch import Clock
 
@@ -87,6 +90,9 @@ def collect_results(
             "rows": len(dataset.texts),
             "classes": list(dataset.classes),
             "used": {part: len(e) for part, e in prepared.examples.items()},
+            "class_counts": class_counts(prepared),
+            "split": split_kind(prepared),
+            "notes": [*dataset.notes, *prepared.split.notes],
             "dropped": prepared.split.dropped,
             "cut": sum(e.cut for e in prepared.examples.values()),
             "test_ids_sha256": ids_sha256(prepared.split.test),
@@ -136,8 +142,12 @@ def write_report(
     curves["lengths"] = length_counts(prepared)
     artifacts.write_json(workdir / "curves.json", curves)
     history = artifacts.MetricsLog(workdir / "metrics.jsonl").read()
-    pictures = write_pictures(workdir, history, results)
-    write_report_html(workdir, results, pictures)
+    write_pictures(workdir, history, results)
+    figures = draw_figures(history, results, curves)
     results["seconds"] = clock.seconds
     results["compilation_cache"] = clock.cache
+    config = configs.to_dict(prepared.config)
+    report = Report(results, config, prepared.texts("test"), figures, workdir)
+    write_report_html(report)
+    write_model_card(report)
     artifacts.write_json(workdir / "results.json", results)
