@@ -170,9 +170,12 @@ def run_finetune(arguments: argparse.Namespace) -> int:
 
 def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:
     from gpt2_jax.training.describe import describe, length_histogram
+    from gpt2_jax.training.estimate import describe_estimate, estimate, matmul_rate
     from gpt2_jax.training.prepare import prepare
 
     prepared = prepare(resolved, offline=offline)
     print(json.dumps(config.to_dict(resolved), indent=2))
     print(*describe(prepared), *length_histogram(prepared), sep="\n")
+    rate = matmul_rate(prepared.model.config)
+    print(*describe_estimate(estimate(prepared), rate), sep="\n")
     return 0

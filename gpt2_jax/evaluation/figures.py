@@ -1,28 +1,20 @@
 """The figures of a run, through matplotlib (the extra `report`).
 
-They are drawn in stand-in colours. In the report each becomes a CSS variable, so that
-one drawing is right in light, in dark and on paper; as a picture they are plain.
+In the report they are SVG whose colours are those of the page; see `svg`.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpt2_jax.evaluation.svg import COLORS, GRID, INK, STYLES, to_svg
+
 History = Sequence[dict[str, Any]]
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; lines differ too.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-STYLES = ("-", "--", "-.", ":")
-INK, GRID = "#1a1a1a", "#c9c9c9"
-VARIABLES = {INK: "--ink", GRID: "--grid"} | {
-    color: f"--series-{number}" for number, color in enumerate(COLORS, start=1)
-}
 MAX_CURVES = 6  # of as many classes; more cannot be told apart
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -64,7 +56,7 @@ def draw_figures(
             "reliability": lambda axes: _draw_reliability(axes, curves["reliability"]),
             "lengths": lambda axes: _draw_lengths(axes, curves["lengths"]),
         }.items():
-            drawn[name] = _svg(_figure(draw), name)
+            drawn[name] = to_svg(_figure(draw), name)
     return drawn
 
 
@@ -102,26 +94,6 @@ def _figure(draw: Any) -> Any:
         top = 0.86 if axes.child_axes else 0.97
         figure.subplots_adjust(left=0.12, right=0.98, bottom=0.13, top=top)
     return figure
-
-
-def _svg(figure: Any, name: str) -> str:
-    """Return `figure` as an SVG element whose colours are CSS variables."""
-    import matplotlib
-
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):  # ids differ between figures
-        figure.savefig(out, format="svg", transparent=True)
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-    used = set(re.findall(r"#([\w-]+)[\")]", svg))
-    svg = re.sub(
-        r' id="([\w.-]+)"', lambda m: m[0] if m[1] in used else "", svg
-    )  # matplotlib gives every figure the same ones
-    for color, variable in VARIABLES.items():
-        svg = svg.replace(color, f"var({variable})")
-    return svg.replace("'DejaVu Sans'", "system-ui")
 
 
 def _draw_loss(axes: Any, history: History, results: dict[str, Any]) -> None:

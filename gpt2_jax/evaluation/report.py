@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import importlib.resources
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from gpt2_jax.evaluation.markup import escape, number_cell, row, shaded_cell, table
 
 MAX_SHOWN = 600  # characters of a text
 
@@ -65,7 +66,7 @@ def write_report_html(report: Report) -> Path:
         if content
     )
     page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{_text(report.title)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(report.title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
@@ -92,9 +93,9 @@ def _headline(report: Report) -> str:
     ]
     rows = "".join(_bar(*bar) for bar in bars)
     return (
-        f"<h1>{_text(report.title)}</h1>\n"
+        f"<h1>{escape(report.title)}</h1>\n"
         f'<p class="soft">A text classifier with the labels '
-        f"{_text(', '.join(results['data']['classes']))}.</p>\n"
+        f"{escape(', '.join(results['data']['classes']))}.</p>\n"
         f'<p class="result">{100 * accuracy:.2f}%</p>\n'
         f"<p>of {test['n']} test texts are labelled rightly; the 95% interval is "
         f"{low:.1f} to {high:.1f}%.</p>\n"
@@ -135,7 +136,7 @@ def _facts(report: Report) -> str:
         "versions": ", ".join(f"{k} {v}" for k, v in results["versions"].items()),
     }
     rows = (
-        f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td></tr>\n'
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
         for name, value in facts.items()
     )
     return f'<table class="facts"><tbody>{"".join(rows)}</tbody></table>\n'
@@ -156,24 +157,24 @@ def _figures(report: Report, *names: str) -> str:
 def _figure(report: Report, name: str) -> str:
     label = name.replace("_", " and ")
     svg = report.figures[name].replace("<svg", f'<svg role="img" aria-label="{label}"')
-    caption = _text(_FIGURES[name])
+    caption = escape(_FIGURES[name])
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>\n"
 
 
 def _answers(report: Report) -> str:
     test, classes = report.results["test"], report.results["data"]["classes"]
-    confusion = _table(
+    confusion = table(
         ["true", *classes],
         (
-            _row(name, (_cell(count, sum(counts)) for count in counts))
+            row(name, (shaded_cell(count, sum(counts)) for count in counts))
             for name, counts in zip(classes, test["confusion"], strict=True)
         ),
         "confusion",
         "Confusion: true labels in rows, answers in columns",
     )
-    each = _table(
+    each = table(
         ["label", "precision", "recall", "F1", "texts"],
-        (_row(name, _scores(values)) for name, values in test["per_class"].items()),
+        (row(name, _scores(values)) for name, values in test["per_class"].items()),
         "each",
         "By label",
     )
@@ -182,22 +183,24 @@ def _answers(report: Report) -> str:
 
 def _scores(values: Mapping[str, Any]) -> list[str]:
     ratios = (f"{values[key]:.3f}" for key in ("precision", "recall", "f1"))
-    return [_number(value) for value in (*ratios, values["n"])]
+    return [number_cell(value) for value in (*ratios, values["n"])]
 
 
 def _calibration(report: Report) -> str:
     calibration, test = report.results["calibration"], report.results["test"]
     rows = [
-        _row(
+        row(
             f"{part}: {name}",
-            [_number(f"{calibration[part][f'{key}_{when}']:.4f}") for when in _WHEN],
+            [
+                number_cell(f"{calibration[part][f'{key}_{when}']:.4f}")
+                for when in _WHEN
+            ],
         )
         for part in ("validation", "test")
         for key, name in (("ece", "ECE"), ("loss", "loss (nats)"))
     ]
-    table = _table(
-        ["part", *_WHEN], rows, "calibration", "Calibration, before and after"
-    )
+    caption = "Calibration, before and after"
+    measured = table(["part", *_WHEN], rows, "calibration", caption)
     areas = ", ".join(
         f"{name} {'n/a' if test[key] is None else format(test[key], '.4f')}"
         for key, name in (("roc_auc", "ROC AUC"), ("pr_auc", "PR AUC"))
@@ -209,7 +212,7 @@ def _calibration(report: Report) -> str:
         "changes no label. On few texts the fit is rough.</p>\n"
     )
     figure = _figure(report, "reliability") if report.figures else ""
-    return f'<div class="figures">{figure}<div>{words}{table}</div></div>\n'
+    return f'<div class="figures">{figure}<div>{words}{measured}</div></div>\n'
 
 
 def _errors(report: Report) -> str:
@@ -222,15 +225,15 @@ def _errors(report: Report) -> str:
     rows = (_error(report, **error) for error in errors)
     head = ["text", "true", "answer", "probability"]
     caption = f"{len(errors)} of {wrong} errors, the most probable answers first"
-    return _table(head, rows, "errors", caption)
+    return table(head, rows, "errors", caption)
 
 
 def _error(report: Report, row: int, label: str, predicted: str, prob: float) -> str:
     text = report.texts[row]
     cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} …"
     return (
-        f'<tr><td class="text" dir="auto">{_text(cut)}</td><td>{_text(label)}</td>'
-        f"<td>{_text(predicted)}</td>{_number(f'{prob:.3f}')}</tr>\n"
+        f'<tr><td class="text" dir="auto">{escape(cut)}</td><td>{escape(label)}</td>'
+        f"<td>{escape(predicted)}</td>{number_cell(f'{prob:.3f}')}</tr>\n"
     )
 
 
@@ -238,32 +241,6 @@ def _again(report: Report) -> str:
     config = json.dumps(report.config, indent=2, ensure_ascii=False)
     return (
         "<p>This command repeats the run; on the same machine it gives the same "
-        f"numbers.</p>\n<pre>{_text(report.command)}</pre>\n"
-        f"<details><summary>config.json</summary><pre>{_text(config)}</pre></details>\n"
+        f"numbers.</p>\n<pre>{escape(report.command)}</pre>\n"
+        f"<details><summary>config.json</summary><pre>{escape(config)}</pre></details>\n"
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[str], kind: str, caption: str) -> str:
-    columns = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
-    return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{kind}">'
-        f'<table class="{kind}"><caption>{_text(caption)}</caption>'
-        f"<thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        "</div>\n"
-    )
-
-
-def _row(name: str, cells: Iterable[str]) -> str:
-    return f'<tr><th scope="row">{_text(name)}</th>{"".join(cells)}</tr>\n'
-
-
-def _cell(count: int, total: int) -> str:
-    return f'<td style="--share:{count / max(total, 1):.3f}">{count}</td>'
-
-
-def _number(value: object) -> str:
-    return f'<td class="number">{value}</td>'
-
-
-def _text(value: str) -> str:
-    return html.escape(value)

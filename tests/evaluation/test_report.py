@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from gpt2_jax.evaluation.figures import COLORS, INK, draw_figures, write_pictures
+from gpt2_jax.evaluation.figures import draw_figures, write_pictures
 from gpt2_jax.evaluation.model_card import write_model_card
 from gpt2_jax.evaluation.report import Report, write_report_html
 from gpt2_jax.evaluation.summary import format_results, format_test
+from gpt2_jax.evaluation.svg import COLORS, INK
 
 _SCRIPT = "<script>alert('x')</script>"
 _HISTORY = [
