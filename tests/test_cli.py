@@ -244,6 +244,8 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     out = capsys.readouterr().out
     values, end = json.JSONDecoder().raw_decode(out)
     assert values == json.loads(json.dumps(_resolved(*inputs, "--epochs", "3")))
+    assert "read as CSV: text 'text', label 'label'" in out[end:]
+    assert "split: 70/10/20 at random, every class alike" in out[end:]
     assert "train: 42 texts (21 ham, 21 spam)" in out[end:]
     assert "test: 12 texts (6 ham, 6 spam)" in out[end:]
     assert " parameters, " in out[end:] and " trained (last_block)" in out[end:]

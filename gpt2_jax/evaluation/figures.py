@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt2_jax.evaluation.svg import COLORS, GRID, INK, STYLES, to_svg
+from gpt2_jax.evaluation.svg import COLORS, GRID, INK, PAPER, STYLES, to_svg
 
 History = Sequence[dict[str, Any]]
 
@@ -30,7 +30,8 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "xtick.color": INK,
     "ytick.color": INK,
-    "legend.frameon": False,
+    "legend.facecolor": PAPER,
+    "legend.edgecolor": "none",
     "lines.linewidth": 1.8,
     "lines.markersize": 4,
 }
@@ -130,7 +131,7 @@ def _draw_history(
             axes.plot(
                 *zip(*points, strict=True), style, marker="o", color=color, label=label
             )
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.02 * results["steps"] / per_epoch)
     axes.set_xlabel("epoch")
     axes.set_ylabel(ylabel)
     axes.legend()
@@ -145,7 +146,7 @@ def _draw_history(
 
 
 def _draw_curves(
-    axes: Any, curves: dict[str, Any], x: str, y: str, drawstyle: str
+    axes: Any, curves: dict[str, Any], x: str, y: str, drawstyle: str, legend: str
 ) -> None:
     for number, (name, curve) in enumerate(list(curves.items())[:MAX_CURVES]):
         axes.plot(
@@ -158,18 +159,20 @@ def _draw_curves(
         )
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
-    _plain(axes.legend(loc="lower center"))
+    rest = f"first {MAX_CURVES} of {len(curves)}" if len(curves) > MAX_CURVES else None
+    for text in axes.legend(loc=legend, title=rest).get_texts():
+        text.set_parse_math(False)
 
 
 def _draw_roc(axes: Any, curves: dict[str, Any]) -> None:
     axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
-    _draw_curves(axes, curves, "fpr", "tpr", "default")
+    _draw_curves(axes, curves, "fpr", "tpr", "default", "lower right")
     axes.set_xlabel("false positive rate")
     axes.set_ylabel("true positive rate (recall)")
 
 
 def _draw_precision_recall(axes: Any, curves: dict[str, Any]) -> None:
-    _draw_curves(axes, curves, "recall", "precision", "steps-pre")
+    _draw_curves(axes, curves, "recall", "precision", "steps-pre", "lower left")
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
 
@@ -209,11 +212,6 @@ def _draw_confusion(axes: Any, results: dict[str, Any]) -> None:
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-
-
-def _plain(legend: Any) -> None:
-    for text in legend.get_texts():
-        text.set_parse_math(False)
 
 
 def _short(name: str) -> str:
