@@ -29,6 +29,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument("--text-column")
     evaluate.add_argument("--label-column")
+    evaluate.add_argument("--encoding", default="utf-8", help="of the text file")
 
     predict = commands.add_parser(
         "predict", parents=[common], help="label texts with a run"
@@ -57,11 +58,15 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
     data = None
     if arguments.data is not None:
-        data = config.DataConfig(
-            source=arguments.data,
-            text_column=arguments.text_column,
-            label_column=arguments.label_column,
-        )
+        try:
+            data = config.DataConfig(
+                source=arguments.data,
+                text_column=arguments.text_column,
+                label_column=arguments.label_column,
+                encoding=arguments.encoding,
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from None
     set_up_compilation(arguments)
     lines = evaluate_run(arguments.run, data, abstain_below=arguments.abstain_below)
     print(*lines, sep="\n")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -272,6 +274,29 @@ def test_evaluate_reads_other_columns(run, tmp_path, capsys):
     assert "n=10)" in capsys.readouterr().out
 
 
+def test_evaluate_reads_other_encodings(run, tmp_path, capsys):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("text,label\ngrüße,ham\nprize,spam\n".encode("latin-1"))
+    argv = ["evaluate", str(run), "--data", str(path)]
+    assert "name the file's own with --encoding" in _fails(capsys, argv, 4)
+    assert "encoding='latin-x'" in _fails(capsys, [*argv, "--encoding", "latin-x"], 2)
+    assert main([*argv, "--encoding", "latin-1"]) == 0
+    assert "n=2)" in capsys.readouterr().out
+
+
+def test_a_run_on_standard_input_cannot_be_evaluated_without_data(
+    run, tmp_path, capsys
+):
+    folder = tmp_path / "run"
+    shutil.copytree(run / "model", folder / "model")
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["source"] = "-"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "was trained on standard input" in _fails(
+        capsys, ["evaluate", str(folder)], 4
+    )
+
+
 def _jsonl(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
@@ -296,11 +321,14 @@ def test_predict_gives_the_same_answers_by_every_way_in(
     rows = ["free prize", "see you, at lunch", "🎉 é <|endoftext|>"]
     with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["text"], *([row] for row in rows)])
+    (tmp_path / "t.csv.gz").write_bytes(
+        gzip.compress((tmp_path / "t.csv").read_bytes())
+    )
     (tmp_path / "t.txt").write_text("\n".join(rows), "utf-8")
     lines = "\n".join(json.dumps({"text": row}) for row in rows)
     (tmp_path / "t.jsonl").write_text(lines)
     answers = []
-    for name in ("t.csv", "t.txt", "t.jsonl"):
+    for name in ("t.csv", "t.csv.gz", "t.txt", "t.jsonl"):
         assert main(["predict", str(run), "--file", str(tmp_path / name)]) == 0
         answers.append(_jsonl(capsys.readouterr().out))
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))

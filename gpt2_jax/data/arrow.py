@@ -33,14 +33,13 @@ def read_arrow(path: Path, columns: Sequence[str]) -> tuple[list[str], list[Any]
     try:
         if path.suffix == ".parquet":
             schema = pyarrow.parquet.read_schema(path)
-            wanted = [name for name in columns if name in schema.names]
-            table = pyarrow.parquet.read_table(path, columns=wanted)
+            table = pyarrow.parquet.read_table(path, columns=_once(columns, schema))
         else:
             with pyarrow.memory_map(str(path)) as file:
                 schema = pyarrow.ipc.open_stream(file).schema
                 file.seek(0)
                 table = pyarrow.ipc.open_stream(file).read_all()
-            table = table.select([name for name in columns if name in schema.names])
+            table = table.select(_once(columns, schema))
         rows = table.to_pylist()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -52,6 +51,11 @@ def read_arrow(path: Path, columns: Sequence[str]) -> tuple[list[str], list[Any]
             if column in row:
                 row[column] = _name(path, number, column, row[column], names)
     return list(schema.names), rows
+
+
+def _once(columns: Sequence[str], schema: Any) -> list[str]:
+    """Return those of `columns` that stand in the file, and once."""
+    return [name for name in columns if schema.names.count(name) == 1]
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:

@@ -120,7 +120,8 @@ def _check_classes(name: str, table: Table) -> None:
     counts = Counter(table.labels)
     if len(counts) < 2:
         raise DataError(
-            f"{name}: only one class, {table.labels[0]!r}; a classifier needs two"
+            f"{name}: only one class, {table.labels[0]!r}, in {len(table.labels)} "
+            "texts; a classifier needs two"
         )
     single = sorted(label for label, count in counts.items() if count == 1)
     if single and table.parts is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -146,6 +147,9 @@ def _parse(path: Path, columns: Sequence[str], encoding: str) -> _Rows:
     name, kind = str(path), kind_of(path)
     if kind in arrow.SUFFIXES:
         names, values = arrow.read_arrow(path, columns)
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise DataError(f"{name}: column {twice[0]!r} stands twice; rename one")
         # What a row lacks, the whole file lacks: name all that it has instead.
         missing = set(columns) - set(names)
         rows = [dict.fromkeys(names) if missing else row for row in values]

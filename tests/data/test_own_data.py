@@ -156,6 +156,16 @@ def test_numbers_in_parquet_are_labels_and_null_is_no_text(tmp_path):
         read_table(tmp_path / "c.parquet")
 
 
+def test_a_column_that_stands_twice_is_refused_in_parquet_too(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    arrays = [pyarrow.array([value]) for value in ("hi", "yo", "a")]
+    table = pyarrow.Table.from_arrays(arrays, names=["text", "text", "label"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="column 'text' stands twice"):
+        read_table(tmp_path / "a.parquet")
+
+
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
