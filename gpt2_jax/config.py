@@ -157,13 +157,8 @@ class TrainConfig:
     wandb: bool = False  # and to Weights & Biases
 
     def __post_init__(self) -> None:
-        for field in (
-            "epochs",
-            "batch_size",
-            "eval_every",
-            "eval_batches",
-            "lora_rank",
-        ):
+        counts = ("epochs", "batch_size", "eval_every", "eval_batches", "lora_rank")
+        for field in counts:
             value = getattr(self, field)
             _require(value > 0, f"{field}={value} must be positive")
         _require(
