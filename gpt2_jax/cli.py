@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from gpt2_jax import __version__, cli_predict, cli_weights
+from gpt2_jax import __version__, cli_predict, cli_threshold, cli_weights
 from gpt2_jax.cli_finetune import add_finetune, run_finetune
 from gpt2_jax.errors import UserError
 from gpt2_jax.serve.command import add_serve, run_serve
@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_finetune(commands, common)
     add_serve(commands, common)
     cli_predict.add_parsers(commands, common)
+    cli_threshold.add_parser(commands, common)
     cli_weights.add_parsers(commands, common)
     return parser
 
@@ -71,6 +72,7 @@ _COMMANDS = {
     "finetune": run_finetune,
     "evaluate": cli_predict.run_evaluate,
     "predict": cli_predict.run_predict,
+    "threshold": cli_threshold.run_threshold,
     "convert": cli_weights.convert,
     "export": cli_weights.export,
     "serve": run_serve,

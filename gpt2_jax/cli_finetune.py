@@ -22,6 +22,10 @@ _FIELDS = {
     "data": "data.source",
     "text_column": "data.text_column",
     "label_column": "data.label_column",
+    "group_column": "data.group_column",
+    "split_column": "data.split_column",
+    "encoding": "data.encoding",
+    "drop_duplicates": "data.drop_duplicates",
     "balance": "data.balance",
     "split": "data.split",
     "trainable": "train.trainable",
@@ -39,6 +43,10 @@ _FIELDS = {
     "save_every": "train.save_every",
     "keep_checkpoints": "train.keep_checkpoints",
     "keep": "train.keep",
+    "metric": "train.metric",
+    "patience": "train.patience",
+    "tensorboard": "train.tensorboard",
+    "wandb": "train.wandb",
 }
 
 
@@ -51,10 +59,19 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--preset", choices=list(config.FINETUNE_PRESETS), default="default")
     add("--config", type=Path, metavar="FILE", help="replay a run's config.json")
     add("--weights", metavar="W", help="mini, 124M to 1558M, or a path to weights")
-    add("--data", metavar="D", help="demo, sms-spam, or a .csv/.tsv/.jsonl file")
+    add(
+        "--data",
+        metavar="D",
+        help="demo, sms-spam, a .csv, .tsv, .jsonl (also .gz) or .parquet file, a "
+        "folder of train/validation/test files or of datasets.save_to_disk, or -",
+    )
     add("--workdir", type=Path, metavar="DIR", help="where the run is written")
     add("--text-column", metavar="NAME")
     add("--label-column", metavar="NAME")
+    add("--group-column", metavar="NAME", help="its rows of one value stay together")
+    add("--split-column", metavar="NAME", help="holds train, validation or test")
+    add("--encoding", metavar="NAME", help="of the text file; default: utf-8")
+    add("--drop-duplicates", action="store_const", const=True, help="use a text once")
     add("--balance", choices=config.BALANCES)
     add("--split", nargs=3, type=float, metavar=("TRAIN", "VALIDATION", "TEST"))
     add(
@@ -88,6 +105,20 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add(
         "--keep-checkpoints", type=int, metavar="N", help="newest ones, beside the best"
     )
+    add("--metric", choices=config.METRICS, help="on validation, for best and patience")
+    add(
+        "--patience",
+        type=int,
+        metavar="EPOCHS",
+        help="stop after so many without a better one",
+    )
+    for name in ("tensorboard", "wandb"):
+        add(
+            f"--{name}",
+            action="store_const",
+            const=True,
+            help="write metrics there too",
+        )
     add(
         "--resume",
         nargs="?",
@@ -168,7 +199,7 @@ def _is_distributed(arguments: argparse.Namespace) -> bool:
 def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     from gpt2_jax.compilation import set_up_compilation
     from gpt2_jax.distributed import is_first
-    from gpt2_jax.evaluation.report import format_results
+    from gpt2_jax.evaluation.summary import format_results
     from gpt2_jax.training.devices import require_platform
     from gpt2_jax.training.loop import finetune
 
@@ -200,9 +231,13 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
 
 
 def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:
-    from gpt2_jax.training.prepare import describe, length_histogram, prepare
+    from gpt2_jax.training.describe import describe, length_histogram
+    from gpt2_jax.training.estimate import describe_estimate, estimate, matmul_rate
+    from gpt2_jax.training.prepare import prepare
 
     prepared = prepare(resolved, offline=offline)
     print(json.dumps(config.to_dict(resolved), indent=2))
     print(*describe(prepared), *length_histogram(prepared), sep="\n")
+    rate = matmul_rate(prepared.model.config)
+    print(*describe_estimate(estimate(prepared), rate), sep="\n")
     return 0

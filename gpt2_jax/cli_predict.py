@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2_jax import config
+from gpt2_jax.cli_threshold import probability
 from gpt2_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument("--text-column")
     evaluate.add_argument("--label-column")
+    evaluate.add_argument("--encoding", default="utf-8", help="of the text file")
 
     predict = commands.add_parser(
         "predict", parents=[common], help="label texts with a run"
@@ -41,6 +43,13 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     predict.add_argument("--text-column", default="text")
     predict.add_argument("--output", type=Path, help="write JSON lines to this file")
+    for parser in (evaluate, predict):
+        parser.add_argument(
+            "--abstain-below",
+            type=probability,
+            metavar="P",
+            help="give no label where its probability is below P",
+        )
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
@@ -49,13 +58,18 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
     data = None
     if arguments.data is not None:
-        data = config.DataConfig(
-            source=arguments.data,
-            text_column=arguments.text_column,
-            label_column=arguments.label_column,
-        )
+        try:
+            data = config.DataConfig(
+                source=arguments.data,
+                text_column=arguments.text_column,
+                label_column=arguments.label_column,
+                encoding=arguments.encoding,
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from None
     set_up_compilation(arguments)
-    print(*evaluate_run(arguments.run, data), sep="\n")
+    lines = evaluate_run(arguments.run, data, abstain_below=arguments.abstain_below)
+    print(*lines, sep="\n")
     return 0
 
 
@@ -102,20 +116,25 @@ def _predicted(
                 file=sys.stderr,
             )
         rows = classifier.predict_proba(texts)
+        answers = classifier.decide(rows, abstain_below=arguments.abstain_below or 0.0)
         yield [
-            _line(classifier.labels, text, row.tolist(), human=human)
-            for text, row in zip(texts, rows, strict=True)
+            _line(classifier.labels, label, text, row.tolist(), human=human)
+            for label, text, row in zip(answers, texts, rows, strict=True)
         ]
 
 
 def _line(
-    labels: Iterable[str], text: str, row: Sequence[float], *, human: bool
+    labels: Iterable[str],
+    label: str | None,
+    text: str,
+    row: Sequence[float],
+    *,
+    human: bool,
 ) -> str:
     probabilities = dict(zip(labels, row, strict=True))
-    label = max(probabilities, key=probabilities.__getitem__)
     if human:
         shown = "  ".join(f"{name} {p:.4f}" for name, p in probabilities.items())
-        line = f"{label}\t{shown}\t{text}"
+        line = f"{'?' if label is None else label}\t{shown}\t{text}"
     else:
         rounded = {name: round(p, 6) for name, p in probabilities.items()}
         values = {"text": text, "label": label, "probabilities": rounded}

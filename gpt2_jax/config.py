@@ -15,6 +15,7 @@ BALANCES = ("none", "undersample", "weights")
 SCHEDULES = ("constant", "linear", "cosine")
 PARALLEL = ("jit", "pmap")
 SHARDS = ("none", "fsdp")
+METRICS = ("accuracy", "loss", "f1")
 TRAINABLE = ("head", "last_block", "last_two_blocks", "all", "lora")
 
 
@@ -96,9 +97,13 @@ PRESETS: Mapping[str, GPT2Config] = types.MappingProxyType(
 class DataConfig:
     """Which labelled texts, and how they are balanced and split."""
 
-    source: str = "demo"  # demo, sms-spam, or a CSV/TSV/JSONL file
+    source: str = "demo"  # demo, sms-spam, a file or folder, or "-": standard input
     text_column: str | None = None  # None: "text"
     label_column: str | None = None  # None: "label"
+    group_column: str | None = None  # rows with the same value stay on one side
+    split_column: str | None = None  # says which part a row belongs to
+    encoding: str = "utf-8"
+    drop_duplicates: bool = False  # use each text once
     balance: str = "undersample"
     split: tuple[float, float, float] = (0.7, 0.1, 0.2)
     # Identical texts (and the families of `demo`) stay on one side of the split.
@@ -108,6 +113,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require_choice("balance", self.balance, BALANCES)
+        try:
+            "".encode(self.encoding)
+        except LookupError as error:  # "unknown encoding: utf-9"
+            raise ValueError(f"encoding={self.encoding!r}: {error}") from None
         _require(
             len(self.split) == 3
             and all(part > 0 for part in self.split)
@@ -145,15 +154,14 @@ class TrainConfig:
     # Which parameters the run ends with: "last", or "best" on validation, which on a
     # small part is chance: see experiments/recipe.
     keep: str = "last"
+    metric: str = "accuracy"  # on validation, that says which is best; see METRICS
+    patience: int | None = None  # epochs without a better one until it stops
+    tensorboard: bool = False  # also write the lines of metrics.jsonl for TensorBoard
+    wandb: bool = False  # and to Weights & Biases
 
     def __post_init__(self) -> None:
-        for field in (
-            "epochs",
-            "batch_size",
-            "eval_every",
-            "eval_batches",
-            "lora_rank",
-        ):
+        counts = ("epochs", "batch_size", "eval_every", "eval_batches", "lora_rank")
+        for field in counts:
             value = getattr(self, field)
             _require(value > 0, f"{field}={value} must be positive")
         _require(
@@ -173,14 +181,9 @@ class TrainConfig:
             0.0 <= self.dropout_rate < 1.0,
             f"dropout_rate={self.dropout_rate} is not in [0, 1)",
         )
-        _require(
-            self.devices is None or self.devices > 0,
-            f"devices={self.devices} must be positive",
-        )
-        _require(
-            self.save_every is None or self.save_every > 0,
-            f"save_every={self.save_every} must be positive",
-        )
+        for field in ("devices", "save_every", "patience"):
+            value = getattr(self, field)
+            _require(value is None or value > 0, f"{field}={value} must be positive")
         _require(
             self.keep_checkpoints >= 2,
             f"keep_checkpoints={self.keep_checkpoints} must be at least 2: a damaged "
@@ -195,6 +198,7 @@ class TrainConfig:
             f"shard={self.shard!r} needs parallel='jit' and trainable=('all',)",
         )
         _require_choice("keep", self.keep, ("best", "last"))
+        _require_choice("metric", self.metric, METRICS)
 
 
 @dataclasses.dataclass(frozen=True)

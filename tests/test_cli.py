@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -162,6 +164,10 @@ _FLAGS = {
     "data": ["texts.csv"],
     "text-column": ["message"],
     "label-column": ["kind"],
+    "group-column": ["who"],
+    "split-column": ["part"],
+    "encoding": ["cp1252"],
+    "drop-duplicates": [],
     "balance": ["weights"],
     "split": ["0.6", "0.2", "0.2"],
     "trainable": ["out_head/.*", "ln_f/.*"],
@@ -180,6 +186,10 @@ _FLAGS = {
     "eval-every": ["11"],
     "save-every": ["13"],
     "keep": ["best"],
+    "metric": ["f1"],
+    "patience": ["4"],
+    "tensorboard": [],
+    "wandb": [],
 }
 
 
@@ -247,6 +257,8 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     out = capsys.readouterr().out
     values, end = json.JSONDecoder().raw_decode(out)
     assert values == json.loads(json.dumps(_resolved(*inputs, "--epochs", "3")))
+    assert "read as CSV: text 'text', label 'label'" in out[end:]
+    assert "split: 70/10/20 at random, every class alike" in out[end:]
     assert "train: 42 texts (21 ham, 21 spam)" in out[end:]
     assert "test: 12 texts (6 ham, 6 spam)" in out[end:]
     assert " parameters, " in out[end:] and " trained (last_block)" in out[end:]
@@ -254,6 +266,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
         line for line in out[end:].splitlines() if " tokens " in line and "#" in line
     ]
     assert sum(int(line.split(" tokens ")[1].split()[0]) for line in bars) == 60
+    assert "memory, from shapes: " in out[end:] and "time: about " in out[end:]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -270,6 +283,29 @@ def test_evaluate_reads_other_columns(run, tmp_path, capsys):
     flags = ["--data", str(path), "--text-column", "message", "--label-column", "kind"]
     assert main(["evaluate", str(run), *flags]) == 0
     assert "n=10)" in capsys.readouterr().out
+
+
+def test_evaluate_reads_other_encodings(run, tmp_path, capsys):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("text,label\ngrüße,ham\nprize,spam\n".encode("latin-1"))
+    argv = ["evaluate", str(run), "--data", str(path)]
+    assert "name the file's own with --encoding" in _fails(capsys, argv, 4)
+    assert "encoding='latin-x'" in _fails(capsys, [*argv, "--encoding", "latin-x"], 2)
+    assert main([*argv, "--encoding", "latin-1"]) == 0
+    assert "n=2)" in capsys.readouterr().out
+
+
+def test_a_run_on_standard_input_cannot_be_evaluated_without_data(
+    run, tmp_path, capsys
+):
+    folder = tmp_path / "run"
+    shutil.copytree(run / "model", folder / "model")
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["source"] = "-"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "was trained on standard input" in _fails(
+        capsys, ["evaluate", str(folder)], 4
+    )
 
 
 def _jsonl(text: str) -> list[dict]:
@@ -296,11 +332,14 @@ def test_predict_gives_the_same_answers_by_every_way_in(
     rows = ["free prize", "see you, at lunch", "🎉 é <|endoftext|>"]
     with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["text"], *([row] for row in rows)])
+    (tmp_path / "t.csv.gz").write_bytes(
+        gzip.compress((tmp_path / "t.csv").read_bytes())
+    )
     (tmp_path / "t.txt").write_text("\n".join(rows), "utf-8")
     lines = "\n".join(json.dumps({"text": row}) for row in rows)
     (tmp_path / "t.jsonl").write_text(lines)
     answers = []
-    for name in ("t.csv", "t.txt", "t.jsonl"):
+    for name in ("t.csv", "t.csv.gz", "t.txt", "t.jsonl"):
         assert main(["predict", str(run), "--file", str(tmp_path / name)]) == 0
         answers.append(_jsonl(capsys.readouterr().out))
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))

@@ -3,6 +3,7 @@ import sys
 
 HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "tiktoken", "requests"}
 EXTRAS = {"torch", "transformers", "llms_from_scratch", "matplotlib", "sklearn"}
+EXTRAS |= {"pyarrow", "tensorboardX", "wandb"}
 EXTRAS |= {"fastapi", "starlette", "uvicorn", "h11", "pydantic", "prometheus_client"}
 # What serves is the extra `serve`; only its command is imported without.
 EVERY_MODULE = """

@@ -7,12 +7,17 @@ import dataclasses
 import hashlib
 import importlib.resources
 import io
+import json
 import os
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2_jax.config import DataConfig
+from gpt2_jax.data import checks
+from gpt2_jax.data.content import STDIN
+from gpt2_jax.data.folders import PARTS, part_of, read_folder
 from gpt2_jax.data.tables import Table, read_table
 from gpt2_jax.download import cache_dir, download
 from gpt2_jax.errors import DataError
@@ -40,6 +45,8 @@ class Dataset:
     classes: tuple[str, ...]  # label names, sorted
     groups: tuple[str, ...] | None
     notes: tuple[str, ...]
+    parts: tuple[str, ...] | None = None  # of each text, where the split is given
+    understood: str = ""  # how a file was read
 
 
 def load_dataset(
@@ -56,24 +63,38 @@ def load_dataset(
         with importlib.resources.as_file(asset) as path:
             table = read_table(path, group_column="family")
             sha256 = _sha256(path.read_bytes())
+        table = dataclasses.replace(table, understood="")  # no file of the user's
     elif config.source == "sms-spam":
         content = _sms_content(offline)
         table, sha256 = read_sms(content, book=config.book), SMS_SHA256
     else:
-        path = Path(config.source)
-        content = path.read_bytes() if path.is_file() else b""
-        sha256 = _sha256(content)
-        if sha256 == SMS_SHA256:  # the collection itself: no header, no suffix
-            table = read_sms(content, book=config.book)
-        else:
-            table = read_table(
-                path,
-                text_column=config.text_column or "text",
-                label_column=config.label_column or "label",
-            )
+        table, sha256 = _own_table(config)
     if to_train:
         _check_classes(config.source, table)
     return _dataset(config.source, sha256, table)
+
+
+def _own_table(config: DataConfig) -> tuple[Table, str]:
+    """Read the user's file, folder or standard input; return its SHA-256 too."""
+    path = Path(config.source)
+    columns = {
+        "text_column": config.text_column or "text",
+        "label_column": config.label_column or "label",
+        "group_column": config.group_column,
+        "split_column": config.split_column,
+        "encoding": config.encoding,
+    }
+    if path.is_dir():
+        return read_folder(path, **columns)
+    if config.source == STDIN:
+        table = read_table(path, **columns)
+        rows = json.dumps([table.texts, table.labels])  # the stream is gone by now
+        return table, _sha256(rows.encode())
+    content = path.read_bytes() if path.is_file() else b""
+    sha256 = _sha256(content)
+    if sha256 == SMS_SHA256:  # the collection itself: no header, no suffix
+        return read_sms(content, book=config.book), sha256
+    return read_table(path, **columns), sha256
 
 
 def read_sms(content: bytes, *, book: bool) -> Table:
@@ -99,29 +120,49 @@ def _check_classes(name: str, table: Table) -> None:
     counts = Counter(table.labels)
     if len(counts) < 2:
         raise DataError(
-            f"{name}: only one class, {table.labels[0]!r}; a classifier needs two"
+            f"{name}: only one class, {table.labels[0]!r}, in {len(table.labels)} "
+            "texts; a classifier needs two"
         )
     single = sorted(label for label, count in counts.items() if count == 1)
-    if single:
+    if single and table.parts is None:
         row = table.labels.index(single[0]) + 1
+        near = checks.near_duplicate_labels(sorted(counts))
         raise DataError(
             f"{name}: the label {single[0]!r} is seen once (text {row}), so it cannot "
-            "be both trained and tested; add texts or correct it"
+            f"be both trained and tested; add texts or correct it"
+            + "".join(f" ({note})" for note in near)
         )
 
 
 def _dataset(name: str, sha256: str, table: Table) -> Dataset:
     classes = tuple(sorted(set(table.labels)))
     index = {label: i for i, label in enumerate(classes)}
+    labels = tuple(index[label] for label in table.labels)
+    found = checks.near_duplicate_labels(classes)
+    found += checks.conflicting_texts(table.texts, labels)
     return Dataset(
         name=name,
         sha256=sha256,
         texts=table.texts,
-        labels=tuple(index[label] for label in table.labels),
+        labels=labels,
         classes=classes,
         groups=table.groups,
-        notes=table.notes,
+        notes=(*table.notes, *found),
+        parts=_known_parts(name, table.parts),
+        understood=table.understood,
     )
+
+
+def _known_parts(name: str, given: Sequence[str] | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    unknown = sorted({part for part in given if part_of(part) is None})
+    if unknown:
+        raise DataError(
+            f"{name}: the split of a text is {unknown[0]!r}; expected "
+            f"{', '.join(PARTS)} in the column of --split-column"
+        )
+    return tuple(part_of(part) or "" for part in given)
 
 
 def _sms_content(offline: bool) -> bytes:

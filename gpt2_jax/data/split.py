@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpt2_jax.config import DataConfig
+from gpt2_jax.data import checks
+from gpt2_jax.data.folders import PARTS
 from gpt2_jax.data.sources import Dataset
 from gpt2_jax.errors import DataError
 
@@ -20,7 +22,7 @@ class Split:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
-    dropped: int  # rows left out to balance the classes
+    dropped: int  # rows left out: to balance the classes, or texts that stand twice
     notes: tuple[str, ...] = ()
 
     def parts(self) -> dict[str, np.ndarray]:
@@ -43,30 +45,77 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
             )
         rows = _book_rows(labels, config.split_seed)
         sizes = np.cumsum([int(part * len(rows)) for part in config.split[:2]])
-        parts = np.split(rows, sizes)
+        parts, notes = np.split(rows, sizes), []
     else:
         rows = np.arange(len(labels))
-        if config.balance == "undersample":
-            rows = undersample(labels, config.split_seed)
-        groups = dataset.groups if dataset.groups is not None else dataset.texts
-        if not config.group:
-            groups = [str(row) for row in range(len(labels))]
-        parts = _grouped_split(
-            rows, labels, [groups[row] for row in rows], config.split, config.split_seed
-        )
-    notes = []
-    for name, part in zip(("train", "validation", "test"), parts, strict=True):
+        if config.drop_duplicates:
+            rows = checks.distinct_rows(dataset.texts, dataset.parts)
+        split = _own_split if dataset.parts is None else _given_split
+        parts, notes = split(dataset, labels, rows, config)
+    named: dict[str, np.ndarray] = dict(zip(PARTS, parts, strict=True))
+    for name, part in named.items():
         lacking = sorted(set(range(len(dataset.classes))) - set(labels[part].tolist()))
         names = ", ".join(dataset.classes[index] for index in lacking)
         if not len(part) or (lacking and name == "train"):
             raise DataError(
                 f"{dataset.name}: {len(rows)} texts are too few: the {name} part "
-                f"lacks {names}; add texts or change --split"
+                f"lacks {names}; add texts or change the split"
             )
         if lacking:
             notes.append(f"the {name} part holds no text of {names}")
-    train, validation, test = parts
-    return Split(train, validation, test, len(labels) - len(rows), tuple(notes))
+    notes += checks.shared_texts(dataset.texts, named)
+    dropped = len(labels) - sum(map(len, parts))
+    return Split(**named, dropped=dropped, notes=tuple(notes))
+
+
+def _own_split(
+    dataset: Dataset, labels: np.ndarray, rows: np.ndarray, config: DataConfig
+) -> tuple[list[np.ndarray], list[str]]:
+    if config.balance == "undersample":
+        rows = rows[undersample(labels[rows], config.split_seed)]
+    groups = _groups(dataset, config)
+    return _grouped_split(rows, labels, groups, config.split, config.split_seed), []
+
+
+def _given_split(
+    dataset: Dataset, labels: np.ndarray, rows: np.ndarray, config: DataConfig
+) -> tuple[list[np.ndarray], list[str]]:
+    """Return the parts that are given; what is not is cut from the training part.
+
+    Only what is trained on is balanced: the others are measured as they are.
+    """
+    assert dataset.parts is not None
+    given = np.asarray(dataset.parts)[rows]
+    parts = {name: rows[given == name] for name in PARTS}
+    if not len(parts["train"]):
+        raise DataError(
+            f"{dataset.name}: no training texts; the split that is given has only "
+            f"{', '.join(sorted(set(given.tolist())))}"
+        )
+    missing = [name for name in PARTS if not len(parts[name])]
+    notes = [f"no {name} part is given: cut from the training part" for name in missing]
+    if missing:
+        cut = ["train", *missing]
+        shares = np.asarray([config.split[PARTS.index(name)] for name in cut])
+        pieces = _grouped_split(
+            parts["train"],
+            labels,
+            _groups(dataset, config),
+            shares / shares.sum(),
+            config.split_seed,
+        )
+        parts |= dict(zip(cut, pieces, strict=True))
+    if config.balance == "undersample":
+        train = parts["train"]
+        parts["train"] = train[undersample(labels[train], config.split_seed)]
+    return list(parts.values()), notes
+
+
+def _groups(dataset: Dataset, config: DataConfig) -> Sequence[object]:
+    """Return the group of each row of `dataset`; rows of one stay on one side."""
+    if not config.group:
+        return range(len(dataset.labels))
+    return dataset.groups if dataset.groups is not None else dataset.texts
 
 
 def undersample(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -96,14 +145,14 @@ def _book_rows(labels: np.ndarray, seed: int) -> np.ndarray:
 def _grouped_split(
     rows: np.ndarray,
     labels: np.ndarray,
-    groups: Sequence[str],
-    shares: Sequence[float],
+    groups: Sequence[object],
+    shares: Sequence[float] | np.ndarray,
     seed: int,
 ) -> list[np.ndarray]:
     """Split by group, so that no group is on two sides, and evenly in each class."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for row, group in zip(rows.tolist(), groups, strict=True):
-        members[group].append(row)
+    members: dict[object, list[int]] = defaultdict(list)
+    for row in rows.tolist():
+        members[groups[row]].append(row)
     strata: dict[int, list[list[int]]] = defaultdict(list)
     for group in members.values():
         counts = Counter(labels[group].tolist())

@@ -1,19 +1,33 @@
-"""Labelled texts from CSV, TSV and JSONL files; nothing is lost in silence."""
+"""Labelled texts from CSV, TSV, JSONL and Parquet; nothing is lost in silence."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
+import difflib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from gpt2_jax.data import arrow, content
+from gpt2_jax.data.rows import Row, read_delimited, read_jsonl
 from gpt2_jax.errors import DataError
 
-SUFFIXES = (".csv", ".tsv", ".jsonl")
+TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl")  # each of them may be followed by .gz
+SUFFIXES = (*TEXT_SUFFIXES, *arrow.SUFFIXES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Where the fields of a labelled text stand."""
+
+    text: str = "text"
+    label: str = "label"
+    group: str | None = None
+    split: str | None = None
+
+    def names(self) -> list[str]:
+        return [name for name in dataclasses.astuple(self) if name is not None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +38,18 @@ class Table:
     labels: tuple[str, ...]
     groups: tuple[str, ...] | None = None  # rows of one group belong together
     notes: tuple[str, ...] = ()  # what was skipped or is odd, for the user to read
+    parts: tuple[str, ...] | None = None  # of a split that is given, as it is named
+    understood: str = ""  # how it was read, for the user to check
 
 
-Row = tuple[int, dict[str, Any]]  # line number, columns
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    name: str  # of the file
+    unit: str  # that rows are counted in: a row of text may have several lines
+    kind: str
+    columns: list[str]  # all that the first row has
+    rows: list[Row]
+    notes: list[str]
 
 
 def read_table(
@@ -35,53 +58,48 @@ def read_table(
     text_column: str = "text",
     label_column: str = "label",
     group_column: str | None = None,
+    split_column: str | None = None,
+    encoding: str = "utf-8",
 ) -> Table:
-    """Read the labelled texts of a file; its suffix tells the format.
+    """Read the labelled texts of a file, or of standard input if it is named `-`.
 
-    CSV follows RFC 4180: quotes, doubled quotes, newlines inside quotes. TSV has no
-    quoting at all. JSONL has one object per line. All are UTF-8, with or without BOM,
-    LF or CRLF. No value is special: `NA` and `null` are texts.
+    The suffix tells the format; standard input is JSONL where it starts with a brace,
+    else CSV. CSV follows RFC 4180: quotes, doubled quotes, newlines inside quotes. TSV
+    has no quoting at all. JSONL has one object per line. LF or CRLF end a line, a byte
+    order mark is skipped. No value is special: `NA` and `null` are texts.
 
     Raises:
-        DataError: no such file, not UTF-8, NUL bytes, no rows, a column that is not
-            there, a ragged or broken row (with its line number), an empty label.
+        DataError: no such file, another encoding, NUL bytes, no rows, a column that is
+            not there, a ragged or broken row (with its line number), an empty label.
+        DeviceError: Parquet, without the extra `data`.
     """
-    columns = [text_column, label_column]
-    columns += [] if group_column is None else [group_column]
-    rows, notes = _read_rows(path, columns)
-    for line, row in rows:
+    columns = Columns(text_column, label_column, group_column, split_column)
+    found = _read_rows(path, columns.names(), encoding)
+    for line, row in found.rows:
         if not row[label_column].strip():
-            raise DataError(f"{path}, line {line}: the label is empty; fill it in")
-    texts = tuple(row[text_column] for _, row in rows)
-    labels = tuple(row[label_column] for _, row in rows)
-    groups = None
-    if group_column is not None:
-        groups = tuple(row[group_column] for _, row in rows)
-    return Table(texts, labels, groups, (*notes, *_notes(path, texts)))
+            raise DataError(
+                f"{found.name}, {found.unit} {line}: the label is empty; fill it in"
+            )
+
+    def column(name: str | None) -> tuple[str, ...] | None:
+        return None if name is None else tuple(row[name] for _, row in found.rows)
+
+    texts, labels = column(text_column), column(label_column)
+    assert texts is not None and labels is not None
+    return Table(
+        texts=texts,
+        labels=labels,
+        groups=column(group_column),
+        notes=(*found.notes, *_notes(path, texts)),
+        parts=column(split_column),
+        understood=_understood(found, columns),
+    )
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> list[list[str]]:
     """Read columns of a file without labels; raises as `read_table` does."""
-    rows, _ = _read_rows(path, columns)
+    rows = _read_rows(path, columns, "utf-8").rows
     return [[row[column] for _, row in rows] for column in columns]
-
-
-def _read_rows(path: Path, columns: Sequence[str]) -> tuple[list[Row], list[str]]:
-    content = read_text(path)
-    read = _read_jsonl if path.suffix == ".jsonl" else _read_delimited
-    rows, blank = read(path, content)
-    if not rows:
-        raise DataError(f"{path}: a header but no rows; add labelled texts")
-    for line, row in rows:
-        for column in columns:
-            if column not in row:
-                raise DataError(
-                    f"{path}, line {line}: no column {column!r}; found "
-                    f"{', '.join(row) or 'none'}; choose with --text-column and "
-                    "--label-column"
-                )
-            row[column] = _as_text(f"{path}, line {line}", column, row[column])
-    return rows, [f"{blank} blank lines skipped"] if blank else []
 
 
 def read_text(path: Path) -> str:
@@ -90,110 +108,76 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: no such file, empty, not UTF-8, or with NUL bytes.
     """
-    if path.is_dir():
-        raise DataError(f"{path}: a folder; expected a {', '.join(SUFFIXES)} file")
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if not raw.strip():
-        raise DataError(f"{path}: empty; expected a header and labelled texts")
-    if b"\0" in raw:
-        line = raw[: raw.index(b"\0")].count(b"\n") + 1
-        raise DataError(
-            f"{path}, line {line}: a NUL byte; not a text file, or UTF-16: save it as "
-            "UTF-8"
-        )
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save "
-            "the file as UTF-8 (iconv -f latin1 -t utf-8)"
-        ) from None
+    return content.decode(str(path), content.read_bytes(path))
 
 
-def _read_delimited(path: Path, content: str) -> tuple[list[Row], int]:
-    rows: list[Row] = []
-    header: list[str] | None = None
-    blank = 0
-    for line, fields in _split_lines(path, content):
-        if not fields:
-            blank += 1
-        elif header is None:
-            header = fields
-            twice = [name for name, count in Counter(header).items() if count > 1]
-            if twice:
-                raise DataError(f"{path}: column {twice[0]!r} stands twice; rename one")
-        elif len(fields) != len(header):
-            raise DataError(
-                f"{path}, line {line}: {len(fields)} fields, but the header has "
-                f"{len(header)} ({', '.join(header)}); quote fields that hold the "
-                "separator or a newline"
-            )
-        else:
-            rows.append((line, dict(zip(header, fields, strict=True))))
-    return rows, blank
+def kind_of(path: Path) -> str | None:
+    """Return which of `SUFFIXES` the file has, before a `.gz`; None: another one."""
+    suffix = path.suffix
+    if suffix == ".gz":
+        suffix = Path(path.stem).suffix
+        return suffix if suffix in TEXT_SUFFIXES else None
+    return suffix if suffix in SUFFIXES else None
 
 
-def _split_lines(path: Path, content: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number at which a row starts, its fields)."""
-    if path.suffix == ".tsv":
-        for line, text in enumerate(io.StringIO(content, newline=None), start=1):
-            text = text.removesuffix("\n")
-            yield line, text.split("\t") if text else []
-    elif path.suffix == ".csv":
-        reader = csv.reader(io.StringIO(content, newline=""), strict=True)
-        start = 1
-        try:
-            for fields in reader:
-                yield start, fields
-                start = reader.line_num + 1
-        except csv.Error as error:
-            raise DataError(
-                f"{path}, line {start}: {error}; check the quotes of this row"
-            ) from None
+def _read_rows(path: Path, columns: Sequence[str], encoding: str) -> _Rows:
+    found = _parse(path, columns, encoding)
+    if not found.rows:
+        raise DataError(f"{found.name}: a header but no rows; add labelled texts")
+    for line, row in found.rows:
+        for column in columns:
+            where = f"{found.name}, {found.unit} {line}"
+            if column not in row:
+                raise DataError(
+                    f"{where}: no column {column!r}; found "
+                    f"{', '.join(row) or 'none'}; {_advice(column, found.columns)}"
+                )
+            row[column] = _as_text(where, column, row[column])
+    return found
+
+
+def _advice(column: str, columns: Sequence[str]) -> str:
+    near = difflib.get_close_matches(column.lower(), columns, 1)
+    return (f"did you mean {near[0]!r}? " if near else "") + (
+        "choose with --text-column and --label-column"
+    )
+
+
+def _parse(path: Path, columns: Sequence[str], encoding: str) -> _Rows:
+    name, kind = str(path), kind_of(path)
+    if kind in arrow.SUFFIXES:
+        names, values = arrow.read_arrow(path, columns)
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise DataError(f"{name}: column {twice[0]!r} stands twice; rename one")
+        # What a row lacks, the whole file lacks: name all that it has instead.
+        missing = set(columns) - set(names)
+        rows = [dict.fromkeys(names) if missing else row for row in values]
+        return _Rows(name, "row", kind, names, list(enumerate(rows, start=1)), [])
+    if name == content.STDIN:
+        name, raw = "standard input", content.read_stdin()
+        kind = ".jsonl" if raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else ".csv"
     else:
+        raw = content.read_bytes(path)
+    text = content.decode(name, raw, encoding)
+    if kind == ".jsonl":
+        rows, blank = read_jsonl(name, text)
+    elif kind is None:
         raise DataError(
-            f"{path}: unknown kind of file; expected {', '.join(SUFFIXES)}, or one of "
-            "demo, sms-spam"
+            f"{path}: unknown kind of file; expected {', '.join(SUFFIXES)}, a folder, "
+            "or one of demo, sms-spam"
         )
-
-
-def _read_jsonl(path: Path, content: str) -> tuple[list[Row], int]:
-    rows: list[Row] = []
-    blank = 0
-    # Only "\n" ends a line: JSON strings may hold U+2028, which splitlines() cuts at.
-    for line, text in enumerate(content.split("\n"), start=1):
-        if not text.strip():
-            blank += 1
-            continue
-        try:
-            values = json.loads(text, object_pairs_hook=_unique_keys)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {line}: not JSON ({error})") from None
-        if not isinstance(values, dict):
-            raise DataError(f"{path}, line {line}: expected a JSON object")
-        rows.append((line, values))
-    return rows, blank - content.endswith("\n")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{twice!r} stands twice")
-    return values
+    else:
+        rows, blank = read_delimited(name, text, kind)
+    notes = [f"{blank} blank lines skipped"] if blank else []
+    return _Rows(name, "line", kind, list(rows[0][1]) if rows else [], rows, notes)
 
 
 def _as_text(where: str, column: str, value: object) -> str:
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
     if not isinstance(value, str):
-        shown = json.dumps(value)[:40]
+        shown = json.dumps(value, default=str)[:40]
         raise DataError(f"{where}: {column!r} is {shown}; expected a string")
     try:
         value.encode()
@@ -207,6 +191,16 @@ def _as_text(where: str, column: str, value: object) -> str:
 
 def _notes(path: Path, texts: Sequence[str]) -> list[str]:
     quoted = sum(len(text) > 1 and text[0] == text[-1] == '"' for text in texts)
-    if path.suffix != ".tsv" or not quoted:
+    if kind_of(path) != ".tsv" or not quoted:
         return []
     return [f"{quoted} texts stand in quotes, which were kept: TSV has no quoting"]
+
+
+def _understood(found: _Rows, columns: Columns) -> str:
+    named = dataclasses.asdict(columns).items()
+    roles = ", ".join(f"{role} {name!r}" for role, name in named if name is not None)
+    others = [name for name in found.columns if name not in columns.names()]
+    kind = found.kind.removeprefix(".").upper()
+    return f"{found.name} read as {kind}: {roles}" + (
+        f"; not used: {', '.join(map(repr, others))}" if others else ""
+    )

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from gpt2_jax.evaluation.curves import average_precision
+
 ECE_BINS = 10
 
 
@@ -38,23 +40,26 @@ def confusion_matrix(
 
 
 def evaluate_probabilities(
-    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    predicted: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return the `test` entry of results.json.
 
-    With two classes precision, recall, F1, ROC AUC and Brier are of the second class
+    With two classes precision, recall, F1, both AUCs and Brier are of the second class
     (spam); with more, they are means over the classes. A ratio of 0 to 0 is 0; an AUC
-    with one class only is None.
+    with one class only is None. `predicted` is what was answered; None: the likeliest.
     """
     num_classes = len(classes)
-    predicted = probabilities.argmax(-1)
-    confusion = confusion_matrix(labels, predicted, num_classes)
+    answers = probabilities.argmax(-1) if predicted is None else predicted
+    confusion = confusion_matrix(labels, answers, num_classes)
     hits = np.diag(confusion)
     precision = _ratio(hits, confusion.sum(axis=0))
     recall = _ratio(hits, confusion.sum(axis=1))
     f1 = _ratio(2 * precision * recall, precision + recall)
     chosen = [1] if num_classes == 2 else list(range(num_classes))
-    aucs = [roc_auc(probabilities[:, c], labels == c) for c in chosen]
+    binary = [(probabilities[:, c], labels == c) for c in chosen]
     one_hot = np.eye(num_classes)[labels]
     squared = (probabilities - one_hot) ** 2
     correct = int(hits.sum())
@@ -63,7 +68,8 @@ def evaluate_probabilities(
         "recall": float(recall[chosen].mean()),
         "f1": float(f1[chosen].mean()),
         "confusion": confusion.tolist(),
-        "roc_auc": None if None in aucs else float(np.mean(aucs)),  # pyright: ignore
+        "roc_auc": _mean([roc_auc(*case) for case in binary]),
+        "pr_auc": _mean([average_precision(*case) for case in binary]),
         "brier": float(
             squared[:, 1].mean() if num_classes == 2 else squared.sum(-1).mean()
         ),
@@ -80,6 +86,23 @@ def evaluate_probabilities(
             for c, name in enumerate(classes)
         },
     }
+
+
+def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean F1 over the classes."""
+    size = logits.shape[-1]
+    confusion = confusion_matrix(labels, logits.argmax(-1), size)
+    hits, sizes = np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float(_ratio(2.0 * hits, sizes).mean())
+
+
+def confident_errors(
+    probabilities: np.ndarray, labels: np.ndarray, limit: int
+) -> np.ndarray:
+    """Return the rows that are wrong, those of the highest probability first."""
+    wrong = np.flatnonzero(probabilities.argmax(-1) != labels)
+    order = np.argsort(-probabilities[wrong].max(-1), kind="stable")
+    return wrong[order][:limit]
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
@@ -110,6 +133,11 @@ def wilson_interval(correct: int, total: int, z: float = 1.96) -> list[float]:
     spread = math.sqrt(rate * (1 - rate) / total + z**2 / (4 * total**2))
     half = z * spread / denominator
     return [max(0.0, center - half), min(1.0, center + half)]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -1,145 +1,246 @@
-"""The pictures of a run, and report.html around them."""
+"""report.html: one file about a run, without scripts, that needs nothing beside it."""
 
 from __future__ import annotations
 
-import base64
-import html
-from collections.abc import Sequence
+import dataclasses
+import importlib.resources
+import json
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from gpt2_jax.evaluation.markup import escape, number_cell, row, shaded_cell, table
 
-History = Sequence[dict[str, Any]]
+MAX_SHOWN = 600  # characters of a text
+
+_WHEN = ("before", "after")
+_FIGURES = {
+    "loss": "Loss on a few batches of the training part and of validation.",
+    "accuracy": "Accuracy after each epoch, on the same training batches and on all of "
+    "validation.",
+    "roc": "ROC on the test part; dotted: chance.",
+    "precision_recall": "Precision and recall on the test part, by threshold.",
+    "reliability": "Reliability on the test part: on the dotted line a probability "
+    "means what it says; larger points hold more texts.",
+    "lengths": "Lengths of all texts that were used.",
+}
 
 
-def write_pictures(
-    workdir: Path, history: History, results: dict[str, Any]
-) -> list[Path]:
-    """Write loss.png, accuracy.png and confusion.png; return their paths.
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What report.html and MODEL_CARD.md tell."""
 
-    Returns nothing when matplotlib (the extra `report`) is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return []
-    figures = {
-        "loss": _loss_figure(Figure, history),
-        "accuracy": _accuracy_figure(Figure, history),
-        "confusion": _confusion_figure(Figure, results),
+    results: Mapping[str, Any]  # results.json
+    config: Mapping[str, Any]  # config.json
+    texts: Sequence[str]  # of the test part
+    figures: Mapping[str, str]  # SVG by name; none without matplotlib
+    workdir: Path
+
+    @property
+    def title(self) -> str:
+        return f"{self.results['weights']} on {self.results['data']['name']}"
+
+    @property
+    def command(self) -> str:
+        config = shlex.quote(str(self.workdir / "config.json"))
+        return f"gpt2-jax finetune --config {config} --workdir NEW"
+
+
+def write_report_html(report: Report) -> Path:
+    """Write report.html; every text in it is shown as it is, and none is markup."""
+    css = importlib.resources.files("gpt2_jax") / "evaluation" / "report.css"
+    sections = {
+        "What was trained on what": _facts(report),
+        "Training": _figures(report, "loss", "accuracy"),
+        "Answers on the test part": _answers(report),
+        "Thresholds and probabilities": _figures(report, "roc", "precision_recall")
+        + _calibration(report),
+        "Texts": _figures(report, "lengths"),
+        "The most confident errors": _errors(report),
+        "Again": _again(report),
     }
-    paths = []
-    for name, figure in figures.items():
-        paths.append(workdir / f"{name}.png")
-        figure.savefig(paths[-1], dpi=120)
-    return paths
-
-
-def _curves(
-    figure_class: Any, history: History, keys: Sequence[str], ylabel: str
-) -> Any:
-    figure = figure_class(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for key, style in zip(keys, ("-", "--"), strict=True):
-        points = [(line["step"], line[key]) for line in history if key in line]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, label=key.replace("_", " "))
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel(ylabel)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
-
-
-def _loss_figure(figure_class: Any, history: History) -> Any:
-    few = [line for line in history if "train_loss" in line]
-    keys = ("train_loss", "validation_loss")
-    return _curves(figure_class, few, keys, "cross-entropy (nats)")
-
-
-def _accuracy_figure(figure_class: Any, history: History) -> Any:
-    keys = ("train_accuracy", "validation_accuracy")
-    return _curves(figure_class, history, keys, "accuracy")
-
-
-def _confusion_figure(figure_class: Any, results: dict[str, Any]) -> Any:
-    classes = results["data"]["classes"]
-    matrix = np.asarray(results["test"]["confusion"])
-    figure = figure_class(figsize=(4.5, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(matrix, cmap="Blues")
-    for (row, column), count in np.ndenumerate(matrix):
-        dark = count > matrix.max() / 2
-        color = "white" if dark else "black"
-        axes.text(column, row, str(count), ha="center", va="center", color=color)
-    # A class may be named $x$; that is no formula.
-    axes.set_xticks(range(len(classes)), classes, parse_math=False)
-    axes.set_yticks(range(len(classes)), classes, parse_math=False)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    return figure
-
-
-def format_results(results: dict[str, Any]) -> list[str]:
-    """Return the result of a run, line by line."""
-    parts, test, seconds = results["accuracy"], results["test"], results["seconds"]
-    low, high = (100 * bound for bound in test["ci95"])
-    baseline = results["baselines"]["tfidf_logreg"]
-    shown = "not measured" if baseline is None else f"{100 * baseline:.2f}%"
-    return [
-        f"accuracy: train {100 * parts['train']:.2f}%, validation "
-        f"{100 * parts['validation']:.2f}%, test {100 * parts['test']:.2f}% "
-        f"(95% interval {low:.1f} to {high:.1f}, n={test['n']})",
-        f"before training: test {100 * results['accuracy_before']:.2f}%",
-        f"baselines: majority {100 * results['baselines']['majority']:.2f}%, "
-        f"TF-IDF + logistic regression {shown}",
-        *format_test(test, results["data"]["classes"]),
-        f"seconds: {seconds['total']:.1f} in all (compiling {seconds['compile']:.1f}, "
-        f"frozen trunk {seconds['trunk']:.1f}, training {seconds['train']:.1f}) on "
-        f"{results['device']}",
-    ]
-
-
-def format_test(test: dict[str, Any], classes: Sequence[str]) -> list[str]:
-    """Return precision, recall, F1 and the confusion matrix, line by line."""
-    title = "confusion, true in rows:"
-    width = max(8, *(len(name) for name in classes))
-    first = max(len(title), *(len(name) for name in classes))
-    auc = "n/a" if test["roc_auc"] is None else f"{test['roc_auc']:.4f}"
-    return [
-        f"precision {test['precision']:.4f}, recall {test['recall']:.4f}, "
-        f"F1 {test['f1']:.4f}, ROC AUC {auc}",
-        *(
-            " ".join([name.rjust(first), *(str(cell).rjust(width) for cell in row)])
-            for name, row in zip(
-                (title, *classes), (classes, *test["confusion"]), strict=True
-            )
-        ),
-    ]
-
-
-def write_report_html(
-    workdir: Path, results: dict[str, Any], pictures: Sequence[Path]
-) -> Path:
-    """Write report.html: one file, without scripts, that needs nothing beside it."""
-    images = "".join(
-        f'<img alt="{path.stem}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}">\n'
-        for path in pictures
+    body = "".join(
+        f"<section><h2>{title}</h2>\n{content}</section>\n"
+        for title, content in sections.items()
+        if content
     )
-    if not pictures:
-        images = "<p>No pictures: install gpt2-jax[report] for them.</p>\n"
-    title = f"{results['weights']} on {results['data']['name']}"
     page = f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
-<meta name="viewport" content="width=device-width">
-<style>body{{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}}
-img{{max-width:100%}}pre{{overflow-x:auto;background:#f4f4f4;padding:1rem}}</style>
-<h1>{html.escape(title)}</h1>
-<pre>{html.escape(chr(10).join(format_results(results)))}</pre>
-{images}</html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(report.title)}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<style>
+{css.read_text("utf-8")}</style></head>
+<body><main>
+{_headline(report)}{body}</main></body></html>
 """
-    path = workdir / "report.html"
-    path.write_text(page, encoding="utf-8")
+    path = report.workdir / "report.html"
+    # Half an emoji, which JSON may hold, has no UTF-8.
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path
+
+
+def _headline(report: Report) -> str:
+    results, test = report.results, report.results["test"]
+    low, high = (100 * bound for bound in test["ci95"])
+    accuracy = results["accuracy"]["test"]
+    bars = [
+        ("this model", accuracy, True),
+        ("TF-IDF + logistic regression", results["baselines"]["tfidf_logreg"], False),
+        ("the majority class", results["baselines"]["majority"], False),
+        ("this model before training", results["accuracy_before"], False),
+    ]
+    rows = "".join(_bar(*bar) for bar in bars)
+    return (
+        f"<h1>{escape(report.title)}</h1>\n"
+        f'<p class="soft">A text classifier with the labels '
+        f"{escape(', '.join(results['data']['classes']))}.</p>\n"
+        f'<p class="result">{100 * accuracy:.2f}%</p>\n'
+        f"<p>of {test['n']} test texts are labelled rightly; the 95% interval is "
+        f"{low:.1f} to {high:.1f}%.</p>\n"
+        f'<table class="bars"><caption>Accuracy on the test part</caption>'
+        f"<tbody>{rows}</tbody></table>\n"
+    )
+
+
+def _bar(name: str, value: float | None, ours: bool) -> str:
+    shown = "not measured" if value is None else f"{100 * value:.2f}%"
+    kind = "bar ours" if ours else "bar"
+    bar = f'<span class="{kind}" style="--share:{100 * (value or 0):.2f}%"></span>'
+    return (
+        f'<tr><th scope="row">{name}</th><td class="number">{shown}</td>'
+        f"<td>{bar}</td></tr>\n"
+    )
+
+
+def _facts(report: Report) -> str:
+    results, data = report.results, report.results["data"]
+    train, params = report.config["train"], report.results["params"]
+    facts = {
+        "weights": f"{results['weights']}, {params['total']:,} parameters",
+        "trained": f"{', '.join(train['trainable'])}: {params['trainable']:,} of them, "
+        f"{results['steps']} steps of {train['batch_size']} texts",
+        "pool": report.config["pool"],
+        "data": f"{data['name']}, {data['rows']} texts, SHA-256 {data['sha256']}",
+        "split": data["split"],
+        **{
+            f"{part} part": f"{count} texts: {_counts(data['class_counts'][part])}"
+            for part, count in data["used"].items()
+        },
+        "left out, cut": f"{data['dropped']} left out, {data['cut']} cut to the length "
+        "that the model reads",
+        **({"notes": "; ".join(data["notes"])} if data["notes"] else {}),
+        "seed, device": f"{results['seed']}, {results['device']}, "
+        f"{results['seconds']['total']:.1f} s",
+        "versions": ", ".join(f"{k} {v}" for k, v in results["versions"].items()),
+    }
+    rows = (
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
+        for name, value in facts.items()
+    )
+    return f'<table class="facts"><tbody>{"".join(rows)}</tbody></table>\n'
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _figures(report: Report, *names: str) -> str:
+    if not report.figures:
+        missing = "<p>No figures: install gpt2-jax[report] for them.</p>\n"
+        return missing if "loss" in names else ""
+    drawn = "".join(_figure(report, name) for name in names)
+    return f'<div class="figures">{drawn}</div>\n'
+
+
+def _figure(report: Report, name: str) -> str:
+    label = name.replace("_", " and ")
+    svg = report.figures[name].replace("<svg", f'<svg role="img" aria-label="{label}"')
+    caption = escape(_FIGURES[name])
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>\n"
+
+
+def _answers(report: Report) -> str:
+    test, classes = report.results["test"], report.results["data"]["classes"]
+    confusion = table(
+        ["true", *classes],
+        (
+            row(name, (shaded_cell(count, sum(counts)) for count in counts))
+            for name, counts in zip(classes, test["confusion"], strict=True)
+        ),
+        "confusion",
+        "Confusion: true labels in rows, answers in columns",
+    )
+    each = table(
+        ["label", "precision", "recall", "F1", "texts"],
+        (row(name, _scores(values)) for name, values in test["per_class"].items()),
+        "each",
+        "By label",
+    )
+    return f'<div class="beside">{confusion}{each}</div>\n'
+
+
+def _scores(values: Mapping[str, Any]) -> list[str]:
+    ratios = (f"{values[key]:.3f}" for key in ("precision", "recall", "f1"))
+    return [number_cell(value) for value in (*ratios, values["n"])]
+
+
+def _calibration(report: Report) -> str:
+    calibration, test = report.results["calibration"], report.results["test"]
+    rows = [
+        row(
+            f"{part}: {name}",
+            [
+                number_cell(f"{calibration[part][f'{key}_{when}']:.4f}")
+                for when in _WHEN
+            ],
+        )
+        for part in ("validation", "test")
+        for key, name in (("ece", "ECE"), ("loss", "loss (nats)"))
+    ]
+    caption = "Calibration, before and after"
+    measured = table(["part", *_WHEN], rows, "calibration", caption)
+    areas = ", ".join(
+        f"{name} {'n/a' if test[key] is None else format(test[key], '.4f')}"
+        for key, name in (("roc_auc", "ROC AUC"), ("pr_auc", "PR AUC"))
+    )
+    words = (
+        f"<p>{areas}, Brier score {test['brier']:.4f}. The temperature "
+        f"{calibration['temperature']:.3f} was fitted on "
+        f"{calibration['fitted_on']} validation texts, and divides the logits; it "
+        "changes no label. On few texts the fit is rough.</p>\n"
+    )
+    figure = _figure(report, "reliability") if report.figures else ""
+    return f'<div class="figures">{figure}<div>{words}{measured}</div></div>\n'
+
+
+def _errors(report: Report) -> str:
+    errors = report.results["test"]["errors"]
+    wrong = report.results["test"]["n"] - sum(
+        row[i] for i, row in enumerate(report.results["test"]["confusion"])
+    )
+    if not errors:
+        return "<p>No test text is labelled wrongly.</p>\n"
+    rows = (_error(report, **error) for error in errors)
+    head = ["text", "true", "answer", "probability"]
+    caption = f"{len(errors)} of {wrong} errors, the most probable answers first"
+    return table(head, rows, "errors", caption)
+
+
+def _error(report: Report, row: int, label: str, predicted: str, prob: float) -> str:
+    text = report.texts[row]
+    cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} …"
+    return (
+        f'<tr><td class="text" dir="auto">{escape(cut)}</td><td>{escape(label)}</td>'
+        f"<td>{escape(predicted)}</td>{number_cell(f'{prob:.3f}')}</tr>\n"
+    )
+
+
+def _again(report: Report) -> str:
+    config = json.dumps(report.config, indent=2, ensure_ascii=False)
+    return (
+        "<p>This command repeats the run; on the same machine it gives the same "
+        f"numbers.</p>\n<pre>{escape(report.command)}</pre>\n"
+        f"<details><summary>config.json</summary><pre>{escape(config)}</pre></details>\n"
+    )

@@ -13,6 +13,7 @@ import numpy as np
 from gpt2_jax.data.batches import encode_examples
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.evaluation.metrics import softmax
+from gpt2_jax.evaluation.threshold import decide
 from gpt2_jax.model import GPT2
 from gpt2_jax.tokenizer import encode
 from gpt2_jax.training.features import SLAB, run_trunk
@@ -108,19 +109,52 @@ class Classifier:
         return self._trained.max_length
 
     def predict(self, texts: Sequence[str]) -> list[str]:
-        """Return the most probable label of each text."""
-        return [self.labels[i] for i in self.predict_proba(texts).argmax(-1)]
+        """Return the label of each text, as `decide` does."""
+        rows = decide(self.predict_proba(texts), self._threshold)
+        return [self.labels[i] for i in rows]
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """Return float64 probabilities [N, C]; each row sums to 1.
+        """Return float64 probabilities [N, C], calibrated; each row sums to 1.
 
         Raises:
             TypeError: `texts` is one string, or holds something else than strings.
         """
-        return softmax(self.logits(texts))
+        return softmax(self.logits(texts) / self._trained.temperature)
+
+    def decide(
+        self, probabilities: np.ndarray, *, abstain_below: float = 0.0
+    ) -> list[str | None]:
+        """Return the label of each row of `predict_proba`.
+
+        It is the most probable one, unless `gpt2-jax threshold` stored a threshold.
+        None where the probability of the label is below `abstain_below`.
+        """
+        rows = decide(probabilities, self._threshold)
+        chosen = np.take_along_axis(probabilities, rows[:, None], axis=-1)[:, 0]
+        return [
+            self.labels[row] if probability >= abstain_below else None
+            for row, probability in zip(rows, chosen, strict=True)
+        ]
+
+    def describe_threshold(self) -> list[str]:
+        """Return a line about the threshold, if one is stored."""
+        threshold = self._trained.threshold
+        if threshold is None:
+            return []
+        return [
+            f"threshold: {threshold.positive} from a probability of "
+            f"{threshold.value:.6f} on"
+        ]
+
+    @property
+    def _threshold(self) -> tuple[int, float] | None:
+        threshold = self._trained.threshold
+        if threshold is None:
+            return None
+        return self.labels.index(threshold.positive), threshold.value
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
-        """Return float32 class logits [N, C]."""
+        """Return float32 class logits [N, C], before the calibration."""
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("expected a sequence of strings, such as ['a text']")
         out = [self._logits(texts[i : i + SLAB]) for i in range(0, len(texts), SLAB)]

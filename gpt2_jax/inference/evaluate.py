@@ -8,19 +8,24 @@ import numpy as np
 
 from gpt2_jax import config as configs
 from gpt2_jax.config import DataConfig, FinetuneConfig
+from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.errors import DataError, WeightsError
-from gpt2_jax.evaluation.metrics import accuracy, evaluate_probabilities, softmax
-from gpt2_jax.evaluation.report import format_test
+from gpt2_jax.evaluation.metrics import evaluate_probabilities
+from gpt2_jax.evaluation.summary import format_test
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.weights.files import read_json
 
 
-def evaluate_run(run: Path, data: DataConfig | None) -> list[str]:
+def evaluate_run(
+    run: Path, data: DataConfig | None, *, abstain_below: float | None = None
+) -> list[str]:
     """Return the metrics of `run`, line by line.
 
     Without `data` they are of the run's own test part; with it, of every text of it.
+    With `abstain_below` it is told, too, how many answers have at least this
+    probability, and how good these are.
 
     Raises:
         DataError: the data cannot be read, or has a label that the run never saw.
@@ -41,22 +46,44 @@ def evaluate_run(run: Path, data: DataConfig | None) -> list[str]:
     index = [classifier.labels.index(name) for name in dataset.classes]
     labels = np.asarray(index)[np.asarray(dataset.labels)[rows]]
     texts = [dataset.texts[row] for row in rows]
-    logits = classifier.logits(texts)
-    test = evaluate_probabilities(softmax(logits), labels, classifier.labels)
+    probabilities = classifier.predict_proba(texts)
+    answers = classifier.decide(probabilities)
+    predicted = np.asarray([classifier.labels.index(str(name)) for name in answers])
+    test = evaluate_probabilities(probabilities, labels, classifier.labels, predicted)
     low, high = (100 * bound for bound in test["ci95"])
-    return [
+    lines = [
         f"data: {dataset.name}: {len(texts)} of {len(dataset.texts)} texts, "
         f"{classifier.count_cut(texts)} cut to {classifier.max_length} tokens",
         *(f"data: {note}" for note in dataset.notes),
-        f"accuracy {100 * accuracy(logits, labels):.2f}% (95% interval {low:.1f} to "
-        f"{high:.1f}, n={test['n']})",
-        *format_test(test, classifier.labels),
+        *classifier.describe_threshold(),
+        f"accuracy {100 * (predicted == labels).mean():.2f}% (95% interval {low:.1f} "
+        f"to {high:.1f}, n={test['n']})",
     ]
+    if abstain_below is not None:
+        sure = classifier.decide(probabilities, abstain_below=abstain_below)
+        answered = np.asarray([name is not None for name in sure])
+        lines.append(_coverage(predicted == labels, answered, abstain_below))
+    return [*lines, *format_test(test, classifier.labels)]
+
+
+def _coverage(correct: np.ndarray, answered: np.ndarray, below: float) -> str:
+    count = int(answered.sum())
+    shown = f"{100 * correct[answered].mean():.2f}%" if count else "n/a"
+    return (
+        f"abstaining below {below:g}: {count} of {len(answered)} texts answered "
+        f"({100 * count / len(answered):.1f}%), accuracy of these {shown}"
+    )
 
 
 def _own_data(run: Path) -> DataConfig:
     path = run / "config.json"
     try:
-        return configs.from_dict(FinetuneConfig, read_json(path)).data
+        data = configs.from_dict(FinetuneConfig, read_json(path)).data
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from error
+    if data.source == STDIN:
+        raise DataError(
+            f"{run}: was trained on standard input, which is gone; give labelled texts "
+            "with --data"
+        )
+    return data

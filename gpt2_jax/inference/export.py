@@ -61,6 +61,7 @@ def export_run(run: Path, destination: Path, to: str) -> list[str]:
     _refuse_inexpressible(trained, to)
     if to == "llms-from-scratch":
         llms_from_scratch.check_suffix(destination)
+    trained = fold_temperature(trained)
     plain = dataclasses.replace(
         trained, config=dataclasses.replace(trained.config, dtype="float32")
     )
@@ -82,7 +83,33 @@ def export_run(run: Path, destination: Path, to: str) -> list[str]:
             f"it computes in float32: the probabilities of the run in "
             f"{trained.config.dtype} differ by up to {np.abs(own - expected).max():.1e}"
         )
-    return checked
+    return checked + _said(load_model(run))
+
+
+def fold_temperature(trained: TrainedModel) -> TrainedModel:
+    """Put the temperature into the head: its softmax alone is calibrated then."""
+    head = {
+        name: (leaf / trained.temperature).astype(leaf.dtype)
+        for name, leaf in trained.params["out_head"].items()
+    }
+    params = {**trained.params, "out_head": head}
+    return dataclasses.replace(trained, params=params, temperature=1.0)
+
+
+def _said(trained: TrainedModel) -> list[str]:
+    """Return what of the run's decisions is in the export, and what is not."""
+    said = []
+    if trained.temperature != 1.0:
+        said.append(
+            f"the temperature {trained.temperature:.4f} is in the head: its softmax "
+            "gives the calibrated probabilities of the run"
+        )
+    if trained.threshold is not None:
+        said.append(
+            f"not in it: {trained.threshold.positive!r} from a probability of "
+            f"{trained.threshold.value:.6f} on; apply this threshold yourself"
+        )
+    return said
 
 
 def _probes(trained: TrainedModel) -> Batch:

@@ -44,7 +44,8 @@ written), if these are minded:
   token before it.
 - Pad on the right, as this tokenizer does: the model numbers positions from the left.
 
-The head's bias, which this architecture has not, is part of the bias of `ln_f`.
+The head's bias, which this architecture has not, is part of the bias of `ln_f`; the
+temperature of the calibration is part of the head.
 """
 
 

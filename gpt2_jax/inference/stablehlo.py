@@ -97,7 +97,10 @@ def _about(
         if fixed
         else [w for w in BUCKETS if w < width] + [width],  # each is compiled once
         "lengths": "int32 [batch], the tokens of each text without padding, at least 1",
-        "returns": "float32 [batch, classes], logits: softmax gives probabilities",
+        "returns": (
+            "float32 [batch, classes], logits: softmax gives probabilities; the "
+            "temperature of the calibration is in them"
+        ),
         "tokenization": (
             "GPT-2's byte-pair encoding of the plain text, without special tokens "
             '(tiktoken: get_encoding("gpt2").encode_ordinary); the first max_length '

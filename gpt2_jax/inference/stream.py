@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from gpt2_jax.data.tables import SUFFIXES, read_columns, read_text
+from gpt2_jax.data.tables import kind_of, read_columns, read_text
 from gpt2_jax.errors import DataError
 
 BATCH = 4096  # texts of a file; lines of a stream are answered one by one
@@ -48,7 +48,7 @@ def batches_of_texts(
 
 def read_texts(path: Path, text_column: str) -> list[str]:
     """Read the texts of a table, or each line of any other file."""
-    if path.suffix in SUFFIXES:
+    if kind_of(path) is not None:
         return read_columns(path, (text_column,))[0]
     lines = io.StringIO(read_text(path), newline=None)  # ends: \n, \r\n or \r
     return [line.removesuffix("\n") for line in lines if line.strip()]

@@ -85,8 +85,10 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
         rows = await predict(request.texts, lengths)
         return ClassifyResponse(
             results=[
-                _result(labels, row, length, max_length)
-                for row, length in zip(rows, lengths, strict=True)
+                _result(labels, label, row, length, max_length)
+                for label, row, length in zip(
+                    classifier.decide(rows), rows, lengths, strict=True
+                )
             ]
         )
 
@@ -137,13 +139,18 @@ def _not_ready() -> HTTPException:
 
 
 def _result(
-    labels: Sequence[str], row: np.ndarray, length: int, max_length: int
+    labels: Sequence[str],
+    label: str | None,
+    row: np.ndarray,
+    length: int,
+    max_length: int,
 ) -> Result:
-    best = int(row.argmax())
+    probs = dict(zip(labels, row.tolist(), strict=True))
+    assert label is not None  # it never abstains here
     return Result(
-        label=labels[best],
-        prob=float(row[best]),
-        probs=dict(zip(labels, row.tolist(), strict=True)),
+        label=label,
+        prob=probs[label],
+        probs=probs,
         n_tokens=length,
         truncated=length > max_length,
     )

@@ -18,7 +18,7 @@ class ClassifyRequest(_Strict):
 
 
 class Result(BaseModel):
-    label: str = Field(description="the most probable label")
+    label: str = Field(description="the most probable one, or by a threshold")
     prob: float = Field(description="its probability")
     probs: dict[str, float] = Field(description="the probability of each label")
     n_tokens: int = Field(description="tokens of the text, before it was cut")

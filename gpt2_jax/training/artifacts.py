@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -13,11 +14,15 @@ import numpy as np
 import safetensors.numpy
 
 from gpt2_jax import config as configs
+from gpt2_jax.training.writers import Writer
 from gpt2_jax.tree import flatten
 from gpt2_jax.weights import files
 from gpt2_jax.weights.trained import MODEL_FILE, PARAMS_FILE
 from gpt2_jax.weights.trained import TrainedModel as TrainedModel
 from gpt2_jax.weights.trained import load_model as load_model
+
+# The parts whose predictions a run keeps, all of one form.
+PREDICTIONS = {"test": "predictions.csv", "validation": "validation_predictions.csv"}
 
 
 def save_model(folder: Path, trained: TrainedModel) -> None:
@@ -34,6 +39,8 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
             "config": configs.to_dict(trained.config),
             "classes": list(trained.classes),
             "max_length": trained.max_length,
+            "temperature": trained.temperature,
+            "threshold": trained.threshold and dataclasses.asdict(trained.threshold),
             "params_sha256": files.sha256_of(folder / PARAMS_FILE),
         },
     )
@@ -72,10 +79,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 class MetricsLog:
-    """Appends lines to metrics.jsonl, of which one process of a run `writes`."""
+    """Appends lines to metrics.jsonl, and gives them to `writers`.
 
-    def __init__(self, path: Path, *, writes: bool = True) -> None:
-        self._path, self._writes = path, writes
+    One process of a run `writes`.
+    """
+
+    def __init__(
+        self, path: Path, writers: Sequence[Writer] = (), *, writes: bool = True
+    ) -> None:
+        self._path, self._writers, self._writes = path, writers, writes
 
     def write(self, **values: Any) -> None:
         self._append([values])
@@ -90,6 +102,9 @@ class MetricsLog:
             return
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
+        for line in lines:
+            for write in self._writers:
+                write(line)
 
     def read(self) -> list[dict[str, Any]]:
         if not self._path.is_file():

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -22,7 +23,9 @@ from gpt2_jax.training.inputs import MAX_STEPS
 from gpt2_jax.training.nonfinite import stop_diverged
 from gpt2_jax.training.prepare import Prepared
 from gpt2_jax.training.scoring import Scorer
+from gpt2_jax.training.selection import is_exhausted, score
 from gpt2_jax.training.watch import Interrupted, StopSignals
+from gpt2_jax.training.writers import Writer
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class Trainer:
     checkpoints: Checkpoints
     workdir: Path
     stop: StopSignals
+    writers: Sequence[Writer] = ()
 
     def run(self, state: TrainState, *, behind: bool = False) -> TrainState:
         """Take every step that `state` has not taken; return the state on the host.
@@ -55,7 +59,9 @@ class Trainer:
         per_epoch = num_rows // config.batch_size
         step, total = int(state.step), config.epochs * per_epoch
         metrics = artifacts.MetricsLog(
-            self.workdir / "metrics.jsonl", writes=distributed.is_first()
+            self.workdir / "metrics.jsonl",
+            self.writers,
+            writes=distributed.is_first(),
         )
         metrics.truncate(step, behind=behind)
         key = jax.random.key(config.seed)
@@ -66,6 +72,9 @@ class Trainer:
             if behind:
                 self._after(metrics, state, step, started, saved=True)
             for epoch in range(step // per_epoch, config.epochs):
+                if self._is_exhausted(metrics):
+                    log.info("no better epoch in the last %d: stopped", config.patience)
+                    break
                 rows = epoch_rows(num_rows, config.batch_size, config.seed, epoch)
                 while step < (epoch + 1) * per_epoch:
                     done = step - epoch * per_epoch
@@ -80,6 +89,11 @@ class Trainer:
                     limit = self.stop.meet(limit)
                     self._after(metrics, state, step, started)
         return steps.unplace(state)
+
+    def _is_exhausted(self, metrics: artifacts.MetricsLog) -> bool:
+        config, count = self.prepared.config.train, len(self._rows("validation"))
+        # The first process, which writes the lines, has read all of them.
+        return bool(distributed.least(-is_exhausted(metrics.read(), config, count))[0])
 
     def _after(
         self,
@@ -108,7 +122,7 @@ class Trainer:
                 total = config.epochs * per_epoch
                 self._log_evaluation(metrics, state, step, total, seconds)
             if ended or (config.save_every and step % config.save_every == 0):
-                scores = self.scorer.scores(state.params, self._rows("validation"))
+                scores = self.scorer.measure(state.params, self._rows("validation"))
                 if ended:
                     self._log_epoch(metrics, state, step, step // per_epoch, scores)
                 self._save(state, step, scores, saved=saved)
@@ -216,37 +230,34 @@ class Trainer:
         state: TrainState,
         step: int,
         epoch: int,
-        scores: tuple[float, float],
+        scores: dict[str, float],
     ) -> None:
         _, train = self.scorer.scores(state.params, self._few("train"))
-        loss, validation = scores
         metrics.write(
             step=step,
             epoch=epoch,
             train_accuracy=train,
-            validation_accuracy=validation,
-            validation_loss=loss,
+            **{f"validation_{name}": value for name, value in scores.items()},
         )
         log.info(
             "epoch %d: accuracy %.2f%% on %d training texts, %.2f%% on validation",
             epoch,
             100 * train,
             len(self._few("train")),
-            100 * validation,
+            100 * scores["accuracy"],
         )
 
     def _save(
-        self, state: TrainState, step: int, scores: tuple[float, float], *, saved: bool
+        self, state: TrainState, step: int, scores: dict[str, float], *, saved: bool
     ) -> None:
-        loss, accuracy = scores
-        meta = {"validation_loss": loss, "validation_accuracy": accuracy}
-        meta = {"step": step, "behind": False, **meta}
-        # Accuracy first; between equal accuracies the lower loss.
-        score = round(accuracy * len(self._rows("validation"))) + 1 / (1 + loss)
+        metric, count = self.prepared.config.train.metric, len(self._rows("validation"))
+        meta = {"step": step, "behind": False}
+        meta |= {f"validation_{name}": value for name, value in scores.items()}
         if saved:
-            self.checkpoints.rescore(step, meta, score)
+            self.checkpoints.rescore(step, meta, score(scores, metric, count))
         else:
-            self.checkpoints.save(self.scorer.steps.unplace(state), meta, score)
+            state = self.scorer.steps.unplace(state)
+            self.checkpoints.save(state, meta, score(scores, metric, count))
 
 
 def _progress(total: int, done: int) -> tqdm:

@@ -17,7 +17,7 @@ Difference = tuple[str, Any, Any]  # name, there, here
 
 # A resumed run may change these. The first ones change its further course, which is
 # said; the others only where and how often it looks, saves and computes.
-COURSE = ("train.epochs", "train.learning_rate")
+COURSE = ("train.epochs", "train.learning_rate", "train.patience")
 FREE = (
     *COURSE,
     "train.parallel",
@@ -31,6 +31,8 @@ FREE = (
     "train.save_every",
     "train.keep_checkpoints",
     "train.keep",
+    "train.tensorboard",
+    "train.wandb",
     # Their content counts, not its name.
     "weights",
     "data.source",

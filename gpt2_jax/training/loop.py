@@ -17,8 +17,10 @@ from gpt2_jax import distributed
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.errors import UserError, WeightsError
+from gpt2_jax.evaluation.calibration import fit_temperature
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.training.describe import describe
 from gpt2_jax.training.devices import (
     Device,
     choose_devices,
@@ -34,7 +36,7 @@ from gpt2_jax.training.lora import merge_adapters
 from gpt2_jax.training.optimizer import create_optimizer
 from gpt2_jax.training.parallel import Steps, jit_steps
 from gpt2_jax.training.pmap import pmap_steps
-from gpt2_jax.training.prepare import Prepared, describe, prepare
+from gpt2_jax.training.prepare import Prepared, prepare
 from gpt2_jax.training.results import collect_results, write_report
 from gpt2_jax.training.reuse import reuse_trunk
 from gpt2_jax.training.scoring import Scorer
@@ -42,6 +44,7 @@ from gpt2_jax.training.step_folders import check_space, remove_leftovers
 from gpt2_jax.training.steps import create_train_state
 from gpt2_jax.training.watch import Clock, StopSignals
 from gpt2_jax.training.workdir import claim, finished_results, naming_disk_errors
+from gpt2_jax.training.writers import check_writers, open_writers
 from gpt2_jax.tree import Params
 
 log = logging.getLogger(__name__)
@@ -71,6 +74,7 @@ def finetune(
     config, workdir = config or FinetuneConfig(), Path(workdir)
     if resume not in (False, True, "auto"):
         raise UserError(f"resume={resume!r} is not one of False, True, auto")
+    check_writers(config.train)
     with (
         clock.compiling(),
         StopSignals(workdir) as stop,
@@ -138,9 +142,10 @@ def finetune(
             _log_resumed(meta["step"], num_steps, trunk=bool(split))
         elif resume:
             log.info("no checkpoint to resume from: starting at step 0")
-        with clock.phase("train"):
-            trainer = Trainer(prepared, scorer, checkpoints, workdir, stop)
+        with clock.phase("train"), open_writers(config, workdir) as writers:
+            trainer = Trainer(prepared, scorer, checkpoints, workdir, stop, writers)
             state = trainer.run(state, behind=behind)
+            taken = int(state.step)
         checkpoints.finish()
         if config.train.keep == "best":
             best = checkpoints.restore(state, best=True, fall_back=resume == "auto")
@@ -154,14 +159,17 @@ def finetune(
             logits = {
                 part: scorer.logits(placed, rows) for part, rows in inputs.parts.items()
             }
-            trained = _trained_model(prepared, state.params)
+            validation = prepared.examples["validation"]
+            temperature = fit_temperature(logits["validation"], validation.labels)
+            trained = _trained_model(prepared, state.params, temperature)
             if distributed.is_first():
                 artifacts.save_model(workdir / "model", trained)
             results = collect_results(
                 prepared,
                 logits,
+                temperature=temperature,
                 before=before,
-                steps=num_steps,
+                steps=taken,
                 seconds=clock.seconds,
                 devices=steps.num_devices,
             )
@@ -255,7 +263,9 @@ def _compile(
     return jit_steps(prepared.model, labels, devices, split=split, shard=train.shard)
 
 
-def _trained_model(prepared: Prepared, params: Params) -> artifacts.TrainedModel:
+def _trained_model(
+    prepared: Prepared, params: Params, temperature: float
+) -> artifacts.TrainedModel:
     """Join what was trained with the frozen trunk; adapters go into their kernels."""
     whole = jax.tree.map(np.array, {**prepared.params, **params})
     config = prepared.model.config
@@ -263,5 +273,5 @@ def _trained_model(prepared: Prepared, params: Params) -> artifacts.TrainedModel
         whole = merge_adapters(whole, config)
     config = dataclasses.replace(config, dropout_rate=0.0, lora_rank=0)
     return artifacts.TrainedModel(
-        config, whole, prepared.dataset.classes, prepared.max_length
+        config, whole, prepared.dataset.classes, prepared.max_length, temperature
     )

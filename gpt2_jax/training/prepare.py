@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections import Counter
 
 import jax
 import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
-from gpt2_jax.data.batches import BUCKETS, Examples, encode_examples, widen
+from gpt2_jax.data.batches import Examples, encode_examples, widen
 from gpt2_jax.data.sources import Dataset, load_dataset
 from gpt2_jax.data.split import Split, split_dataset
 from gpt2_jax.errors import DataError, UserError
-from gpt2_jax.model import GPT2, count_params, to_classifier
+from gpt2_jax.model import GPT2, to_classifier
 from gpt2_jax.tokenizer import VOCAB_SIZE
-from gpt2_jax.training.checkpoint import trained_leaves
 from gpt2_jax.training.lora import add_adapters
 from gpt2_jax.training.optimizer import frozen_split, label_params
 from gpt2_jax.tree import Params
 from gpt2_jax.weights.pretrained import load_pretrained
-
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,46 +139,3 @@ def _class_weights(
     if config.data.balance != "weights":
         return np.ones(len(counts), np.float32)
     return (len(train) / (len(counts) * counts)).astype(np.float32)
-
-
-def describe(prepared: Prepared) -> list[str]:
-    """Return, line by line, what was read, dropped and cut, and what will train."""
-    dataset, examples = prepared.dataset, prepared.examples
-    lines = [
-        f"data: {dataset.name}: {len(dataset.texts)} texts read, "
-        f"{prepared.split.dropped} left out to balance the classes"
-    ]
-    lines += [f"data: {note}" for note in (*dataset.notes, *prepared.split.notes)]
-    for part, encoded in examples.items():
-        counts = Counter(encoded.labels.tolist())
-        classes = ", ".join(
-            f"{counts[i]} {name}" for i, name in enumerate(dataset.classes)
-        )
-        lines.append(f"data: {part}: {len(encoded)} texts ({classes})")
-    cut = sum(encoded.cut for encoded in examples.values())
-    empty = sum(encoded.empty for encoded in examples.values())
-    lines.append(
-        f"data: padded to {prepared.width} tokens; {cut} texts cut to "
-        f"{prepared.max_length}, {empty} empty"
-    )
-    total = count_params(prepared.params)
-    trained = count_params(trained_leaves(prepared.params, prepared.labels))
-    lines.append(
-        f"model: {prepared.config.weights}: {total:,} parameters, {trained:,} trained "
-        f"({', '.join(prepared.config.train.trainable)}), pool "
-        f"{prepared.config.pool}"
-    )
-    return lines
-
-
-def length_histogram(prepared: Prepared) -> list[str]:
-    """Return the token lengths of all parts as lines of text."""
-    lengths = np.concatenate([e.lengths for e in prepared.examples.values()])
-    edges = [0, *(width for width in BUCKETS if width < lengths.max()), lengths.max()]
-    counts, _ = np.histogram(lengths, bins=np.asarray(edges) + 0.5)
-    widest = max(counts.max(), 1)
-    bars = ["#" * round(40 * count / widest) for count in counts]
-    return [
-        f"{low + 1:5d} to {high:4d} tokens {count:6d} {bar}"
-        for low, high, count, bar in zip(edges, edges[1:], counts, bars, strict=False)
-    ]

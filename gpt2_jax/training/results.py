@@ -11,15 +11,28 @@ from typing import Any
 import jax
 import numpy as np
 
+from gpt2_jax import config as configs
 from gpt2_jax.evaluation import baselines
-from gpt2_jax.evaluation.metrics import accuracy, evaluate_probabilities, softmax
-from gpt2_jax.evaluation.report import write_pictures, write_report_html
+from gpt2_jax.evaluation.calibration import describe_calibration
+from gpt2_jax.evaluation.curves import collect_curves
+from gpt2_jax.evaluation.figures import draw_figures, write_pictures
+from gpt2_jax.evaluation.metrics import (
+    ECE_BINS,
+    accuracy,
+    confident_errors,
+    evaluate_probabilities,
+    softmax,
+)
+from gpt2_jax.evaluation.model_card import write_model_card
+from gpt2_jax.evaluation.report import Report, write_report_html
 from gpt2_jax.model import count_params
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import trained_leaves
+from gpt2_jax.training.describe import class_counts, length_counts, split_kind
 from gpt2_jax.training.prepare import Prepared
 from gpt2_jax.training.watch import Clock
 
+MAX_ERRORS = 20
 _PACKAGES = ("gpt2-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -27,6 +40,7 @@ def collect_results(
     prepared: Prepared,
     logits: dict[str, np.ndarray],
     *,
+    temperature: float,
     before: float,
     steps: int,
     seconds: dict[str, float],
@@ -35,12 +49,24 @@ def collect_results(
     """Return every key of results.json from the final logits of each part."""
     labels = {part: e.labels for part, e in prepared.examples.items()}
     train, dataset = prepared.config.train, prepared.dataset
+    probabilities = softmax(logits["test"] / temperature)
+    wrong = confident_errors(probabilities, labels["test"], MAX_ERRORS)
     return {
         "accuracy": {part: accuracy(logits[part], labels[part]) for part in logits},
         "accuracy_before": before,
-        "test": evaluate_probabilities(
-            softmax(logits["test"]), labels["test"], dataset.classes
-        ),
+        "test": {
+            **evaluate_probabilities(probabilities, labels["test"], dataset.classes),
+            "errors": [
+                {
+                    "row": int(row),  # of predictions.csv, from 0
+                    "label": dataset.classes[labels["test"][row]],
+                    "predicted": dataset.classes[probabilities[row].argmax()],
+                    "prob": float(probabilities[row].max()),
+                }
+                for row in wrong
+            ],
+        },
+        "calibration": describe_calibration(logits, labels, temperature),
         "baselines": {
             "majority": baselines.majority_accuracy(labels["train"], labels["test"]),
             "tfidf_logreg": baselines.tfidf_logreg_accuracy(
@@ -64,6 +90,9 @@ def collect_results(
             "rows": len(dataset.texts),
             "classes": list(dataset.classes),
             "used": {part: len(e) for part, e in prepared.examples.items()},
+            "class_counts": class_counts(prepared),
+            "split": split_kind(prepared),
+            "notes": [*dataset.notes, *prepared.split.notes],
             "dropped": prepared.split.dropped,
             "cut": sum(e.cut for e in prepared.examples.values()),
             "test_ids_sha256": ids_sha256(prepared.split.test),
@@ -96,19 +125,29 @@ def write_report(
     workdir: Path,
     clock: Clock,
 ) -> None:
-    """Write predictions.csv, the pictures, report.html, and results.json last."""
+    """Write the predictions, curves.json, the report, and results.json last."""
     classes = prepared.dataset.classes
-    test = prepared.examples["test"]
-    artifacts.write_predictions(
-        workdir / "predictions.csv",
-        prepared.texts("test"),
-        [classes[label] for label in test.labels],
-        softmax(logits["test"]),
-        classes,
-    )
+    temperature = results["calibration"]["temperature"]
+    probabilities = {part: softmax(rows / temperature) for part, rows in logits.items()}
+    for part, name in artifacts.PREDICTIONS.items():
+        artifacts.write_predictions(
+            workdir / name,
+            prepared.texts(part),
+            [classes[label] for label in prepared.examples[part].labels],
+            probabilities[part],
+            classes,
+        )
+    test = prepared.examples["test"].labels
+    curves = collect_curves(probabilities["test"], test, classes, ECE_BINS)
+    curves["lengths"] = length_counts(prepared)
+    artifacts.write_json(workdir / "curves.json", curves)
     history = artifacts.MetricsLog(workdir / "metrics.jsonl").read()
-    pictures = write_pictures(workdir, history, results)
-    write_report_html(workdir, results, pictures)
+    write_pictures(workdir, history, results)
+    figures = draw_figures(history, results, curves)
     results["seconds"] = clock.seconds
     results["compilation_cache"] = clock.cache
+    config = configs.to_dict(prepared.config)
+    report = Report(results, config, prepared.texts("test"), figures, workdir)
+    write_report_html(report)
+    write_model_card(report)
     artifacts.write_json(workdir / "results.json", results)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpt2_jax.data.batches import by_length
 from gpt2_jax.data.packing import CALL_TOKENS
-from gpt2_jax.evaluation.metrics import accuracy, cross_entropy
+from gpt2_jax.evaluation.metrics import accuracy, cross_entropy, macro_f1
 from gpt2_jax.training.inputs import Data, Inputs
 from gpt2_jax.training.parallel import Steps
 from gpt2_jax.tree import Params
@@ -51,6 +51,15 @@ class Scorer:
             done.append(np.asarray(logits)[: len(chosen)])
         order = np.concatenate([chosen for chosen, _ in pending])
         return np.concatenate(done)[np.argsort(order)]
+
+    def measure(self, params: Params, rows: np.ndarray) -> dict[str, float]:
+        """Return mean loss, accuracy and macro F1."""
+        logits, labels = self.logits(params, rows), self.inputs.labels[rows]
+        return {
+            "loss": cross_entropy(logits, labels),
+            "accuracy": accuracy(logits, labels),
+            "f1": macro_f1(logits, labels),
+        }
 
     def scores(self, params: Params, rows: np.ndarray) -> tuple[float, float]:
         """Return mean loss and accuracy."""

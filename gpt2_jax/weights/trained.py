@@ -16,6 +16,14 @@ PARAMS_FILE, MODEL_FILE = "params.safetensors", "classifier.json"
 
 
 @dataclasses.dataclass(frozen=True)
+class Threshold:
+    """From which probability on the class `positive` is the answer."""
+
+    positive: str
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainedModel:
     """All that a classifier needs: `model/` of a run holds exactly this."""
 
@@ -23,6 +31,8 @@ class TrainedModel:
     params: Params
     classes: tuple[str, ...]
     max_length: int
+    temperature: float = 1.0  # of the softmax, fitted on the validation part
+    threshold: Threshold | None = None  # None: the likeliest class is the answer
 
 
 def model_folder(run: Path) -> Path | None:
@@ -50,6 +60,12 @@ def load_model(run: Path) -> TrainedModel:
         config = configs.from_dict(GPT2Config, values["config"])
         classes = tuple(str(name) for name in values["classes"])
         max_length, expected = int(values["max_length"]), values["params_sha256"]
+        # Models of the first versions have neither.
+        temperature = float(values.get("temperature", 1.0))
+        threshold = values.get("threshold")
+        if threshold is not None:
+            threshold = configs.from_dict(Threshold, threshold, "threshold")
+            classes.index(threshold.positive)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{folder / MODEL_FILE}: {error}") from error
     path = folder / PARAMS_FILE
@@ -64,4 +80,6 @@ def load_model(run: Path) -> TrainedModel:
             f"{folder / MODEL_FILE}: {len(classes)} classes, but {config.num_classes} "
             "logits"
         )
-    return TrainedModel(config, unflatten(flat), classes, max_length)
+    return TrainedModel(
+        config, unflatten(flat), classes, max_length, temperature, threshold
+    )

@@ -1,26 +1,40 @@
-"""The report: pictures, one HTML file, and tables that line up."""
+"""The report: pictures, one HTML file, a model card, and tables that line up."""
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from gpt2_jax.evaluation.report import (
-    format_results,
-    format_test,
-    write_pictures,
-    write_report_html,
-)
+from gpt2_jax.evaluation.figures import draw_figures, write_pictures
+from gpt2_jax.evaluation.model_card import write_model_card
+from gpt2_jax.evaluation.report import Report, write_report_html
+from gpt2_jax.evaluation.summary import format_results, format_test
+from gpt2_jax.evaluation.svg import COLORS, INK
 
+_SCRIPT = "<script>alert('x')</script>"
 _HISTORY = [
     {"step": 1, "loss": 0.7},
     {"step": 1, "train_loss": 0.69, "validation_loss": 0.7, "seconds": 0.1},
     {"step": 4, "train_loss": 0.5, "validation_loss": 0.6, "seconds": 0.3},
     {"step": 5, "epoch": 1, "train_accuracy": 0.9, "validation_accuracy": 0.8},
 ]
+_CONFIG = {"train": {"trainable": ["last_block"], "batch_size": 8}, "pool": "last_real"}
+_BEFORE_AFTER = {
+    f"{key}_{when}": value
+    for key, when, value in (
+        ("ece", "before", 0.1234),
+        ("ece", "after", 0.0567),
+        ("loss", "before", 0.4),
+        ("loss", "after", 0.3),
+    )
+}
 
 
 def _results(classes: tuple[str, ...] = ("ham", "spam")) -> dict:
@@ -34,28 +48,87 @@ def _results(classes: tuple[str, ...] = ("ham", "spam")) -> dict:
             "f1": 0.65,
             "confusion": [[10 * i + j for j in range(size)] for i in range(size)],
             "roc_auc": 0.8,
+            "pr_auc": 0.85,
+            "brier": 0.11,
+            "ece": 0.0567,
             "ci95": [0.6, 0.85],
             "n": 40,
+            "per_class": {
+                name: {"precision": 0.7, "recall": 0.6, "f1": 0.65, "n": 20}
+                for name in classes
+            },
+            "errors": [
+                {"row": 1, "label": classes[0], "predicted": classes[1], "prob": 0.987}
+            ],
+        },
+        "calibration": {
+            "temperature": 1.5,
+            "fitted_on": 30,
+            "validation": _BEFORE_AFTER,
+            "test": _BEFORE_AFTER,
         },
         "baselines": {"majority": 0.5, "tfidf_logreg": 0.7},
         "seconds": {"total": 9.0, "compile": 3.0, "trunk": 1.0, "train": 2.0},
+        "steps": 10,
+        "examples_seen": 80,
+        "params": {"total": 1000, "trainable": 100},
         "weights": "mini",
-        "data": {"name": "texts.csv", "classes": list(classes)},
+        "data": {
+            "name": "texts.csv",
+            "sha256": "ab12",
+            "rows": 110,
+            "classes": list(classes),
+            "used": {"train": 40, "validation": 30, "test": 40},
+            "class_counts": {
+                part: dict.fromkeys(classes, 15)
+                for part in ("train", "validation", "test")
+            },
+            "split": "at random",
+            "notes": ["3 of 40 test texts stand in the train part too"],
+            "dropped": 2,
+            "cut": 1,
+        },
+        "seed": 123,
         "device": "1 x cpu",
+        "versions": {"gpt2-jax": "0.1.0"},
     }
 
 
+def _curves(classes: tuple[str, ...] = ("spam",)) -> dict:
+    line = [0.0, 0.5, 1.0]
+    return {
+        "roc": {name: {"fpr": line, "tpr": line} for name in classes},
+        "precision_recall": {
+            name: {"recall": line, "precision": line} for name in classes
+        },
+        "reliability": {"confidence": [0.6, 0.9], "accuracy": [0.5, 0.95], "n": [3, 9]},
+        "lengths": {"edges": [0, 5, 10], "n": [4, 6]},
+    }
+
+
+def _report(folder: Path, results: dict | None = None, figures=None) -> Report:
+    texts = ["right", "the error: " + _SCRIPT]
+    return Report(results or _results(), _CONFIG, texts, figures or {}, folder)
+
+
 class _Tags(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.text = ""
+        self.feed(page)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
 
     def handle_data(self, data):
         self.text += data
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, str]:
+    pytest.importorskip("matplotlib")
+    return draw_figures(_HISTORY, _results(), _curves())
 
 
 def test_pictures_are_png_files(tmp_path):
@@ -69,42 +142,114 @@ def test_pictures_are_png_files(tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG\r\n") for path in paths)
 
 
-@pytest.mark.parametrize("name", ["$x^$", "a_b", "50% $ off $", "\\frac"])
-def test_class_names_are_no_formulas(tmp_path, name):
+@pytest.mark.parametrize("name", ["$x^$", "50% $ off $\\frac", _SCRIPT])
+def test_class_names_are_neither_formulas_nor_markup(tmp_path, name):
     pytest.importorskip("matplotlib")
     assert len(write_pictures(tmp_path, _HISTORY, _results(("ham", name)))) == 3
+    drawn = draw_figures(_HISTORY, _results(), _curves((name,)))
+    assert "<script" not in drawn["roc"]
+    assert _Tags(drawn["roc"]).text.count(name[:23]) == 1
 
 
-def test_without_matplotlib_there_are_no_pictures_but_a_report(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    pictures = write_pictures(tmp_path, _HISTORY, _results())
-    assert pictures == []
-    page = write_report_html(tmp_path, _results(), pictures).read_text()
+def test_figures_take_their_colours_from_the_page(figures):
+    assert list(figures) == [
+        "loss",
+        "accuracy",
+        "roc",
+        "precision_recall",
+        "reliability",
+        "lengths",
+    ]
+    for name, svg in figures.items():
+        assert not re.search("|".join((*COLORS, INK)), svg), name
+        assert "var(--ink)" in svg and "var(--series-1)" in svg, name
+    for words in ("epoch", "examples seen", "cross-entropy (nats)", "validation"):
+        assert words in figures["loss"]
+
+
+def test_no_two_elements_have_one_id(figures, tmp_path):
+    page = write_report_html(_report(tmp_path, figures=figures)).read_text()
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert ids and len(set(ids)) == len(ids)
+
+
+def test_without_matplotlib_there_are_no_figures_but_a_report(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert write_pictures(tmp_path, _HISTORY, _results()) == []
+    drawn = draw_figures(_HISTORY, _results(), _curves())
+    assert drawn == {}
+    page = write_report_html(_report(tmp_path, figures=drawn)).read_text()
     assert "gpt2-jax[report]" in page
+    assert "0.0567" in page
 
 
-def test_a_report_holds_its_pictures_and_every_result(tmp_path):
-    picture = tmp_path / "loss.png"
-    picture.write_bytes(b"\x89PNG")
-    page = write_report_html(tmp_path, _results(), [picture]).read_text()
-    parsed = _Tags()
-    parsed.feed(page)
-    assert 'src="data:image/png;base64,iVBORw=="' in page
-    for line in format_results(_results()):
-        assert line in parsed.text
-    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing beside it
+def test_a_report_needs_nothing_beside_it_and_tells_every_result(figures, tmp_path):
+    page = write_report_html(_report(tmp_path, figures=figures)).read_text()
+    assert not re.search(r'(?:src|href)="(?!#)', page)
+    assert not re.search(r"url\((?!#)|@import", page)
+    urls = set(re.findall(r'https?://[^"\s<]+', page))
+    assert all(url.startswith("http://www.w3.org/") for url in urls)
+    assert page.count("<svg") == len(figures)
+    text = _Tags(page).text
+    for value in (
+        "75.00%",  # the test accuracy
+        "60.0 to 85.0%",
+        "70.00%",  # the baselines
+        "50.00%",
+        "ab12",  # the data
+        "3 of 40 test texts stand in the train part too",
+        "0.1234",  # calibration, before and after
+        "0.0567",
+        "1.500",
+        "0.650",  # by label
+        "0.987",  # an error
+        f"gpt2-jax finetune --config {tmp_path / 'config.json'} --workdir NEW",
+        json.dumps(_CONFIG, indent=2),
+    ):
+        assert value in text, value
 
 
-def test_a_report_shows_markup_in_names_as_text(tmp_path):
-    name = "<script>alert('x')</script>"
-    results = _results((name, '"&<b>'))
+def test_a_report_shows_markup_in_names_and_texts_as_text(figures, tmp_path):
+    results = _results((_SCRIPT, '"&<b>'))
     results["data"]["name"] = "</title><script>.csv"
-    page = write_report_html(tmp_path, results, []).read_text()
-    parsed = _Tags()
-    parsed.feed(page)
-    assert not {"script", "b"} & set(parsed.tags)
-    assert name in parsed.text
+    results["data"]["notes"] = [_SCRIPT]
+    report = _report(tmp_path, results, figures)
+    parsed = _Tags(write_report_html(report).read_text())
+    assert not {"script", "b", "img"} & set(parsed.tags)
+    assert parsed.text.count(_SCRIPT) >= 4
+    assert "the error: " + _SCRIPT in parsed.text
     assert "</title><script>.csv" in parsed.text
+
+
+def test_half_an_emoji_does_not_stop_the_report(tmp_path):
+    report = Report(_results(), _CONFIG, ["", "half \ud83d"], {}, tmp_path)
+    assert "half \\ud83d" in write_report_html(report).read_text()
+    write_model_card(report)
+
+
+def test_the_model_card_is_one_that_the_hub_reads(tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard.load(write_model_card(_report(tmp_path)))
+    results = {r.metric_type: r.metric_value for r in card.data.eval_results}
+    assert results["accuracy"] == 0.75
+    assert results["f1"] == 0.65
+    (first, *_) = card.data.eval_results
+    assert first.dataset_revision == "ab12" and first.dataset_split == "test"
+    assert card.data.license == "apache-2.0"
+    for words in ("Limits", "30 validation texts", "Licence: not known", "texts.csv"):
+        assert words in card.content
+
+
+@pytest.mark.parametrize(
+    ("weights", "licence"), [("124M", "mit"), ("my/weights.pth", "unknown")]
+)
+def test_the_licence_is_that_of_the_weights_where_it_is_known(
+    weights, licence, tmp_path
+):
+    report = _report(tmp_path, {**_results(), "weights": weights})
+    text = write_model_card(report).read_text()
+    assert f'license: "{licence}"' in text
+    assert ("openai-community/gpt2" in text) == (weights == "124M")
 
 
 @pytest.mark.parametrize("classes", [("ham", "spam"), ("a", "b", "c" * 30)])
@@ -117,9 +262,38 @@ def test_the_columns_of_the_confusion_matrix_stand_below_their_names(classes):
             assert row[:end].endswith(f" {count}"), f"{header}\n{row}"
 
 
-def test_results_without_auc_or_baseline_say_so():
+def test_results_tell_the_calibration_and_what_was_not_measured():
     results = _results()
     results["test"]["roc_auc"] = results["baselines"]["tfidf_logreg"] = None
     text = "\n".join(format_results(results))
     assert "ROC AUC n/a" in text
     assert "not measured" in text
+    assert "test ECE 0.1234 before, 0.0567 after" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1100, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(scheme, width, figures, tmp_path):
+    axe = pytest.importorskip("axe_playwright_python", reason="axe is missing")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    browser_path = shutil.which("chromium")
+    if browser_path is None:
+        pytest.skip("no chromium")
+    source = (importlib.resources.files(axe) / "axe.min.js").read_text("utf-8")
+    report = _report(tmp_path, _results(("ham", "s" * 60)), figures)
+    path = write_report_html(report)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=browser_path, args=["--no-sandbox"]
+        )
+        viewport = {"width": width, "height": 800}
+        page = browser.new_page(color_scheme=scheme, viewport=viewport, bypass_csp=True)
+        page.goto(path.as_uri())
+        page.evaluate(source)
+        found = page.evaluate("axe.run()")
+        assert found["passes"]
+        assert [v["id"] for v in found["violations"]] == []
+        overflows = "document.documentElement.scrollWidth > window.innerWidth"
+        assert not page.evaluate(overflows)
+        browser.close()

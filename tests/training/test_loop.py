@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import html
 import json
 import signal
 import time
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY
+from helpers import TINY, write_table
 from training_helpers import (
     ON_DISK,
     compilations,
@@ -97,10 +99,19 @@ _TYPES = {
         "f1": float,
         "confusion": list,
         "roc_auc": float,
+        "pr_auc": float,
         "brier": float,
         "ece": float,
         "ci95": list,
         "n": int,
+        "per_class": dict,
+        "errors": list,
+    },
+    "calibration": {
+        "temperature": float,
+        "fitted_on": int,
+        "validation": dict,
+        "test": dict,
     },
     "baselines": {"majority": float, "tfidf_logreg": (float, type(None))},
     "seconds": dict.fromkeys(
@@ -149,6 +160,10 @@ def test_results_are_consistent_with_themselves(run, config):
             if path.startswith(("h_2/", "ln_f/", "out_head/"))
         ),
     }
+    calibration = results["calibration"]
+    assert calibration["fitted_on"] == data["used"]["validation"]
+    assert calibration["test"]["ece_after"] == test["ece"]
+    assert calibration["temperature"] == load_model(run).temperature
     seconds = results["seconds"]
     assert seconds["load"] + seconds["train"] + seconds["trunk"] <= seconds["total"]
 
@@ -162,7 +177,10 @@ def test_a_run_writes_every_promised_file(run, config):
         "model/params.safetensors",
         "model/classifier.json",
         "predictions.csv",
+        "validation_predictions.csv",
+        "curves.json",
         "report.html",
+        "MODEL_CARD.md",
     ):
         assert (run / name).exists(), name
     assert json.loads((run / "config.json").read_text()) == json.loads(
@@ -237,6 +255,20 @@ def test_class_weights_make_every_class_weigh_the_same(tmp_path_factory, tmp_pat
     np.testing.assert_allclose(sums, counts.sum() / 2, rtol=1e-6)
 
 
+def test_each_of_many_classes_weighs_the_same(tmp_path_factory, tmp_path):
+    path = write_table(tmp_path / "three.csv", rows=90, classes=("a", "b", "c"))
+    rows = path.read_text().splitlines()
+    few = [r for i, r in enumerate(rows) if not r.endswith(("a", "b")) or i % 9 < 5]
+    path.write_text("\n".join(few) + "\n")
+    config = run_config(tmp_path_factory)
+    data = dataclasses.replace(config.data, source=str(path), balance="weights")
+    prepared = prepare(dataclasses.replace(config, data=data))
+    counts = np.bincount(prepared.examples["train"].labels)
+    assert len(set(counts)) > 1 and len(counts) == 3
+    sums = prepared.class_weights * counts
+    np.testing.assert_allclose(sums, counts.sum() / 3, rtol=1e-6)
+
+
 def test_the_kept_model_is_the_best_on_validation(run, tmp_path_factory):
     epochs = [line for line in _lines(run) if "epoch" in line]
     best = max(epochs, key=lambda e: (e["validation_accuracy"], -e["validation_loss"]))
@@ -255,6 +287,23 @@ def test_predictions_are_of_the_test_part_in_its_order(run, config):
     assert [f[2] for f in fields] == Classifier.load(run).predict(
         prepared.texts("test")
     )
+
+
+def test_the_errors_are_the_wrong_rows_of_the_predictions(run):
+    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    errors = json.loads((run / "results.json").read_text())["test"]["errors"]
+    wrong = {i for i, row in enumerate(rows) if row["label"] != row["predicted"]}
+    assert {error["row"] for error in errors} == wrong != set()
+    for error in errors:
+        row = rows[error["row"]]
+        assert (error["label"], error["predicted"]) == (row["label"], row["predicted"])
+        shown = float(row[f"p_{row['predicted']}"])
+        assert error["prob"] == pytest.approx(shown, abs=1e-6)
+    probabilities = [error["prob"] for error in errors]
+    assert probabilities == sorted(probabilities, reverse=True)
+    report = (run / "report.html").read_text("utf-8")
+    assert html.escape(rows[errors[0]["row"]]["text"]) in report
 
 
 def test_texts_of_half_an_emoji_do_not_stop_a_run_at_its_end(tmp_path):

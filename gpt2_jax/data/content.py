@@ -1,0 +1,74 @@
+"""The bytes of a file or of standard input, unpacked and decoded."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from pathlib import Path
+
+from gpt2_jax.errors import DataError
+
+STDIN = "-"
+MAX_BYTES = 4 << 30  # of a file when unpacked; a few kB of gzip can hold more
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file whole; `.gz` is unpacked.
+
+    Raises:
+        DataError: it cannot be read, is no gzip, or unpacks to too much.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: a folder; expected a file")
+    try:
+        if path.suffix != ".gz":
+            return path.read_bytes()
+        with gzip.open(path) as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged or no gzip ({error}); get it again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(content) > MAX_BYTES:
+        raise DataError(
+            f"{path}: unpacks to more than {MAX_BYTES / 1e9:.1f} GB; split the file"
+        )
+    return content
+
+
+def read_stdin() -> bytes:
+    return sys.stdin.buffer.read()
+
+
+def decode(name: str, raw: bytes, encoding: str = "utf-8") -> str:
+    """Return `raw` as text, without a byte order mark.
+
+    Raises:
+        DataError: nothing in it, NUL bytes, or bytes that `encoding` does not have.
+    """
+    if not raw.strip():
+        raise DataError(f"{name}: empty; expected a header and labelled texts")
+    if encoding == "utf-8":
+        encoding = "utf-8-sig"
+        if b"\0" in raw:
+            line = raw[: raw.index(b"\0")].count(b"\n") + 1
+            raise DataError(
+                f"{name}, line {line}: a NUL byte; not a text file, or UTF-16: then "
+                "say --encoding utf-16"
+            )
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{name}, line {line}: byte 0x{raw[error.start]:02x} is not "
+            f"{encoding.removesuffix('-sig').upper()}; name the file's own with "
+            "--encoding (cp1252 on Windows), or save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise DataError(f"{name}, line {line}: a NUL; not {encoding}, or no text file")
+    return text.removeprefix("\ufeff")

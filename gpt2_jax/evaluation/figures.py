@@ -1,0 +1,218 @@
+"""The figures of a run, through matplotlib (the extra `report`).
+
+In the report they are SVG whose colours are those of the page; see `svg`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt2_jax.evaluation.svg import COLORS, GRID, INK, PAPER, STYLES, to_svg
+
+History = Sequence[dict[str, Any]]
+
+MAX_CURVES = 6  # of as many classes; more cannot be told apart
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "svg.fonttype": "none",  # text stays text
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.facecolor": PAPER,
+    "legend.edgecolor": "none",
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+}
+
+
+def draw_figures(
+    history: History, results: dict[str, Any], curves: dict[str, Any]
+) -> dict[str, str]:
+    """Return the figures of the report as SVG, by name; none without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        return {}
+    drawn = {}
+    with matplotlib.rc_context(_STYLE):
+        for name, draw in {
+            "loss": lambda axes: _draw_loss(axes, history, results),
+            "accuracy": lambda axes: _draw_accuracy(axes, history, results),
+            "roc": lambda axes: _draw_roc(axes, curves["roc"]),
+            "precision_recall": lambda axes: _draw_precision_recall(
+                axes, curves["precision_recall"]
+            ),
+            "reliability": lambda axes: _draw_reliability(axes, curves["reliability"]),
+            "lengths": lambda axes: _draw_lengths(axes, curves["lengths"]),
+        }.items():
+            drawn[name] = to_svg(_figure(draw), name)
+    return drawn
+
+
+def write_pictures(
+    workdir: Path, history: History, results: dict[str, Any]
+) -> list[Path]:
+    """Write loss.png, accuracy.png and confusion.png; return their paths.
+
+    Returns nothing when matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        return []
+    paths = []
+    with matplotlib.rc_context(_STYLE):
+        for name, draw in {
+            "loss": lambda axes: _draw_loss(axes, history, results),
+            "accuracy": lambda axes: _draw_accuracy(axes, history, results),
+            "confusion": lambda axes: _draw_confusion(axes, results),
+        }.items():
+            paths.append(workdir / f"{name}.png")
+            _figure(draw).savefig(paths[-1], dpi=120)
+    return paths
+
+
+def _figure(draw: Any) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.9))
+    axes = figure.subplots()
+    draw(axes)
+    # Fixed margins: to measure every label takes as long as all the rest.
+    if figure.get_layout_engine() is None:
+        top = 0.86 if axes.child_axes else 0.97
+        figure.subplots_adjust(left=0.12, right=0.98, bottom=0.13, top=top)
+    return figure
+
+
+def _draw_loss(axes: Any, history: History, results: dict[str, Any]) -> None:
+    few = [line for line in history if "train_loss" in line]
+    keys = ("train_loss", "validation_loss")
+    _draw_history(axes, few, keys, results, "cross-entropy (nats)")
+    axes.set_ylim(bottom=0)
+
+
+def _draw_accuracy(axes: Any, history: History, results: dict[str, Any]) -> None:
+    keys = ("train_accuracy", "validation_accuracy")
+    _draw_history(axes, history, keys, results, "accuracy (%)", scale=100)
+
+
+def _draw_history(
+    axes: Any,
+    history: History,
+    keys: Sequence[str],
+    results: dict[str, Any],
+    ylabel: str,
+    scale: float = 1,
+) -> None:
+    """Draw values over epochs, with the examples seen on a second axis, as the book."""
+    batch_size = results["examples_seen"] / results["steps"]
+    per_epoch = results["data"]["used"]["train"] // batch_size
+    for key, color, style in zip(keys, COLORS, STYLES, strict=False):
+        points = [
+            (line["step"] / per_epoch, scale * line[key])
+            for line in history
+            if key in line
+        ]
+        if points:
+            label = key.split("_")[0]
+            axes.plot(
+                *zip(*points, strict=True), style, marker="o", color=color, label=label
+            )
+    axes.set_xlim(0, 1.02 * results["steps"] / per_epoch)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(ylabel)
+    axes.legend()
+    top = axes.secondary_xaxis(
+        "top",
+        functions=(
+            lambda epoch: epoch * per_epoch * batch_size,
+            lambda seen: seen / per_epoch / batch_size,
+        ),
+    )
+    top.set_xlabel("examples seen")
+
+
+def _draw_curves(
+    axes: Any, curves: dict[str, Any], x: str, y: str, drawstyle: str, legend: str
+) -> None:
+    for number, (name, curve) in enumerate(list(curves.items())[:MAX_CURVES]):
+        axes.plot(
+            curve[x],
+            curve[y],
+            STYLES[number % len(STYLES)],
+            color=COLORS[number],
+            drawstyle=drawstyle,
+            label=_short(name),
+        )
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    rest = f"first {MAX_CURVES} of {len(curves)}" if len(curves) > MAX_CURVES else None
+    for text in axes.legend(loc=legend, title=rest).get_texts():
+        text.set_parse_math(False)
+
+
+def _draw_roc(axes: Any, curves: dict[str, Any]) -> None:
+    axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
+    _draw_curves(axes, curves, "fpr", "tpr", "default", "lower right")
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate (recall)")
+
+
+def _draw_precision_recall(axes: Any, curves: dict[str, Any]) -> None:
+    _draw_curves(axes, curves, "recall", "precision", "steps-pre", "lower left")
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+
+
+def _draw_reliability(axes: Any, bins: dict[str, Any]) -> None:
+    axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1, label="perfect")
+    sizes = 20 + 180 * np.sqrt(np.asarray(bins["n"]) / max(bins["n"]))
+    axes.plot(bins["confidence"], bins["accuracy"], "-", color=COLORS[0])
+    axes.scatter(bins["confidence"], bins["accuracy"], sizes, color=COLORS[0])
+    low = min(0.5, *bins["confidence"])
+    axes.set_xlim(low - 0.02, 1.03)
+    axes.set_ylim(-0.03, 1.05)
+    axes.set_xlabel("mean probability of the label, in each bin")
+    axes.set_ylabel("share of right labels")
+
+
+def _draw_lengths(axes: Any, lengths: dict[str, Any]) -> None:
+    edges, counts = np.asarray(lengths["edges"]), np.asarray(lengths["n"])
+    axes.bar(
+        edges[:-1], counts, np.diff(edges), align="edge", color=COLORS[0], linewidth=0
+    )
+    axes.set_xlabel("length (tokens)")
+    axes.set_ylabel("texts")
+
+
+def _draw_confusion(axes: Any, results: dict[str, Any]) -> None:
+    names = [_short(name) for name in results["data"]["classes"]]
+    matrix = np.asarray(results["test"]["confusion"])
+    axes.grid(False)
+    axes.figure.set_layout_engine("constrained")  # names may be long
+    axes.imshow(matrix, cmap="Blues")
+    for (row, column), count in np.ndenumerate(matrix):
+        color = "white" if count > matrix.max() / 2 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=color)
+    # A class may be named $x$; that is no formula.
+    axes.set_xticks(range(len(names)), names, parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"
