@@ -85,8 +85,8 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
         rows = await predict(request.texts, lengths)
         return ClassifyResponse(
             results=[
-                _result(labels, row, length, max_length)
-                for row, length in zip(rows, lengths, strict=True)
+                _result(labels, row, length if text else 0, max_length)
+                for text, row, length in zip(request.texts, rows, lengths, strict=True)
             ]
         )
 
