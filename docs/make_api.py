@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,7 +61,8 @@ def signature(value: Any) -> str:
         return ""
     found = inspect.signature(value)
     kept = [p for name, p in found.parameters.items() if name not in ("self", "cls")]
-    return str(found.replace(parameters=kept)).replace("'", "")
+    # Annotations are strings, which are shown in quotes; defaults keep theirs.
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(found.replace(parameters=kept)))
 
 
 def describe(name: str, value: Any) -> str:
@@ -69,10 +71,24 @@ def describe(name: str, value: Any) -> str:
     lines = [f"{depth} `{name}`"]
     if shown := signature(value):
         lines.append(f"```\n{name.rpartition('.')[2]}{shown}\n```")
-    lines.append(inspect.getdoc(value) or "")
+    lines.append(_markdown(inspect.getdoc(value) or ""))
     if dataclasses.is_dataclass(value) and name != "gpt2_jax.GPT2":
         lines.append(_fields(value))
     return "\n\n".join(lines)
+
+
+def _markdown(docstring: str) -> str:
+    """Make lists of the sections of a docstring."""
+    lines = []
+    for line in docstring.splitlines():
+        if line in ("Args:", "Returns:", "Raises:"):
+            line = f"{line}\n"
+        elif line.startswith("        "):
+            line = f"  {line.strip()}"
+        elif line.startswith("    "):
+            line = f"- {line.strip()}"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _fields(cls: Any) -> str:
