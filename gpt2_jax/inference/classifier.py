@@ -177,7 +177,12 @@ class Classifier:
         if trained.config.pool == "last":
             cut = [_pad(ids, self.max_length) for ids in cut]
         return integrated_gradients(
-            trained.config, self._params, cut, labels, steps=steps
+            trained.config,
+            self._params,
+            cut,
+            labels,
+            max_length=self.max_length,
+            steps=steps,
         )
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:

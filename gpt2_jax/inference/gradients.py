@@ -45,9 +45,10 @@ def integrated_gradients(
     encoded: Sequence[list[int]],
     labels: np.ndarray,
     *,
+    max_length: int,
     steps: int | None = None,
 ) -> list[Attribution]:
-    """Return the attributions of texts of at least one token, for `labels` [N].
+    """Return the attributions of texts of 1 to `max_length` tokens, for `labels` [N].
 
     The integral is Gauss and Legendre's sum over `steps` points. Points of all texts
     share batches of few shapes.
@@ -63,7 +64,7 @@ def integrated_gradients(
     totals = [np.zeros(length) for length in lengths]
     ends = np.zeros((len(encoded), len(alphas)))
     run = _program(config)
-    widths = widths_up_to(config.max_len)
+    widths = widths_up_to(max_length)  # no more: the pool `last` reads the last one
     for rows, width, size in by_length(lengths[text], widths, CALL_TOKENS):
         filled = np.pad(rows, (0, size - len(rows)), mode="edge")
         tokens = np.full((size, width), END_OF_TEXT, np.int32)
