@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from gpt2_jax.errors import UserError
 
 if TYPE_CHECKING:
     from gpt2_jax.inference.classifier import Classifier
+    from gpt2_jax.inference.rows import Row
 
 
 def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -50,6 +49,18 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
             metavar="P",
             help="give no label where its probability is below P",
         )
+    predict.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on after the last complete line of --output",
+    )
+    predict.add_argument(
+        "--explain",
+        nargs="?",
+        choices=("occlusion", "gradients"),
+        const="occlusion",
+        help="mark the words that the label rests on; approximate",
+    )
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
@@ -76,68 +87,71 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 def run_predict(arguments: argparse.Namespace) -> int:
     from gpt2_jax.compilation import set_up_compilation
     from gpt2_jax.inference.classifier import Classifier
+    from gpt2_jax.inference.output import resume_answers, write_answers
+    from gpt2_jax.inference.stream import windows
 
+    output = arguments.output
+    if arguments.resume and output is None:
+        raise UserError("--resume needs the --output of the run to go on with")
     set_up_compilation(arguments)
-    classifier = Classifier.load(arguments.run)
-    human = arguments.output is None and bool(arguments.texts)
-    results = _predicted(classifier, arguments, human=human)
-    if arguments.output is None:
-        for lines in results:
-            print(*lines, sep="\n", flush=True)
-        return 0
-    first = next(results, [])  # an input that cannot be read leaves no output
-    try:
-        output = arguments.output.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{arguments.output}: cannot be written ({error.strerror})"
-        ) from None
-    count = 0
-    with output:
-        for lines in itertools.chain([first], results):
-            print(*lines, sep="\n", file=output, flush=True)
-            count += len(lines)
-    print(f"{count} texts labelled: {arguments.output}", file=sys.stderr)
+    answers = _Answers(Classifier.load(arguments.run), arguments)
+    source = windows(
+        arguments.texts,
+        arguments.file,
+        arguments.text_column,
+        sys.stdin.buffer,
+        as_they_come=output is None,
+    )
+    with answers.bar:
+        if output is None:
+            for window in source:
+                print(*answers(window), sep="\n", flush=True)
+        else:
+            write = write_answers
+            if arguments.resume and output.exists():
+                write = resume_answers
+            count = sum(write(output, source, answers))
+            print(f"{count} texts labelled: {output}", file=sys.stderr)
+    if answers.cut:
+        print(
+            f"gpt2-jax: {answers.cut} texts cut to {answers.classifier.max_length} "
+            "tokens",
+            file=sys.stderr,
+        )
     return 0
 
 
-def _predicted(
-    classifier: Classifier, arguments: argparse.Namespace, *, human: bool
-) -> Iterator[list[str]]:
-    from gpt2_jax.inference.stream import batches_of_texts
+class _Answers:
+    """Turns windows of texts into lines; counts them on the way."""
 
-    for texts in batches_of_texts(
-        arguments.texts, arguments.file, arguments.text_column, sys.stdin
-    ):
-        cut = classifier.count_cut(texts)
-        if cut:
-            print(
-                f"gpt2-jax: {cut} texts cut to {classifier.max_length} tokens",
-                file=sys.stderr,
+    def __init__(self, classifier: Classifier, arguments: argparse.Namespace) -> None:
+        from tqdm import tqdm
+
+        self.classifier = classifier
+        self.cut = 0
+        self._method = arguments.explain
+        self._abstain_below = arguments.abstain_below or 0.0
+        self._human = arguments.output is None and bool(arguments.texts)
+        self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        # Lines on the terminal show the progress themselves.
+        quiet = arguments.output is None and sys.stdout.isatty()
+        self.bar = tqdm(unit=" texts", disable=True if quiet else None)
+
+    def __call__(self, window: list[Row]) -> list[str]:
+        from gpt2_jax.inference.show import json_line, text_line
+
+        texts = [row.text for row in window]
+        predictions = self.classifier.classify(texts, abstain_below=self._abstain_below)
+        explained: list[Any] = [None] * len(texts)
+        if self._method is not None:
+            explained = self.classifier.explain(texts, self._method)
+        self.cut += sum(prediction.truncated for prediction in predictions)
+        self.bar.update(len(texts))
+        return [
+            text_line(prediction, row.text, words, colour=self._colour)
+            if self._human
+            else json_line(prediction, row.id, words)
+            for row, prediction, words in zip(
+                window, predictions, explained, strict=True
             )
-        rows = classifier.predict_proba(texts)
-        answers = classifier.decide(rows, abstain_below=arguments.abstain_below or 0.0)
-        yield [
-            _line(classifier.labels, label, text, row.tolist(), human=human)
-            for label, text, row in zip(answers, texts, rows, strict=True)
         ]
-
-
-def _line(
-    labels: Iterable[str],
-    label: str | None,
-    text: str,
-    row: Sequence[float],
-    *,
-    human: bool,
-) -> str:
-    probabilities = dict(zip(labels, row, strict=True))
-    if human:
-        shown = "  ".join(f"{name} {p:.4f}" for name, p in probabilities.items())
-        line = f"{'?' if label is None else label}\t{shown}\t{text}"
-    else:
-        rounded = {name: round(p, 6) for name, p in probabilities.items()}
-        values = {"text": text, "label": label, "probabilities": rounded}
-        line = json.dumps(values, ensure_ascii=False)
-    # Half an emoji, which JSON may hold, has no UTF-8; escaped it is JSON again.
-    return line.encode("utf-8", "backslashreplace").decode()

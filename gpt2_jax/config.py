@@ -74,10 +74,12 @@ class GPT2Config:
 
     @property
     def head_dim(self) -> int:
+        """Width of one attention head."""
         return self.embed_dim // self.num_heads
 
     @property
     def mlp_dim(self) -> int:
+        """Width inside the MLP."""
         return 4 * self.embed_dim
 
 

@@ -20,6 +20,8 @@ from gpt2_jax import __version__
 from gpt2_jax.cli import build_parser, main
 from gpt2_jax.cli_finetune import finetune_config
 from gpt2_jax.config import FINETUNE_PRESETS, to_dict
+from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.tokenizer import encode
 
 _QUICK = ["--epochs", "1", "--eval-every", "3", "--learning-rate", "0.01"]
 
@@ -342,7 +344,7 @@ def test_predict_gives_the_same_answers_by_every_way_in(
     for name in ("t.csv", "t.csv.gz", "t.txt", "t.jsonl"):
         assert main(["predict", str(run), "--file", str(tmp_path / name)]) == 0
         answers.append(_jsonl(capsys.readouterr().out))
-    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    _give(monkeypatch, lines)
     assert main(["predict", str(run)]) == 0
     answers.append(_jsonl(capsys.readouterr().out))
     output = tmp_path / "out.jsonl"
@@ -351,13 +353,81 @@ def test_predict_gives_the_same_answers_by_every_way_in(
     out, error = capsys.readouterr()
     assert out == "" and f"3 texts labelled: {output}" in error
     answers.append(_jsonl(output.read_text("utf-8")))
+    assert main(["predict", str(run), *rows]) == 0
+    shown = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
     for answer in answers:
-        assert [row["text"] for row in answer] == rows
-        for row, expected in zip(answer, answers[0], strict=True):
-            assert row["label"] == expected["label"]
-            assert sum(row["probabilities"].values()) == pytest.approx(1, abs=2e-6)
-            for name, value in expected["probabilities"].items():
-                assert row["probabilities"][name] == pytest.approx(value, abs=1e-5)
+        assert [row["label"] for row in answer] == shown
+        for row, text, expected in zip(answer, rows, answers[0], strict=True):
+            keys = ["label", "prob", "probs", "n_tokens", "truncated"]
+            assert list(row) == keys
+            assert (
+                row["prob"] == row["probs"][row["label"]] == max(row["probs"].values())
+            )
+            assert row["n_tokens"] == len(encode(text))
+            assert row["truncated"] is False
+            assert sum(row["probs"].values()) == pytest.approx(1, abs=2e-6)
+            assert row["probs"] == pytest.approx(expected["probs"], abs=1e-5)
+
+
+def _give(monkeypatch, text: str) -> None:
+    """Put `text` on standard input."""
+    stream = io.TextIOWrapper(io.BytesIO(text.encode()))
+    monkeypatch.setattr(sys, "stdin", stream)
+
+
+def test_predict_passes_ids_through_and_flags_what_was_not_read_whole(
+    run, capsys, monkeypatch
+):
+    values = [{"text": "a " * 100, "id": [1]}, {"text": "", "id": "x"}, {"text": "a"}]
+    _give(monkeypatch, "\n".join(map(json.dumps, values)))
+    assert main(["predict", str(run)]) == 0
+    out, error = capsys.readouterr()
+    rows = _jsonl(out)
+    assert [row.get("id") for row in rows] == [[1], "x", None]
+    assert [next(iter(row)) for row in rows] == ["id", "id", "label"]
+    assert [row["n_tokens"] for row in rows] == [101, 0, 1]
+    assert [row["truncated"] for row in rows] == [True, False, False]
+    assert "1 texts cut to 64 tokens" in error
+
+
+def test_predict_explains_in_json_and_in_marked_words(run, capsys, monkeypatch):
+    text = "claim your free prize 🎉"
+    classifier = Classifier.load(run)
+    for flags in (["--explain"], ["--explain", "gradients"]):
+        _give(monkeypatch, json.dumps({"text": text}))
+        assert main(["predict", str(run), *flags]) == 0
+        words = _jsonl(capsys.readouterr().out)[0]["explanation"]
+        assert [word["word"] for word in words] == text.split()
+        assert all(text[w["start"] : w["end"]] == w["word"] for w in words)
+        weights = [w.weight for w in classifier.explain([text], *flags[1:])[0]]
+        assert [w["weight"] for w in words] == pytest.approx(weights, abs=1e-5)
+    assert main(["predict", str(run), text, "--explain", "gradients"]) == 0
+    shown = capsys.readouterr().out
+    first = max(words, key=lambda word: abs(word["weight"]))
+    assert f"[{first['word']} {first['weight']:+.2f}]" in shown
+    assert "\033" not in shown  # colour is for a terminal
+
+
+def test_predict_goes_on_with_a_broken_output(run, tmp_path, capsys):
+    (tmp_path / "t.txt").write_text("\n".join(f"free prize {i}" for i in range(9)))
+    output = tmp_path / "out.jsonl"
+    argv = ["predict", str(run), "--file", str(tmp_path / "t.txt")]
+    argv += ["--output", str(output)]
+    assert main(argv) == 0
+    whole = output.read_bytes()
+    output.write_bytes(whole[: len(whole) // 2])
+    assert main([*argv, "--resume"]) == 0
+    assert output.read_bytes() == whole
+    assert "5 texts labelled" in capsys.readouterr().err
+    output.unlink()
+    assert main([*argv, "--resume"]) == 0  # nothing there yet: all of it
+    assert output.read_bytes() == whole
+    output.write_bytes(b"mine\n")
+    capsys.readouterr()
+    assert "another one wrote it" in _fails(capsys, [*argv, "--resume"], 2)
+    assert "--resume needs the --output" in _fails(
+        capsys, ["predict", str(run), "a", "--resume"], 2
+    )
 
 
 def test_predict_reads_another_column(run, tmp_path, capsys):
@@ -365,7 +435,7 @@ def test_predict_reads_another_column(run, tmp_path, capsys):
     argv = ["predict", str(run), "--file", str(tmp_path / "t.csv")]
     assert "no column 'text'" in _fails(capsys, argv, 4)
     assert main([*argv, "--text-column", "message"]) == 0
-    assert _jsonl(capsys.readouterr().out)[0]["text"] == "hello"
+    assert _jsonl(capsys.readouterr().out)[0]["id"] == "1"
 
 
 def test_predict_answers_a_stream_line_by_line(run):
@@ -380,26 +450,27 @@ def test_predict_answers_a_stream_line_by_line(run):
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         for text in ("first", "second 🎉"):
-            process.stdin.write(json.dumps({"text": text}) + "\n")
+            process.stdin.write(json.dumps({"text": text, "id": text}) + "\n")
             process.stdin.flush()
             # The next line is written only after this answer: no answer, no end.
-            assert json.loads(process.stdout.readline())["text"] == text
+            assert json.loads(process.stdout.readline())["id"] == text
         process.stdin.close()
         assert process.stdout.read() == ""
         assert process.wait(timeout=30) == 0
 
 
 def test_predict_refuses_an_empty_stream_and_a_broken_line(run, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    _give(monkeypatch, "")
     assert "standard input: empty" in _fails(capsys, ["predict", str(run)], 4)
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"text": 3}\n'))
+    _give(monkeypatch, '{"text": 3}\n')
     assert "line 1: expected a string" in _fails(capsys, ["predict", str(run)], 4)
 
 
 def test_predict_takes_half_an_emoji_from_json(run, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"text": "\\ud83d"}\n'))
-    assert main(["predict", str(run)]) == 0
-    assert _jsonl(capsys.readouterr().out)[0]["label"] in ("ham", "spam")
+    for flags in ([], ["--explain", "gradients"], ["--explain"]):
+        _give(monkeypatch, '{"text": "\\ud83d!", "id": "\\ud83d"}\n')
+        assert main(["predict", str(run), *flags]) == 0
+        assert _jsonl(capsys.readouterr().out)[0]["id"] == "\ud83d"
 
 
 def test_predict_tells_how_many_texts_were_cut(run, capsys):

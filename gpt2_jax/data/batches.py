@@ -40,6 +40,17 @@ def encode_examples(
     `limit` is the number of positions that the model has; longer texts are cut.
     """
     encoded = [encode(text) for text in texts]
+    return pad_examples(encoded, labels, max_length=max_length, limit=limit)
+
+
+def pad_examples(
+    encoded: Sequence[Sequence[int]],
+    labels: Sequence[int] | np.ndarray,
+    *,
+    max_length: int | None,
+    limit: int,
+) -> Examples:
+    """Pad texts that are encoded already, as `encode_examples` does."""
     longest = max((len(ids) for ids in encoded), default=1)
     width = min(max_length or longest, limit)
     tokens = np.full((len(encoded), width), END_OF_TEXT, np.int32)
@@ -51,7 +62,7 @@ def encode_examples(
         lengths=lengths,
         labels=np.asarray(labels, np.int32),
         cut=sum(len(ids) > width for ids in encoded),
-        empty=sum(not text for text in texts),
+        empty=sum(ids == [END_OF_TEXT] for ids in encoded),  # no text has that id
     )
 
 

@@ -10,18 +10,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpt2_jax.data.batches import encode_examples
+from gpt2_jax.data.batches import pad_examples
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.evaluation.threshold import decide
+from gpt2_jax.inference.explain import OCCLUSION, Word, explain
+from gpt2_jax.inference.gradients import Attribution, integrated_gradients
 from gpt2_jax.model import GPT2
-from gpt2_jax.tokenizer import encode
+from gpt2_jax.tokenizer import END_OF_TEXT, encode
 from gpt2_jax.training.features import SLAB, run_trunk
 from gpt2_jax.training.inputs import lay_out
 from gpt2_jax.training.parallel import jit_steps
 from gpt2_jax.training.scoring import Scorer
 from gpt2_jax.weights.pretrained import read_pretrained
 from gpt2_jax.weights.trained import TrainedModel, load_model
+
+# Tokens whose trunk outputs are held at once: 128 MiB with mini, 384 MiB with 124M.
+SLAB_TOKENS = 2**17
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one text."""
+
+    label: str | None  # None: abstained
+    prob: float  # of the label, also where it was not given
+    probs: dict[str, float]  # of every class
+    n_tokens: int  # of the whole text; 0: it is empty
+    truncated: bool  # only its first `max_length` tokens were read
 
 
 class Classifier:
@@ -153,18 +169,88 @@ class Classifier:
             return None
         return self.labels.index(threshold.positive), threshold.value
 
+    def classify(
+        self, texts: Sequence[str], *, abstain_below: float = 0.0
+    ) -> list[Prediction]:
+        """Return label, probabilities and length of each text; see `decide`."""
+        encoded = self._encode(texts)
+        lengths = [
+            len(ids) if text else 0 for text, ids in zip(texts, encoded, strict=True)
+        ]
+        rows = softmax(self._logits(encoded) / self._trained.temperature)
+        answers = self.decide(rows, abstain_below=abstain_below)
+        return [
+            Prediction(
+                label=answer,
+                prob=float(row[chosen]),
+                probs=dict(zip(self.labels, row.tolist(), strict=True)),
+                n_tokens=length,
+                truncated=length > self.max_length,
+            )
+            for answer, row, chosen, length in zip(
+                answers, rows, decide(rows, self._threshold), lengths, strict=True
+            )
+        ]
+
+    def explain(
+        self, texts: Sequence[str], method: str = OCCLUSION
+    ) -> list[list[Word]]:
+        """Return what each word of each text adds to its label; approximate.
+
+        Args:
+            method: `occlusion`, differences of the label's probability, or
+                `gradients`, integrated gradients of its log-probability.
+
+        Raises:
+            ValueError: an unknown method.
+        """
+        return explain(self, texts, method)
+
+    def attributions(
+        self, texts: Sequence[str], *, steps: int | None = None
+    ) -> list[Attribution]:
+        """Return the integrated gradients of each text, token by token."""
+        trained = self._trained
+        encoded = self._encode(texts)
+        labels = self._logits(encoded).argmax(-1)
+        cut = [ids[: self.max_length] for ids in encoded]
+        if trained.config.pool == "last":
+            cut = [_pad(ids, self.max_length) for ids in cut]
+        return integrated_gradients(
+            trained.config,
+            self._params,
+            cut,
+            labels,
+            max_length=self.max_length,
+            steps=steps,
+        )
+
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Return float32 class logits [N, C], before the calibration."""
+        return self._logits(self._encode(texts))
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("expected a sequence of strings, such as ['a text']")
-        out = [self._logits(texts[i : i + SLAB]) for i in range(0, len(texts), SLAB)]
-        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *out])
+        return [encode(text) for text in texts]
 
-    def _logits(self, texts: Sequence[str]) -> np.ndarray:
+    def _logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
+        out = [np.empty((0, len(self.labels)), np.float32)]
+        start = tokens = 0
+        padded = self._trained.config.pool == "last"
+        for end, ids in enumerate(encoded, start=1):
+            tokens += self.max_length if padded else min(len(ids), self.max_length)
+            full = end - start == SLAB or tokens >= SLAB_TOKENS
+            if full or end == len(encoded):
+                out.append(self._slab_logits(encoded[start:end]))
+                start, tokens = end, 0
+        return np.concatenate(out)
+
+    def _slab_logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         config = self._trained.config
-        examples = encode_examples(
-            texts,
-            np.zeros(len(texts)),
+        examples = pad_examples(
+            encoded,
+            np.zeros(len(encoded)),
             max_length=self.max_length,
             limit=config.max_len,
         )
@@ -172,7 +258,7 @@ class Classifier:
         tokens = lay_out(examples, weights, padded=config.pool == "last")
         hidden = run_trunk(config, self._params, tokens, self._split)
         scorer = Scorer.create(self._steps, hidden, resident=False)
-        return scorer.logits(self._top, np.arange(len(texts)))
+        return scorer.logits(self._top, np.arange(len(encoded)))
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
@@ -183,3 +269,7 @@ class Classifier:
             if len(text.encode("utf-8", "surrogatepass")) > self.max_length
         ]
         return sum(len(encode(text)) > self.max_length for text in may_be)
+
+
+def _pad(ids: list[int], length: int) -> list[int]:
+    return ids + [END_OF_TEXT] * (length - len(ids))

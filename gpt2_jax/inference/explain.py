@@ -1,15 +1,108 @@
-"""Which words a prediction rests on: leave each out, and see what changes."""
+"""Which words a prediction rests on, by occlusion or by integrated gradients."""
 
 from __future__ import annotations
 
+import bisect
+import dataclasses
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpt2_jax.tokenizer import encode, encoding
+
+if TYPE_CHECKING:
+    from gpt2_jax.inference.classifier import Classifier
+
+OCCLUSION, GRADIENTS = METHODS = ("occlusion", "gradients")
 MAX_SPANS = 64  # predictions that an explanation may cost, less one
+BATCH_TEXTS = 4096  # texts without a word that are predicted at once
 
 Span = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """`text[start:end]`, and what it adds to the label; below 0 it speaks against."""
+
+    word: str
+    start: int
+    end: int
+    weight: float
+
+
+def explain(
+    classifier: Classifier, texts: Sequence[str], method: str
+) -> list[list[Word]]:
+    """Return the words of the part of each text that the model reads."""
+    if method not in METHODS:
+        raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}")
+    parts = [part_read(text, classifier.max_length) for text in texts]
+    if method == GRADIENTS:
+        found = [
+            _by_gradients(part, attribution.tokens)
+            for part, attribution in zip(
+                parts, classifier.attributions(parts), strict=True
+            )
+        ]
+    else:
+        found = list(_by_occlusion(classifier.predict_proba, parts))
+    return [
+        [Word(part[start:end], start, end, weight) for (start, end), weight in words]
+        for part, words in zip(parts, found, strict=True)
+    ]
+
+
+def part_read(text: str, max_length: int) -> str:
+    """Return the beginning of `text` that its first `max_length` tokens hold."""
+    tokens = encode(text)
+    if not text or len(tokens) <= max_length:
+        return text
+    size = len(encoding().decode_bytes(tokens[:max_length]))
+    return text[: bisect.bisect_right(list(_byte_ends(text, size)), size)]
+
+
+def _by_occlusion(
+    predict_proba: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]
+) -> Iterator[list[tuple[Span, float]]]:
+    """Yield what `occlusion` returns of each text, many texts in one call."""
+    spans = [word_spans(text, MAX_SPANS) for text in texts]
+    step = BATCH_TEXTS // (MAX_SPANS + 1)
+    for start in range(0, len(texts), step):
+        chosen = spans[start : start + step]
+        changed = [
+            variants(text, s) for text, s in zip(texts[start:], chosen, strict=False)
+        ]
+        rows = predict_proba(list(itertools.chain(*changed)))
+        ends = np.cumsum([len(v) for v in changed])
+        for own, s in zip(np.split(rows, ends[:-1]), chosen, strict=True):
+            yield list(zip(s, word_weights(own), strict=True))
+
+
+def _by_gradients(text: str, tokens: np.ndarray) -> list[tuple[Span, float]]:
+    """Sum over the tokens of each word; a space belongs to the word behind it."""
+    spans = word_spans(text)
+    if not spans:
+        return []
+    ids = encode(text)
+    token_ends = np.cumsum([len(encoding().decode_single_token_bytes(i)) for i in ids])
+    byte_ends = [0, *_byte_ends(text, int(token_ends[-1]))]
+    word_ends = [byte_ends[end] for _, end in spans]
+    words = np.searchsorted(word_ends, token_ends).clip(max=len(spans) - 1)
+    weights = np.bincount(words, tokens[: len(ids)], minlength=len(spans))
+    return list(zip(spans, weights.tolist(), strict=True))
+
+
+def _byte_ends(text: str, size: int) -> Iterator[int]:
+    """Yield where each character ends in UTF-8, up to and over `size` bytes."""
+    end = 0
+    for character in text:
+        end += len(character.encode("utf-8", "surrogatepass"))
+        yield end
+        if end > size:
+            return
 
 
 def occlusion(
@@ -31,10 +124,10 @@ def occlusion(
     return list(zip(spans, weights, strict=True))
 
 
-def word_spans(text: str, max_spans: int) -> list[Span]:
+def word_spans(text: str, max_spans: int | None = None) -> list[Span]:
     """Return (start, end) of each word, or of each group of neighbouring words."""
     words = [match.span() for match in re.finditer(r"\S+", text)]
-    group = -(-len(words) // max_spans) or 1
+    group = -(-len(words) // (max_spans or len(words) or 1)) or 1
     return [
         (words[i][0], words[min(i + group, len(words)) - 1][1])
         for i in range(0, len(words), group)

@@ -1,74 +1,106 @@
-"""Texts to predict: from arguments, a file, or JSON lines that keep coming."""
+"""Windows of texts to predict: from arguments, a file, or lines that keep coming."""
 
 from __future__ import annotations
 
-import io
-import json
+import contextlib
+import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from gpt2_jax.data.tables import kind_of, read_columns, read_text
 from gpt2_jax.errors import DataError
+from gpt2_jax.inference.rows import Row, file_rows, stream_groups
 
-BATCH = 4096  # texts of a file; lines of a stream are answered one by one
+# A window is what is sorted by length, run and answered at once. Its bounds depend on
+# the input alone, so that a resumed run meets the same ones.
+WINDOW_TEXTS = 4096
+WINDOW_CHARACTERS = 2**22
 
 
-def batches_of_texts(
-    texts: Sequence[str], file: Path | None, text_column: str, stream: Iterable[str]
-) -> Iterator[list[str]]:
-    """Yield texts: those given, then those of `file`, else those of `stream`.
+def windows(
+    texts: Sequence[str],
+    file: Path | None,
+    text_column: str,
+    stream: BinaryIO,
+    *,
+    as_they_come: bool = False,
+) -> Iterator[list[Row]]:
+    """Yield windows of the rows given, then of those of `file`, else of `stream`.
+
+    `as_they_come` answers what a stream has sent without waiting for a full window.
 
     Raises:
-        DataError: nothing to read there, or a line that holds no text.
+        DataError: nothing to read there, or a row that holds no text; the rows before
+            it were yielded.
     """
-    given = list(texts)
+    if file is None and not texts:
+        groups = stream_groups(stream, text_column)
+        nothing = (
+            "standard input: empty; give TEXT, --file, or JSON lines on standard input"
+        )
+        if not as_they_come:
+            groups = _flat(groups)
+    else:
+        groups = _flat([_given(texts, file, text_column)])
+        nothing = f"{file}: no texts in it"
+    seen = False
+    for group in groups:
+        for window in _cut(group):
+            seen = True
+            yield window
+    if not seen:
+        raise DataError(nothing)
+
+
+def _given(texts: Sequence[str], file: Path | None, column: str) -> Iterator[Row]:
+    yield from map(Row, texts)
     if file is not None:
-        given += read_texts(file, text_column)
-    for start in range(0, len(given), BATCH):
-        yield given[start : start + BATCH]
-    if not given:
-        seen = number = 0
-        try:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    seen += 1
-                    where = f"standard input, line {number}"
-                    yield [_text_of(line, text_column, where)]
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"standard input, after line {number}: not UTF-8 ({error.reason}); "
-                "send JSON lines in UTF-8"
-            ) from None
-        if not seen:
-            raise DataError(
-                "standard input: empty; give TEXT, --file, or JSON lines on standard "
-                "input"
-            )
+        with open_input(file) as opened:
+            yield from file_rows(opened, file, column)
 
 
-def read_texts(path: Path, text_column: str) -> list[str]:
-    """Read the texts of a table, or each line of any other file."""
-    if kind_of(path) is not None:
-        return read_columns(path, (text_column,))[0]
-    lines = io.StringIO(read_text(path), newline=None)  # ends: \n, \r\n or \r
-    return [line.removesuffix("\n") for line in lines if line.strip()]
+def _flat(groups: Iterable[Iterable[Row]]) -> Iterator[Iterable[Row]]:
+    yield (row for group in groups for row in group)
 
 
-def _text_of(line: str, column: str, where: str) -> str:
-    """Return the text of a JSON object, a JSON string, or of a plain line."""
-    line = line.rstrip("\r\n")
-    if line[:1] not in ("{", '"'):
-        return line
+def _cut(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Cut `rows` into windows; what came before an error is a window too."""
+    window: list[Row] = []
+    size = 0
     try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where}: not JSON ({error})") from None
-    if isinstance(value, dict):
-        if column not in value:
-            raise DataError(
-                f"{where}: no key {column!r}; found {', '.join(value) or 'none'}"
-            )
-        value = value[column]
-    if not isinstance(value, str):
-        raise DataError(f"{where}: expected a string, got {json.dumps(value)[:40]}")
-    return value
+        for row in rows:
+            window.append(row)
+            size += len(row.text)
+            if len(window) == WINDOW_TEXTS or size >= WINDOW_CHARACTERS:
+                yield window
+                window, size = [], 0
+    except DataError:
+        if window:
+            yield window
+        raise
+    if window:
+        yield window
+
+
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of texts; `.gz` is unpacked as it is read.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: a folder; expected a file of texts")
+    try:
+        with path.open("rb") as raw, contextlib.ExitStack() as stack:
+            if path.suffix != ".gz":
+                yield raw
+                return
+            yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=raw)))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged or no gzip ({error}); get it again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None

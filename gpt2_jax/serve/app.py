@@ -85,9 +85,13 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
         rows = await predict(request.texts, lengths)
         return ClassifyResponse(
             results=[
-                _result(labels, label, row, length, max_length)
-                for label, row, length in zip(
-                    classifier.decide(rows), rows, lengths, strict=True
+                _result(labels, label, row, length if text else 0, max_length)
+                for text, label, row, length in zip(
+                    request.texts,
+                    classifier.decide(rows),
+                    rows,
+                    lengths,
+                    strict=True,
                 )
             ]
         )

@@ -21,7 +21,7 @@ class Result(BaseModel):
     label: str = Field(description="the most probable one, or by a threshold")
     prob: float = Field(description="its probability")
     probs: dict[str, float] = Field(description="the probability of each label")
-    n_tokens: int = Field(description="tokens of the text, before it was cut")
+    n_tokens: int = Field(description="tokens of the whole text; 0: it is empty")
     truncated: bool = Field(description="whether it was cut to what the model reads")
 
 

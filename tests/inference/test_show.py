@@ -1,0 +1,35 @@
+"""Marked words are readable with and without colour."""
+
+from __future__ import annotations
+
+import re
+
+from gpt2_jax.inference.explain import Word
+from gpt2_jax.inference.show import mark
+
+_TEXT = "you WON a prize, mum"
+
+
+def _words(*weights: float) -> list[Word]:
+    spans = [match.span() for match in re.finditer(r"\S+", _TEXT)]
+    return [Word(_TEXT[a:b], a, b, w) for (a, b), w in zip(spans, weights, strict=True)]
+
+
+def test_words_that_count_are_marked_with_their_weights():
+    words = _words(0.001, 0.5, 0.02, 0.25, -0.06)
+    marked = mark(_TEXT, words, colour=False)
+    assert marked == "you [WON +0.50] a [prize, +0.25] [mum -0.06]"
+
+
+def test_colour_adds_nothing_but_colour():
+    words = _words(0.0, 0.5, 0.0, 0.25, -0.2)
+    coloured = mark(_TEXT, words, colour=True)
+    assert "\033[1;32m[WON +0.50]\033[0m" in coloured
+    assert "\033[1;31m[mum -0.20]\033[0m" in coloured
+    plain = mark(_TEXT, words, colour=False)
+    assert re.sub(r"\033\[[\d;]*m", "", coloured) == plain
+
+
+def test_nothing_is_marked_where_nothing_counts():
+    assert mark(_TEXT, _words(0, 1e-4, 0, -1e-3, 0), colour=False) == _TEXT
+    assert mark("", [], colour=True) == ""
