@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from gpt2_jax import __version__, cli_predict, cli_threshold, cli_weights
+from gpt2_jax import __version__, cli_predict, cli_threshold, cli_tpu, cli_weights
 from gpt2_jax.cli_finetune import add_finetune, run_finetune
 from gpt2_jax.errors import UserError
 from gpt2_jax.serve.command import add_serve, run_serve
@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli_predict.add_parsers(commands, common)
     cli_threshold.add_parser(commands, common)
     cli_weights.add_parsers(commands, common)
+    cli_tpu.add_parser(commands, common)
     return parser
 
 
@@ -76,4 +77,5 @@ _COMMANDS = {
     "convert": cli_weights.convert,
     "export": cli_weights.export,
     "serve": run_serve,
+    "tpu-check": cli_tpu.run_tpu_check,
 }

@@ -12,6 +12,7 @@ import pytest
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 jax.config.update("jax_platforms", "cpu")
+os.environ["JAX_PLATFORMS"] = "cpu"  # of the processes that tests start
 jax.config.update("jax_num_cpu_devices", 8)
 # The command line keeps compiled programs in the user's cache folder; tests must not.
 jax.config.update("jax_enable_compilation_cache", False)

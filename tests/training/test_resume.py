@@ -175,15 +175,15 @@ def _in_evaluation(count: int) -> Signal:
     """
 
     def arrange(patch: pytest.MonkeyPatch) -> None:
-        scores, seen = Scorer.scores, []
+        logits, seen = Scorer.logits, []
 
         def score(self, params, rows):
             seen.append(rows)
             if len(seen) == count:
                 self.poll.__self__.requested = signal.SIGTERM
-            return scores(self, params, rows)
+            return logits(self, params, rows)
 
-        patch.setattr(Scorer, "scores", score)
+        patch.setattr(Scorer, "logits", score)
 
     return arrange
 
