@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_jax import cli_weights, config
+from gpt2_jax.bucket import is_url
 from gpt2_jax.errors import UserError
 
 # Each flag of `finetune` and the field of FinetuneConfig that it sets.
@@ -65,7 +66,12 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
         help="demo, sms-spam, a .csv, .tsv, .jsonl (also .gz) or .parquet file, a "
         "folder of train/validation/test files or of datasets.save_to_disk, or -",
     )
-    add("--workdir", type=Path, metavar="DIR", help="where the run is written")
+    add(
+        "--workdir",
+        type=lambda name: name if is_url(name) else Path(name),
+        metavar="DIR",
+        help="where the run is written: a folder, or a bucket's gs://...",
+    )
     add("--text-column", metavar="NAME")
     add("--label-column", metavar="NAME")
     add("--group-column", metavar="NAME", help="its rows of one value stay together")
@@ -226,7 +232,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     if is_first():
         print(*format_results(results), sep="\n")
         print(f"run: {workdir}")
-        print(f"report: {workdir / 'report.html'}")
+        print(f"report: {workdir}/report.html")
     return 0
 
 

@@ -9,17 +9,19 @@ import importlib.resources
 import io
 import json
 import os
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpt2_jax import bucket
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import checks
 from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.folders import PARTS, part_of, read_folder
 from gpt2_jax.data.tables import Table, read_table
-from gpt2_jax.download import cache_dir, download
+from gpt2_jax.download import cache_dir, download, forbidden_by
 from gpt2_jax.errors import DataError
 
 # UCI 228, SMS Spam Collection v.1 (Almeida, Gómez Hidalgo, Yamakami, DocEng 2011).
@@ -68,14 +70,20 @@ def load_dataset(
         content = _sms_content(offline)
         table, sha256 = read_sms(content, book=config.book), SMS_SHA256
     else:
-        table, sha256 = _own_table(config)
+        table, sha256 = _own_table(config, offline)
     if to_train:
         _check_classes(config.source, table)
     return _dataset(config.source, sha256, table)
 
 
-def _own_table(config: DataConfig) -> tuple[Table, str]:
+def _own_table(config: DataConfig, offline: bool) -> tuple[Table, str]:
     """Read the user's file, folder or standard input; return its SHA-256 too."""
+    if bucket.is_url(config.source):
+        if forbidden := forbidden_by(offline):
+            raise DataError(f"{config.source}: {forbidden} forbids to read it")
+        with tempfile.TemporaryDirectory() as folder:
+            copy = bucket.read_url(config.source, Path(folder), DataError)
+            return _own_table(dataclasses.replace(config, source=str(copy)), offline)
     path = Path(config.source)
     columns = {
         "text_column": config.text_column or "text",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,17 @@ class Checkpoints:
     """
 
     def __init__(
-        self, workdir: Path, labels: Params, *, run: str = "", keep: int = 2
+        self,
+        workdir: Path,
+        labels: Params,
+        *,
+        run: str = "",
+        keep: int = 2,
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = (workdir / "checkpoints").absolute()
         self._labels, self._run, self._keep = labels, run, keep
+        self._committed = committed  # called when a step has become valid
         self._orbax = ocp.StandardCheckpointer()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: tuple[Path, int, Future[None]] | None = None
@@ -118,6 +126,7 @@ class Checkpoints:
         files = hash_files(folder)
         dataclasses.replace(manifest, leaves=leaves, files=files).write(folder)
         step_folders.retain(self.folder, self._keep)
+        self._committed()
 
     @property
     def saving(self) -> bool:

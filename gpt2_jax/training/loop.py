@@ -13,9 +13,10 @@ import jax
 import numpy as np
 from flax.training.train_state import TrainState
 
-from gpt2_jax import distributed
+from gpt2_jax import bucket, distributed
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.batches import epoch_rows
+from gpt2_jax.download import forbidden_by
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.evaluation.calibration import fit_temperature
 from gpt2_jax.training import artifacts
@@ -60,7 +61,8 @@ def finetune(
 ) -> dict[str, Any]:
     """Fine-tune a pretrained GPT-2 into a classifier; return what results.json holds.
 
-    Writes the files of a run into `workdir` (README, "The files of a run"). With
+    Writes the files of a run into `workdir` (README, "The files of a run"), a folder or
+    a URL of a bucket. With
     `resume` it goes on from the newest checkpoint there, or starts if there is none;
     a damaged one is an error, or with `resume="auto"` passed over in words. With
     `allow_data_change` the data need not be those that it began with; with `offline` it
@@ -70,14 +72,34 @@ def finetune(
         UserError: something that the user gave cannot be used; see `errors`.
         training.watch.Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    config, url = config or FinetuneConfig(), str(workdir)
+    if not bucket.is_url(url):
+        return _finetune(
+            config, Path(workdir), None, resume, allow_data_change, offline
+        )
+    if forbidden := forbidden_by(offline):
+        raise UserError(f"--workdir {url}: {forbidden} forbids it")
+    with bucket.mirrored(url, writes=distributed.is_first()) as mirror:
+        return _finetune(
+            config, mirror.folder, mirror, resume, allow_data_change, offline
+        )
+
+
+def _finetune(
+    config: FinetuneConfig,
+    workdir: Path,
+    mirror: bucket.Mirror | None,
+    resume: bool | str,
+    allow_data_change: bool,
+    offline: bool,
+) -> dict[str, Any]:
     clock = Clock()
-    config, workdir = config or FinetuneConfig(), Path(workdir)
     if resume not in (False, True, "auto"):
         raise UserError(f"resume={resume!r} is not one of False, True, auto")
     check_writers(config.train)
     with (
         clock.compiling(),
-        StopSignals(workdir) as stop,
+        StopSignals(workdir, mirror and mirror.url) as stop,
         contextlib.ExitStack() as held,
         naming_disk_errors(workdir),
         contextlib.ExitStack() as stack,
@@ -121,6 +143,7 @@ def finetune(
                 labels,
                 run=run_id(config, run),
                 keep=config.train.keep_checkpoints,
+                committed=mirror.push if mirror else lambda: None,
             )
         )
         distributed.first_alone(lambda: _check_space(checkpoints, state, prepared))
@@ -147,6 +170,9 @@ def finetune(
             state = trainer.run(state, behind=behind)
             taken = int(state.step)
         checkpoints.finish()
+        distributed.least(0)  # the first process has saved
+        if mirror and not distributed.is_first():
+            mirror.pull()
         if config.train.keep == "best":
             best = checkpoints.restore(state, best=True, fall_back=resume == "auto")
             if best is None:

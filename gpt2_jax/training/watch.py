@@ -90,10 +90,10 @@ class StopSignals:
     compiler has none. A second signal has its usual effect.
     """
 
-    def __init__(self, workdir: Path) -> None:
+    def __init__(self, workdir: Path, url: str | None = None) -> None:
         self.requested: int | None = None
         self._agreed: int | None = None  # of several processes
-        self._workdir = workdir
+        self._workdir, self._url = workdir, url
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -143,4 +143,6 @@ class StopSignals:
         if config.exists():
             how = f"gpt2-jax finetune --config {config} --workdir {self._workdir}"
             how = f"go on with: {how} --resume"
+            if self._url is not None:
+                how = f"{self._url}: go on with the same command and --resume"
         raise Interrupted(signum, f"{what}; {how}")

@@ -130,6 +130,16 @@ def test_four_processes_train_what_one_trains(changes, tmp_path_factory, tmp_pat
     _assert_same_run(tmp_path / "four", tmp_path / "one")
 
 
+@pytest.mark.slow
+def test_processes_that_share_no_disk_share_a_bucket(tmp_path_factory, tmp_path):
+    changes = {"learning_rate": 1e-4, "trainable": ("head",), "keep": "best"}
+    url = f"file://{tmp_path}/bucket/run"  # the last --workdir given counts
+    _run(2, _config(tmp_path_factory, **changes), tmp_path / "no", "--workdir", url)
+    finetune(run_config(tmp_path_factory, **changes), tmp_path / "one")
+    _assert_same_run(tmp_path / "bucket" / "run", tmp_path / "one")
+    assert not (tmp_path / "no").exists()
+
+
 _LONG = {"epochs": 12, "eval_every": 1000, "learning_rate": 1e-4}
 
 
