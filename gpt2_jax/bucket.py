@@ -33,7 +33,7 @@ class Mirror:
     _sent: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     def pull(self) -> None:
-        """Copy what is at `url`, and not in the folder, into it.
+        """Copy what is at `url`, and not in the folder, into it; and every manifest.
 
         Raises:
             WeightsError: it cannot be read.
@@ -44,7 +44,7 @@ class Mirror:
             for path in system.find(root) if system.exists(root) else []:
                 name = path.removeprefix(root).lstrip("/")
                 target = self.folder / name
-                if not target.exists():
+                if not target.exists() or target.name == MANIFEST:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     system.get_file(path, str(target))
                     self._sent[name] = _stamp(target)
@@ -102,6 +102,8 @@ def mirrored(url: str, *, writes: bool) -> Iterator[Mirror]:
     with tempfile.TemporaryDirectory(prefix="gpt2-jax-") as folder:
         # A name of its own: reports and loggers show it.
         mirror = Mirror(url, Path(folder) / (PurePosixPath(url).name or "run"))
+        if not writes:  # nobody else makes it, where no disk is shared
+            mirror.folder.mkdir()
         mirror.pull()
         try:
             yield mirror
