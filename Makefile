@@ -16,7 +16,7 @@ test: $(VENV)/dev.stamp
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST)
 
 slow: $(VENV)/dev.stamp
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --durations=20
 	$(PYTEST) tests/test_parity.py tests/training/test_steps.py
 
 lint: $(VENV)/dev.stamp

@@ -32,11 +32,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run_tpu_check(arguments: argparse.Namespace) -> int:
     """Print a table of every combination; 3 where one of them does not fit."""
-    from gpt2_jax.compilation import set_up_compilation
     from gpt2_jax.training import tpu_check
 
     tpu_check.prepare_compiler()
-    set_up_compilation(arguments)
     print(*tpu_check.HEADER, sep="\n", flush=True)
     width, fits = arguments.max_length, True
     for topology, weights, trainable, parallel in itertools.product(

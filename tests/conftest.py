@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
+from page_helpers import ARGS
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -26,6 +30,19 @@ def _logging_as_it_was():
     before = logger.handlers, logger.level, logger.propagate
     yield
     logger.handlers, logger.level, logger.propagate = before
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One browser: playwright allows no second one in a process."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
+    path = os.environ.get("GPT2_JAX_CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium; install it or set GPT2_JAX_CHROMIUM")
+    with api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=ARGS)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,8 @@ def prepare_compiler() -> None:
         )
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # ask no cloud what we run on
     jax.config.update("jax_platforms", "cpu")
+    # Only a device that is there could load what a cache has kept.
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def slice_devices(topology: str) -> list[Device]:

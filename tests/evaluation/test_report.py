@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.resources
 import json
 import re
-import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -274,26 +273,18 @@ def test_results_tell_the_calibration_and_what_was_not_measured():
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1100, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation(scheme, width, figures, tmp_path):
+def test_axe_finds_no_violation(scheme, width, figures, tmp_path, browser):
     axe = pytest.importorskip("axe_playwright_python", reason="axe is missing")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    browser_path = shutil.which("chromium")
-    if browser_path is None:
-        pytest.skip("no chromium")
     source = (importlib.resources.files(axe) / "axe.min.js").read_text("utf-8")
     report = _report(tmp_path, _results(("ham", "s" * 60)), figures)
     path = write_report_html(report)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=browser_path, args=["--no-sandbox"]
-        )
-        viewport = {"width": width, "height": 800}
-        page = browser.new_page(color_scheme=scheme, viewport=viewport, bypass_csp=True)
-        page.goto(path.as_uri())
-        page.evaluate(source)
-        found = page.evaluate("axe.run()")
-        assert found["passes"]
-        assert [v["id"] for v in found["violations"]] == []
-        overflows = "document.documentElement.scrollWidth > window.innerWidth"
-        assert not page.evaluate(overflows)
-        browser.close()
+    viewport = {"width": width, "height": 800}
+    page = browser.new_page(color_scheme=scheme, viewport=viewport, bypass_csp=True)
+    page.goto(path.as_uri())
+    page.evaluate(source)
+    found = page.evaluate("axe.run()")
+    assert found["passes"]
+    assert [v["id"] for v in found["violations"]] == []
+    overflows = "document.documentElement.scrollWidth > window.innerWidth"
+    assert not page.evaluate(overflows)
+    page.close()
