@@ -77,9 +77,17 @@ def abstract_batches(run: AbstractRun, batch_size: int, width: int) -> dict[str,
 
 
 def compile_train(
-    run: AbstractRun, train: TrainConfig, devices: Sequence[Device], width: int
+    run: AbstractRun,
+    train: TrainConfig,
+    devices: Sequence[Device],
+    width: int,
+    *,
+    unroll: bool = False,
 ) -> Any:
-    """Compile the train step for `devices`; a batch they do not divide is padded."""
+    """Compile the train step for `devices`; a batch they do not divide is padded.
+
+    `unroll`: under fsdp every block is compiled, not one for all.
+    """
     step: dict[str, Any] = {"model": run.model, "labels": run.labels}
     step["split"] = run.split
     num = len(devices)
@@ -96,8 +104,10 @@ def compile_train(
         }
     else:
         mesh = make_mesh(devices)
-        programs = fsdp_programs if train.shard == "fsdp" else jit_programs
-        program, _ = programs(mesh, **step)
+        if train.shard == "fsdp":
+            program, _ = fsdp_programs(mesh, unroll=unroll, **step)
+        else:
+            program, _ = jit_programs(mesh, **step)
         cut_leaf = functools.partial(leaf_sharding, mesh)
         state = jax.tree.map(
             lambda x: _shaped(
@@ -111,6 +121,42 @@ def compile_train(
         batches = {name: _shaped(x, x.shape, cut) for name, x in batches.items()}
         count, key = (_shaped(x, (), replicated(mesh)) for x in (count, key))
     return program.lower(state, batches, count, key).compile()
+
+
+def step_costs(
+    config: GPT2Config,
+    train: TrainConfig,
+    devices: Sequence[Device],
+    width: int,
+    compiled: Any,
+) -> tuple[float, int]:
+    """Return flops of a device and step, and bytes that its collectives return.
+
+    The compiler counts the body of a loop once, and under fsdp the blocks are one. As
+    they are all alike, models of two and of three blocks, without the loop, say what
+    each further one adds.
+    """
+    if train.shard != "fsdp":
+        return _costs(compiled)
+    two, three = (
+        _costs(
+            compile_train(
+                abstract_run(dataclasses.replace(config, num_layers=layers), train),
+                train,
+                devices,
+                width,
+                unroll=True,
+            )
+        )
+        for layers in (2, 3)
+    )
+    more = config.num_layers - 2
+    return two[0] + more * (three[0] - two[0]), two[1] + more * (three[1] - two[1])
+
+
+def _costs(compiled: Any) -> tuple[float, int]:
+    sent = sum(collective_bytes(compiled.as_text()).values())
+    return compiled.cost_analysis()["flops"], sent
 
 
 def collective_bytes(hlo: str) -> dict[str, int]:

@@ -35,14 +35,14 @@ def leaf_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
 
 
 def fsdp_programs(
-    mesh: Mesh, *, labels: Params, **step: Any
+    mesh: Mesh, *, labels: Params, unroll: bool = False, **step: Any
 ) -> tuple[Callable[..., Any], Callable[..., Array]]:
     """Return `steps.train_batches` and `predict_step`, as `parallel.jit_programs`.
 
     Params and state bring `leaf_sharding`s. Here XLA adds up the gradients, to what
-    each device keeps of them.
+    each device keeps of them. `unroll`: every block is compiled, not one for all.
     """
-    apply = functools.partial(apply_gathered, mesh=mesh)
+    apply = functools.partial(apply_gathered, mesh=mesh, unroll=unroll)
     whole = NamedSharding(mesh, PartitionSpec())
 
     def train_cut(*arguments: Any) -> tuple[TrainState, Array]:
@@ -64,6 +64,7 @@ def apply_gathered(
     mesh: Mesh,
     split: int = 0,
     key: Array | None = None,
+    unroll: bool = False,
 ) -> Array:
     """Return class logits [B, C] of a batch of tokens, as `steps.apply_model`.
 
@@ -95,8 +96,8 @@ def apply_gathered(
         stacked = jax.tree.map(
             lambda *leaves: jnp.stack(leaves), *(params[name] for name in below)
         )
-        block = jax.checkpoint(block, prevent_cse=False)  # a scan has none to prevent
-        x, _ = jax.lax.scan(block, x, (stacked, jnp.arange(last)))
+        block = jax.checkpoint(block, prevent_cse=unroll)  # a scan has none to prevent
+        x, _ = jax.lax.scan(block, x, (stacked, jnp.arange(last)), unroll=unroll)
     return run(GPT2.top, x, last)
 
 

@@ -15,7 +15,7 @@ import jax
 
 from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.errors import DeviceError, UserError
-from gpt2_jax.training.ahead import abstract_run, collective_bytes, compile_train
+from gpt2_jax.training.ahead import abstract_run, compile_train, step_costs
 from gpt2_jax.training.devices import Device
 
 # Memory of a chip in GiB: docs.cloud.google.com/tpu/docs, "System architecture".
@@ -61,6 +61,7 @@ def slice_devices(topology: str) -> list[Device]:
 
     Raises:
         UserError: there is no such slice.
+        DeviceError: another process has the compiler.
     """
     from jax.experimental import topologies
 
@@ -74,6 +75,11 @@ def slice_devices(topology: str) -> list[Device]:
         found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     except Exception as error:  # of whatever kind libtpu raises
         reason = str(error).splitlines()[0][:200]
+        if "lockfile" in reason:
+            raise DeviceError(
+                "another process uses TPU's compiler, or left its lock behind: wait "
+                f"for it, or remove /tmp/libtpu_lockfile ({reason})"
+            ) from error
         raise UserError(f"--topology {topology}: no such slice ({reason})") from error
     return list(found.devices)
 
@@ -100,11 +106,12 @@ def check(topology: str, config: GPT2Config, train: TrainConfig, width: int) -> 
         return Need(chips, None, 0.0, 0, seconds, False, reason)
     seconds = time.perf_counter() - started
     memory = cores * _bytes(compiled.memory_analysis())
+    flops, sent = step_costs(config, train, devices, width, compiled)
     return Need(
         chips=chips,
         memory=memory,
-        flops=cores * compiled.cost_analysis()["flops"],
-        sent=cores * sum(collective_bytes(compiled.as_text()).values()),
+        flops=cores * flops,
+        sent=cores * sent,
         seconds=seconds,
         fits=memory <= CHIP_GIB[kind] << 30,
     )

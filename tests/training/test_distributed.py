@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
+import joined_worker
 import numpy as np
 import pytest
 from training_helpers import (
@@ -38,25 +41,45 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
+def _open(command: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *command],
+        # Each process compiles every program.
+        env=os.environ
+        | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def _start(
     num: int, config: FinetuneConfig, workdir: Path, *flags: str
 ) -> list[subprocess.Popen]:
     """Start `num` processes of one run, of one device each."""
     settings = workdir.with_suffix(".json")
     settings.write_text(json.dumps(to_dict(config)))
-    command = [sys.executable, "-m", "gpt2_jax", "finetune", "--config", str(settings)]
+    command = ["-m", "gpt2_jax", "finetune", "--config", str(settings)]
     command += ["--workdir", str(workdir), "--no-compilation-cache", *flags]
     command += ["--coordinator", f"localhost:{_free_port()}", "--num-processes"]
     return [
-        subprocess.Popen(
-            [*command, str(num), "--process-id", str(process)],
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        _open([*command, str(num), "--process-id", str(process)])
         for process in range(num)
     ]
+
+
+def _run_jobs(num: int, jobs: dict[Path, FinetuneConfig]) -> None:
+    """Train each config into its folder, with `num` processes that meet once."""
+    described = [
+        {"config": to_dict(config), "workdir": str(workdir)}
+        for workdir, config in jobs.items()
+    ]
+    command = [joined_worker.__file__, f"localhost:{_free_port()}", str(num)]
+    processes = [
+        _open([*command, str(process), json.dumps(described)]) for process in range(num)
+    ]
+    ended = _end(processes, 300)
+    assert [code for code, _, _ in ended] == [0] * num, ended
 
 
 def _end(processes: list[subprocess.Popen], seconds: float = 120) -> list[tuple]:
@@ -109,25 +132,38 @@ def test_two_processes_train_what_one_trains(tmp_path_factory, tmp_path):
     assert not [line for line in second.splitlines() if "Gloo" not in line]
 
 
+_TOGETHER: dict[str, tuple[int, dict[str, Any]]] = {
+    "last block": (4, {}),
+    "all, cut": (4, {"trainable": ("all",), "shard": "fsdp"}),
+    "pmap": (2, {"parallel": "pmap"}),
+    "all": (2, {"trainable": ("all",)}),
+    "adapters": (2, {"trainable": ("lora",), "batch_size": 6}),
+}
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def trained_together(request, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("together")
+    jobs = {
+        folder / name: _config(tmp_path_factory, learning_rate=1e-4, **changes)
+        for name, (num, changes) in _TOGETHER.items()
+        if num == request.param
+    }
+    _run_jobs(request.param, jobs)
+    return folder
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"parallel": "pmap"},
-        {"trainable": ("last_two_blocks",)},
-        {"trainable": ("all",)},
-        {"trainable": ("all",), "shard": "fsdp"},
-        {"trainable": ("lora",), "batch_size": 6},
-    ],
-    ids=str,
-)
-def test_four_processes_train_what_one_trains(changes, tmp_path_factory, tmp_path):
-    changes = {"learning_rate": 1e-4, **changes}
-    _run(4, _config(tmp_path_factory, **changes), tmp_path / "four")
-    one = {**changes, "parallel": "jit", "shard": "none"}
-    finetune(run_config(tmp_path_factory, **one), tmp_path / "one")
-    _assert_same_run(tmp_path / "four", tmp_path / "one")
+def test_several_processes_train_what_one_trains(
+    trained_together, tmp_path_factory, tmp_path
+):
+    workdirs = list(trained_together.iterdir())
+    assert len(workdirs) > 1
+    for workdir in workdirs:
+        changes = {**_TOGETHER[workdir.name][1], "parallel": "jit", "shard": "none"}
+        one = run_config(tmp_path_factory, learning_rate=1e-4, **changes)
+        finetune(one, tmp_path / workdir.name)
+        _assert_same_run(workdir, tmp_path / workdir.name)
 
 
 @pytest.mark.slow
@@ -161,27 +197,40 @@ def test_where_one_process_is_killed_the_other_ends_too(
     assert not (workdir / "run" / "results.json").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("resumed_by", [1, 2, 4])
-def test_a_signal_to_one_of_two_stops_both_and_loses_no_step(
-    resumed_by, tmp_path_factory, tmp_path
-):
-    config, workdir = _config(tmp_path_factory, **_LONG), tmp_path / "run"
-    processes = _start(2, config, workdir)
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    finetune(run_config(tmp_path_factory, **_LONG), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> Path:
+    """The folder of a run of two processes, of which one was sent SIGTERM."""
+    workdir = tmp_path_factory.mktemp("stopped") / "run"
+    processes = _start(2, _config(tmp_path_factory, **_LONG), workdir)
     _wait_for_steps(processes, workdir, 3)
     processes[1].send_signal(signal.SIGTERM)
     (first, _, error), (second, _, _) = _end(processes, 60)
     assert (first, second) == (143, 143)
-    stopped = len(losses(workdir))
-    assert 1 <= stopped < 60 and f"stopped at step {stopped}; " in error
-    assert (workdir / "checkpoints" / str(stopped)).is_dir()
+    step = len(losses(workdir))
+    assert 1 <= step < 60 and f"stopped at step {step}; " in error
+    assert (workdir / "checkpoints" / str(step)).is_dir()
+    return workdir
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resumed_by", [1, 2, 4])
+def test_a_signal_to_one_of_two_stops_both_and_loses_no_step(
+    resumed_by, stopped, uninterrupted, tmp_path_factory, tmp_path
+):
+    workdir = shutil.copytree(stopped, tmp_path / "run")
     if resumed_by == 1:
         finetune(run_config(tmp_path_factory, **_LONG), workdir, resume=True)
     else:
-        _run(resumed_by, config, workdir, "--resume")
+        _run(resumed_by, _config(tmp_path_factory, **_LONG), workdir, "--resume")
     assert [step for step, _ in losses(workdir)] == list(range(1, 61))
-    finetune(run_config(tmp_path_factory, **_LONG), tmp_path / "one")
-    _assert_same_run(workdir, tmp_path / "one")
+    _assert_same_run(workdir, uninterrupted)
 
 
 @pytest.mark.slow

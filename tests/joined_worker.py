@@ -1,0 +1,24 @@
+"""A process that trains runs, one after another, as one of several.
+
+    python joined_worker.py COORDINATOR COUNT PROCESS JOBS
+
+JOBS is a JSON list of {"config", "workdir"}. The processes meet once, and import what
+they need once, for all runs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from gpt2_jax.config import FinetuneConfig, from_dict
+from gpt2_jax.distributed import Processes, together
+from gpt2_jax.training.loop import finetune
+
+if __name__ == "__main__":
+    coordinator, count, process, jobs = sys.argv[1:]
+    with together(Processes(coordinator, int(count), int(process), 60)):
+        for job in json.loads(jobs):
+            config = from_dict(FinetuneConfig, job["config"])
+            finetune(config, Path(job["workdir"]))
