@@ -24,6 +24,7 @@ from gpt2_jax.training.fsdp import fsdp_programs, leaf_sharding
 from gpt2_jax.training.optimizer import create_optimizer, frozen_split, label_params
 from gpt2_jax.training.parallel import by_example, jit_programs, make_mesh, replicated
 from gpt2_jax.training.pmap import pmap_programs
+from gpt2_jax.training.scan import is_scanned
 from gpt2_jax.training.steps import create_train_state
 from gpt2_jax.tree import Params
 
@@ -129,14 +130,15 @@ def step_costs(
     devices: Sequence[Device],
     width: int,
     compiled: Any,
+    split: int,
 ) -> tuple[float, int]:
     """Return flops of a device and step, and bytes that its collectives return.
 
-    The compiler counts the body of a loop once, and under fsdp the blocks are one. As
-    they are all alike, models of two and of three blocks, without the loop, say what
-    each further one adds.
+    The compiler counts the body of a loop once, and where the blocks are a scan they
+    are one. As they are all alike, models of two and of three blocks, without the loop,
+    say what each further one adds.
     """
-    if train.shard != "fsdp":
+    if train.shard != "fsdp" and not is_scanned(config.num_layers, split):
         return _costs(compiled)
     two, three = (
         _costs(

@@ -3,24 +3,20 @@
 Every leaf lies cut along its largest axis that the devices divide. A block's params are
 gathered where it runs, and once more for its gradients, which are cut at once; so no
 device ever holds more of the model than a few blocks.
-
-Shapes: `B` batch, `T` tokens, `D` embed_dim, `C` classes.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax.training.train_state import TrainState
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gpt2_jax.blocks import Block, attention_mask
-from gpt2_jax.model import GPT2
+from gpt2_jax.training.scan import apply_scanned
 from gpt2_jax.training.steps import predict_step, train_batches
 from gpt2_jax.tree import Params
 
@@ -42,7 +38,10 @@ def fsdp_programs(
     Params and state bring `leaf_sharding`s. Here XLA adds up the gradients, to what
     each device keeps of them. `unroll`: every block is compiled, not one for all.
     """
-    apply = functools.partial(apply_gathered, mesh=mesh, unroll=unroll)
+    gather = functools.partial(jax.tree.map, functools.partial(_gather, mesh))
+    apply = functools.partial(
+        apply_scanned, gather=gather, rematerialize=True, unroll=unroll
+    )
     whole = NamedSharding(mesh, PartitionSpec())
 
     def train_cut(*arguments: Any) -> tuple[TrainState, Array]:
@@ -54,58 +53,6 @@ def fsdp_programs(
         return jax.lax.with_sharding_constraint(logits, whole)
 
     return jax.jit(train_cut, donate_argnums=0), jax.jit(predict)
-
-
-def apply_gathered(
-    model: GPT2,
-    params: Params,
-    batch: dict[str, Any],
-    *,
-    mesh: Mesh,
-    split: int = 0,
-    key: Array | None = None,
-    unroll: bool = False,
-) -> Array:
-    """Return class logits [B, C] of a batch of tokens, as `steps.apply_model`.
-
-    All blocks but the last are one scan, compiled once, over their stacked params, and
-    only the output of each is kept for its gradients.
-    """
-    assert split == 0  # all blocks train
-    config, last = model.config, model.config.num_layers - 1
-    below = [f"h_{i}" for i in range(last)]
-    gather = functools.partial(jax.tree.map, functools.partial(_gather, mesh))
-    ends = gather({name: leaf for name, leaf in params.items() if name not in below})
-    tokens, lengths = batch["tokens"], batch["lengths"]
-
-    def run(method: Any, x: Array, split: int) -> Array:
-        y = model.apply(
-            {"params": ends}, x, lengths, split, method=method, **_dropout(key)
-        )
-        return cast(Array, y)
-
-    def block(x: Array, layer: tuple[Params, Array]) -> tuple[Array, None]:
-        kernels, index = layer
-        dropout = _dropout(None if key is None else jax.random.fold_in(key, index))
-        y = Block(config).apply({"params": gather(kernels)}, x, mask, **dropout)
-        return cast(Array, y), None
-
-    mask = attention_mask(config, tokens.shape[1], lengths, positions=None)
-    x = run(GPT2.trunk, tokens, 0)  # [B, T, D]
-    if below:
-        stacked = jax.tree.map(
-            lambda *leaves: jnp.stack(leaves), *(params[name] for name in below)
-        )
-        block = jax.checkpoint(block, prevent_cse=unroll)  # a scan has none to prevent
-        x, _ = jax.lax.scan(block, x, (stacked, jnp.arange(last)), unroll=unroll)
-    return run(GPT2.top, x, last)
-
-
-def _dropout(key: Array | None) -> dict[str, Any]:
-    return {
-        "deterministic": key is None,
-        "rngs": None if key is None else {"dropout": key},
-    }
 
 
 def _cut(mesh: Mesh, leaf: Array) -> Array:

@@ -18,6 +18,7 @@ from jax import Array
 from gpt2_jax.model import GPT2
 from gpt2_jax.training.inputs import Data
 from gpt2_jax.training.optimizer import TRAIN, stop_frozen_gradients
+from gpt2_jax.training.scan import apply_scanned, is_scanned
 from gpt2_jax.tree import Params
 
 
@@ -55,6 +56,8 @@ def apply_model(
     `batch` holds `tokens` [B, T], or `features` [B, T, D] from the trunk of `split`
     blocks, and `lengths` [B]. A `key` turns dropout on.
     """
+    if is_scanned(model.config.num_layers, split):
+        return apply_scanned(model, params, batch, split=split, key=key)
     rngs = None if key is None else {"dropout": key}
     apply = functools.partial(
         model.apply, {"params": params}, deterministic=key is None, rngs=rngs

@@ -96,7 +96,8 @@ def check(topology: str, config: GPT2Config, train: TrainConfig, width: int) -> 
     cores = len(devices) // chips  # those of a v4 are devices of their own
     started = time.perf_counter()
     try:
-        compiled = compile_train(abstract_run(config, train), train, devices, width)
+        run = abstract_run(config, train)
+        compiled = compile_train(run, train, devices, width)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -106,7 +107,7 @@ def check(topology: str, config: GPT2Config, train: TrainConfig, width: int) -> 
         return Need(chips, None, 0.0, 0, seconds, False, reason)
     seconds = time.perf_counter() - started
     memory = cores * _bytes(compiled.memory_analysis())
-    flops, sent = step_costs(config, train, devices, width, compiled)
+    flops, sent = step_costs(config, train, devices, width, compiled, run.split)
     return Need(
         chips=chips,
         memory=memory,

@@ -86,7 +86,7 @@ def test_every_block_of_params_that_are_cut_counts():
         run, devices = ahead.abstract_run(config, train), jax.devices()[:2]
         compiled = ahead.compile_train(run, train, devices, 16)
         flops[shard], sent[shard] = ahead.step_costs(
-            config, train, devices, 16, compiled
+            config, train, devices, 16, compiled, run.split
         )
     assert 1.1 < flops["fsdp"] / flops["none"] < 1.4
     # Params are gathered twice, and gradients added up once.
