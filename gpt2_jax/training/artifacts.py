@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from gpt2_jax import config as configs
 from gpt2_jax.training.writers import Writer
 from gpt2_jax.tree import flatten
 from gpt2_jax.weights import files
+from gpt2_jax.weights.safetensors_writer import write_safetensors
 from gpt2_jax.weights.trained import MODEL_FILE, PARAMS_FILE
 from gpt2_jax.weights.trained import TrainedModel as TrainedModel
 from gpt2_jax.weights.trained import load_model as load_model
@@ -32,7 +33,8 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
         path: np.ascontiguousarray(leaf)
         for path, leaf in flatten(trained.params).items()
     }
-    write_atomically(folder / PARAMS_FILE, safetensors.numpy.save(flat))
+    with atomically(folder / PARAMS_FILE) as partial:  # without a copy of it in memory
+        write_safetensors(partial, flat)
     write_json(
         folder / MODEL_FILE,
         {
@@ -70,10 +72,16 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write so that `path` holds the old content or the new one, never a part."""
+    with atomically(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextlib.contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """Yield where to write what is then moved to `path`, old content or new."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
+    yield partial
+    with partial.open("rb") as file:
         os.fsync(file.fileno())  # a loss of power must not keep the name alone
     partial.replace(path)
 

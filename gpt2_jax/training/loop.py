@@ -293,7 +293,7 @@ def _trained_model(
     prepared: Prepared, params: Params, temperature: float
 ) -> artifacts.TrainedModel:
     """Join what was trained with the frozen trunk; adapters go into their kernels."""
-    whole = jax.tree.map(np.array, {**prepared.params, **params})
+    whole = jax.tree.map(np.asarray, {**prepared.params, **params})
     config = prepared.model.config
     if config.lora_rank:
         whole = merge_adapters(whole, config)
