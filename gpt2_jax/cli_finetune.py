@@ -63,8 +63,9 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="D",
-        help="demo, sms-spam, a .csv, .tsv, .jsonl (also .gz) or .parquet file, a "
-        "folder of train/validation/test files or of datasets.save_to_disk, or -",
+        help="demo, sms-spam, imdb, a .csv, .tsv, .jsonl (also .gz, .xz) or .parquet "
+        "file, a folder of train/validation/test files or of "
+        "datasets.save_to_disk, or -",
     )
     add(
         "--workdir",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import sys
 import zlib
 from pathlib import Path
@@ -11,25 +12,30 @@ from gpt2_jax.errors import DataError
 
 STDIN = "-"
 MAX_BYTES = 4 << 30  # of a file when unpacked; a few kB of gzip can hold more
+PACKED = {".gz": gzip.open, ".xz": lzma.open}
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file whole; `.gz` is unpacked.
+    """Read a file whole; `.gz` and `.xz` are unpacked.
 
     Raises:
-        DataError: it cannot be read, is no gzip, or unpacks to too much.
+        DataError: it cannot be read, is not what its suffix says, or unpacks to too
+            much.
     """
     if path.is_dir():
         raise DataError(f"{path}: a folder; expected a file")
     try:
-        if path.suffix != ".gz":
+        if path.suffix not in PACKED:
             return path.read_bytes()
-        with gzip.open(path) as file:
+        with PACKED[path.suffix](path) as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged or no gzip ({error}); get it again") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
+        kind = "xz" if path.suffix == ".xz" else "gzip"
+        raise DataError(
+            f"{path}: damaged or no {kind} ({error}); get it again"
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > MAX_BYTES:

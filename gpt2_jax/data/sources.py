@@ -20,6 +20,7 @@ from gpt2_jax.config import DataConfig
 from gpt2_jax.data import checks
 from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.folders import PARTS, part_of, read_folder
+from gpt2_jax.data.imdb import load_imdb
 from gpt2_jax.data.tables import Table, read_table
 from gpt2_jax.download import cache_dir, download, forbidden_by
 from gpt2_jax.errors import DataError
@@ -69,6 +70,8 @@ def load_dataset(
     elif config.source == "sms-spam":
         content = _sms_content(offline)
         table, sha256 = read_sms(content, book=config.book), SMS_SHA256
+    elif config.source == "imdb":
+        table, sha256 = load_imdb(offline)
     else:
         table, sha256 = _own_table(config, offline)
     if to_train:

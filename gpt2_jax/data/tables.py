@@ -13,7 +13,7 @@ from gpt2_jax.data import arrow, content
 from gpt2_jax.data.rows import Row, read_delimited, read_jsonl
 from gpt2_jax.errors import DataError
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl")  # each of them may be followed by .gz
+TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl")  # each of them may be followed by .gz, .xz
 SUFFIXES = (*TEXT_SUFFIXES, *arrow.SUFFIXES)
 
 
@@ -112,9 +112,9 @@ def read_text(path: Path) -> str:
 
 
 def kind_of(path: Path) -> str | None:
-    """Return which of `SUFFIXES` the file has, before a `.gz`; None: another one."""
+    """Return which of `SUFFIXES` the file has, before `.gz` or `.xz`; None: another."""
     suffix = path.suffix
-    if suffix == ".gz":
+    if suffix in content.PACKED:
         suffix = Path(path.stem).suffix
         return suffix if suffix in TEXT_SUFFIXES else None
     return suffix if suffix in SUFFIXES else None
@@ -165,7 +165,7 @@ def _parse(path: Path, columns: Sequence[str], encoding: str) -> _Rows:
     elif kind is None:
         raise DataError(
             f"{path}: unknown kind of file; expected {', '.join(SUFFIXES)}, a folder, "
-            "or one of demo, sms-spam"
+            "or one of demo, sms-spam, imdb"
         )
     else:
         rows, blank = read_delimited(name, text, kind)

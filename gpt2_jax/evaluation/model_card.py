@@ -21,6 +21,8 @@ _DATA = {
     "demo": "part of gpt2-jax (Apache-2.0)",
     "sms-spam": "CC BY 4.0 (Almeida, Gómez Hidalgo, Yamakami: SMS Spam Collection v.1, "
     "doi:10.24432/C5CC84)",
+    "imdb": "IMDb reviews, no licence stated (Maas et al., ACL 2011; "
+    "https://ai.stanford.edu/~amaas/data/sentiment/)",
 }
 _METRICS = {"accuracy": "accuracy", "f1": "f1", "precision": "precision"} | {
     "recall": "recall",
