@@ -99,9 +99,7 @@ PRESETS: Mapping[str, GPT2Config] = types.MappingProxyType(
 class DataConfig:
     """Which labelled texts, and how they are balanced and split."""
 
-    source: str = (
-        "demo"  # demo, sms-spam, imdb, a file or folder, or "-": standard input
-    )
+    source: str = "demo"  # demo, sms-spam, imdb, a file or folder, "-": standard input
     text_column: str | None = None  # None: "text"
     label_column: str | None = None  # None: "label"
     group_column: str | None = None  # rows with the same value stay on one side

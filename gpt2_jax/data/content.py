@@ -13,6 +13,7 @@ from gpt2_jax.errors import DataError
 STDIN = "-"
 MAX_BYTES = 4 << 30  # of a file when unpacked; a few kB of gzip can hold more
 PACKED = {".gz": gzip.open, ".xz": lzma.open}
+UNPACK_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -31,11 +32,8 @@ def read_bytes(path: Path) -> bytes:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
-        kind = "xz" if path.suffix == ".xz" else "gzip"
-        raise DataError(
-            f"{path}: damaged or no {kind} ({error}); get it again"
-        ) from None
+    except UNPACK_ERRORS as error:
+        raise damaged(path, error) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > MAX_BYTES:
@@ -43,6 +41,12 @@ def read_bytes(path: Path) -> bytes:
             f"{path}: unpacks to more than {MAX_BYTES / 1e9:.1f} GB; split the file"
         )
     return content
+
+
+def damaged(path: Path, error: BaseException) -> DataError:
+    """Return what to raise when one of `UNPACK_ERRORS` came."""
+    kind = {".gz": "gzip", ".xz": "xz"}[path.suffix]
+    return DataError(f"{path}: damaged or no {kind} ({error}); get it again")
 
 
 def read_stdin() -> bytes:

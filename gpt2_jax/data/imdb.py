@@ -6,6 +6,7 @@ Analysis", ACL 2011.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from gpt2_jax.download import cache_dir, download
 from gpt2_jax.errors import DataError
 
 URLS = ("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",)
-# Stanford's page states no hash; several public projects, in several languages, pin this.
+# Stanford states no hash; public projects in several languages agree on this one.
 SHA256 = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
 BYTES = 84_125_825
 ARCHIVE, FOLDER, COPY = "aclImdb_v1.tar.gz", "aclImdb", "imdb"
@@ -96,7 +97,8 @@ def read_members(archive: Path) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, "r|gz") as tar:
+        # Not "r|gz": tarfile's own reader takes an archive that was cut off for whole.
+        with gzip.open(archive) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
             for member in tar:
                 wanted = member.isreg() and _MEMBER.fullmatch(member.name)
                 if member.size > (MAX_REVIEW if wanted else MAX_MEMBER):

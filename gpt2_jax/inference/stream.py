@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from gpt2_jax.data import content
 from gpt2_jax.errors import DataError
 from gpt2_jax.inference.rows import Row, file_rows, stream_groups
 
@@ -85,7 +84,7 @@ def _cut(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 @contextlib.contextmanager
 def open_input(path: Path) -> Iterator[BinaryIO]:
-    """Open a file of texts; `.gz` is unpacked as it is read.
+    """Open a file of texts; `.gz` and `.xz` are unpacked as they are read.
 
     Raises:
         DataError: it cannot be opened.
@@ -94,13 +93,14 @@ def open_input(path: Path) -> Iterator[BinaryIO]:
         raise DataError(f"{path}: a folder; expected a file of texts")
     try:
         with path.open("rb") as raw, contextlib.ExitStack() as stack:
-            if path.suffix != ".gz":
+            if path.suffix not in content.PACKED:
                 yield raw
                 return
-            yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=raw)))
+            unpacked = content.PACKED[path.suffix](raw)
+            yield cast(BinaryIO, stack.enter_context(unpacked))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged or no gzip ({error}); get it again") from None
+    except content.UNPACK_ERRORS as error:
+        raise content.damaged(path, error) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None

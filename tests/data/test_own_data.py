@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import io
 import json
+import lzma
 import sys
 from pathlib import Path
 
@@ -53,9 +54,12 @@ def _pairs(table) -> list[tuple[str, str]]:
     ("name", "text"),
     [("a.csv", _as_csv()), ("a.tsv", _as_tsv()), ("a.jsonl", _as_jsonl())],
 )
-def test_a_packed_file_is_what_was_packed(tmp_path, name, text):
-    path = tmp_path / f"{name}.gz"
-    path.write_bytes(gzip.compress(text.encode()))
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress)]
+)
+def test_a_packed_file_is_what_was_packed(tmp_path, name, text, suffix, pack):
+    path = tmp_path / (name + suffix)
+    path.write_bytes(pack(text.encode()))
     assert _pairs(read_table(path)) == ROWS
     assert read_columns(path, ["text"]) == [[text for text, _ in ROWS]]
 
