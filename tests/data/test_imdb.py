@@ -29,7 +29,7 @@ REVIEWS = {
 def packed(*hostile: tarfile.TarInfo, reviews=REVIEWS) -> bytes:
     """The archive, `hostile` members before and after the reviews; those say EVIL."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
 
         def add(info: tarfile.TarInfo, content: bytes) -> None:
             info.size = len(content) if info.isreg() else 0
@@ -43,7 +43,7 @@ def packed(*hostile: tarfile.TarInfo, reviews=REVIEWS) -> bytes:
             add(tarfile.TarInfo(name), text.encode())
         for member in hostile:
             add(member, b"EVIL")
-    return buffer.getvalue()
+    return gzip.compress(buffer.getvalue(), mtime=0)
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:

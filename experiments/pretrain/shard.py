@@ -1,0 +1,207 @@
+"""Text files to shards of tokens, which `train` packs into sequences.
+
+    python -m experiments.pretrain.shard TEXTS... --output tokens
+
+A .txt or .md file is one document, a line of a .jsonl file (its "text") is one; folders
+are searched. Documents follow one another, each with an end-of-text token behind it.
+
+    manifest.json        part -> its files, with tokens and SHA-256 of each
+    train-00000.npy      uint16 [tokens]
+    validation-00000.npy every N-th document
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt2_jax.data.tables import read_columns, read_text
+from gpt2_jax.errors import DataError, UserError
+from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, encode
+from gpt2_jax.weights.staging import staged
+
+SUFFIXES = (".txt", ".md", ".jsonl")
+PARTS = ("train", "validation")
+MANIFEST = "manifest.json"
+DTYPE = np.dtype("<u2")  # holds the 50,257 ids of GPT-2
+
+
+def documents(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield the documents of files and folders, in a fixed order.
+
+    Raises:
+        DataError: no such file, of another kind, or not UTF-8.
+    """
+    for path in paths:
+        if path.is_dir():
+            found = (p for p in sorted(path.rglob("*")) if p.suffix in SUFFIXES)
+            yield from documents(p for p in found if p.is_file() and p.stat().st_size)
+        elif path.suffix == ".jsonl":
+            yield from read_columns(path, ["text"])[0]
+        elif path.suffix in SUFFIXES:
+            yield read_text(path)
+        else:
+            raise DataError(f"{path}: expected a folder or {', '.join(SUFFIXES)}")
+
+
+def write_shards(
+    paths: Sequence[Path], output: Path, *, validation_every: int, shard_tokens: int
+) -> dict[str, Any]:
+    """Write `output`, which must not exist; return its manifest.
+
+    A shard ends with the document that fills it to `shard_tokens`.
+
+    Raises:
+        DataError: a text cannot be read, or a part has no documents.
+    """
+    pieces: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
+    files: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
+    count = 0
+    with staged(output) as folder:
+        folder.mkdir()
+
+        def flush(part: str) -> None:
+            tokens = np.concatenate(pieces[part])
+            pieces[part].clear()
+            path = folder / f"{part}-{len(files[part]):05d}.npy"
+            np.save(path, tokens)
+            files[part].append(
+                {"file": path.name, "tokens": len(tokens), "sha256": _sha256(path)}
+            )
+
+        for text in documents(paths):
+            if not text.strip():
+                continue
+            count += 1
+            part = "train" if count % validation_every else "validation"
+            pieces[part].append(np.asarray([*encode(text), END_OF_TEXT], DTYPE))
+            if sum(map(len, pieces[part])) >= shard_tokens:
+                flush(part)
+        for part in PARTS:
+            if pieces[part]:
+                flush(part)
+            if not files[part]:
+                raise DataError(
+                    f"{count} documents, none for {part}; give more texts or a smaller "
+                    "--validation-every"
+                )
+        manifest = {"vocab_size": VOCAB_SIZE, "documents": count, "parts": files}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    return manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """The sequences of a part: T tokens, and the one after each of them.
+
+    They lie end to end in a shard, whatever documents they cut; what is left at the
+    end of a shard is not used.
+    """
+
+    shards: tuple[np.ndarray, ...]  # uint16
+    length: int  # T
+
+    @classmethod
+    def read(cls, folder: Path, part: str, length: int) -> Windows:
+        """Map the shards of `part` into memory.
+
+        Raises:
+            DataError: they are not there, not as they were written, or too short.
+        """
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder / MANIFEST}: cannot be read ({error}); make it with python "
+                "-m experiments.pretrain.shard"
+            ) from None
+        shards = []
+        for file in manifest["parts"][part]:
+            path = folder / file["file"]
+            if not path.is_file() or _sha256(path) != file["sha256"]:
+                raise DataError(f"{path}: missing or damaged; make the shards again")
+            shards.append(np.load(path, mmap_mode="r"))
+        windows = cls(tuple(shards), length)
+        if not len(windows):
+            raise DataError(
+                f"{folder}: no {part} shard has {length + 1} tokens; give more texts "
+                "or a smaller --length"
+            )
+        return windows
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def _ends(self) -> np.ndarray:
+        counts = [max(len(shard) - 1, 0) // self.length for shard in self.shards]
+        return np.cumsum(counts)
+
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        """Return the windows of `indices` [B] as int32 [B, T + 1]."""
+        ends = self._ends
+        places = np.searchsorted(ends, indices, side="right")
+        starts = (indices - np.concatenate([[0], ends])[places]) * self.length
+        return np.stack(
+            [
+                self.shards[place][start : start + self.length + 1].astype(np.int32)
+                for place, start in zip(places, starts, strict=True)
+            ]
+        )
+
+
+def step_windows(count: int, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """Return which of `count` windows [B] make the batch of `step`.
+
+    Each epoch is a permutation of its own, and epochs follow one another without a gap:
+    a function of the step alone, so that a resumed run goes on with the same batches.
+    """
+    place = step * batch_size + np.arange(batch_size)
+    epochs = place // count
+    orders = {
+        epoch: np.random.default_rng([seed, epoch]).permutation(count)
+        for epoch in np.unique(epochs).tolist()
+    }
+    return np.asarray(
+        [orders[e][p] for e, p in zip(epochs.tolist(), place % count, strict=True)]
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("texts", type=Path, nargs="+", metavar="TEXTS")
+    add("--output", type=Path, required=True, metavar="DIR")
+    add("--validation-every", type=int, default=100, metavar="N")
+    add("--shard-tokens", type=int, default=1 << 26, metavar="N")
+    arguments = parser.parse_args()
+    try:
+        manifest = write_shards(
+            arguments.texts,
+            arguments.output,
+            validation_every=arguments.validation_every,
+            shard_tokens=arguments.shard_tokens,
+        )
+    except UserError as error:
+        parser.exit(error.exit_code, f"error: {error}\n")
+    for part, files in manifest["parts"].items():
+        tokens = sum(file["tokens"] for file in files)
+        print(f"{part}: {tokens:,} tokens in {len(files)} shards")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The language model's pure steps, its optimizer, and both on a mesh of devices.
+
+Shapes: `B` sequences, `T` tokens, `M` parts of a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.training.train_state import TrainState
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+
+from experiments.pretrain.config import PretrainConfig
+from gpt2_jax.model import GPT2
+from gpt2_jax.training.parallel import AXIS, by_example, replicated
+from gpt2_jax.training.steps import create_train_state
+from gpt2_jax.tree import Params, flatten, unflatten
+
+
+def init_state(config: PretrainConfig) -> TrainState:
+    """Return step 0: GPT-2's initialisation, residual projections scaled.
+
+    Source: Radford et al. 2019, section 2.3: by 1/sqrt(N), for N residual layers.
+    """
+    model = GPT2(config.model)
+    tokens = jnp.zeros((1, 1), jnp.int32)
+    params = jax.jit(model.init)(jax.random.key(config.seed), tokens)["params"]
+    scale = 1 / math.sqrt(2 * config.num_layers)
+    scaled = {
+        path: leaf * scale if path.endswith("c_proj/kernel") else leaf
+        for path, leaf in flatten(params).items()
+    }
+    return create_train_state(model, unflatten(scaled), create_optimizer(config))
+
+
+def create_schedule(config: PretrainConfig, peak: float) -> optax.Schedule:
+    """Return the rate by step: linear warm-up, `hold`, then the decay to zero."""
+    start = max(round(config.hold * config.steps), config.warmup_steps)
+    length = max(config.steps - start, 1)
+    decay = (
+        optax.cosine_decay_schedule(peak, length)
+        if config.decay == "cosine"
+        else optax.linear_schedule(peak, 0.0, length)
+    )
+    warmup = optax.linear_schedule(0.0, peak, max(config.warmup_steps, 1))
+    hold = optax.constant_schedule(peak)
+    return optax.join_schedules([warmup, hold, decay], [config.warmup_steps, start])
+
+
+def create_optimizer(config: PretrainConfig) -> optax.GradientTransformation:
+    """Return AdamW; or Muon on the blocks' matrices, and AdamW on the rest.
+
+    Only matrices decay.
+    """
+    rate = create_schedule(config, config.learning_rate)
+    if config.optimizer == "adamw":
+        main = optax.adamw(
+            rate, b2=0.95, weight_decay=config.weight_decay, mask=_matrices
+        )
+    else:
+        main = optax.contrib.muon(
+            create_schedule(config, config.muon_learning_rate),
+            beta=0.95,
+            weight_decay=config.weight_decay,
+            adam_b2=0.95,
+            adam_learning_rate=rate,
+            muon_weight_dimension_numbers=_block_matrices,
+        )
+    if not config.clip_norm:
+        return main
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), main)
+
+
+def _matrices(params: Params) -> Params:
+    return jax.tree.map(lambda leaf: leaf.ndim == 2, params)
+
+
+def _block_matrices(params: Params) -> Params:
+    matrix = re.compile(r"h_\d+/.*/kernel")
+    return unflatten(
+        {
+            path: optax.contrib.MuonDimensionNumbers()
+            if matrix.fullmatch(path)
+            else None
+            for path in flatten(params)
+        }
+    )
+
+
+def window_losses(params: Params, windows: Array, *, model: GPT2) -> Array:
+    """Return the mean cross-entropy [B] of the tokens that follow in `windows`
+    [B, T + 1].
+    """
+    logits = model.apply({"params": params}, windows[:, :-1])
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, windows[:, 1:])
+    return losses.mean(axis=1)
+
+
+def train_step(
+    state: TrainState,
+    windows: Array,
+    *,
+    model: GPT2,
+    accumulate: int = 1,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Array]:
+    """Take a step on the mean loss of `windows` [B, T + 1]; return it too.
+
+    Gradients of `accumulate` parts are added up before it, which bounds the memory;
+    and over `axis_name`, where B are those of one device.
+    """
+
+    def loss_fn(params: Params, part: Array) -> Array:
+        return window_losses(params, part, model=model).mean()
+
+    def add(total: Any, part: Array) -> tuple[Any, None]:
+        found = jax.value_and_grad(loss_fn)(state.params, part)
+        return jax.tree.map(jnp.add, total, found), None
+
+    parts = windows.reshape(accumulate, -1, windows.shape[1])  # [M, B/M, T + 1]
+    zero = jax.tree.map(jnp.zeros_like, (jnp.float32(0), state.params))
+    total, _ = jax.lax.scan(add, zero, parts)
+    loss, grads = jax.tree.map(lambda leaf: leaf / accumulate, total)
+    if axis_name is not None:
+        loss, grads = jax.lax.pmean((loss, grads), axis_name)
+    return state.apply_gradients(grads=grads), loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The compiled steps, and how host values reach them."""
+
+    train: Callable[[TrainState, Array], tuple[TrainState, Array]]
+    losses: Callable[[Params, Array], Array]  # of windows [B, T + 1]: [B]
+    place: Callable[[Any], Any]  # of a state, on all devices
+    cut: Callable[[np.ndarray], Array]  # of windows, over the devices
+
+
+def compile_programs(model: GPT2, mesh: Mesh, accumulate: int) -> Programs:
+    train = functools.partial(train_step, model=model, accumulate=accumulate)
+    losses = functools.partial(window_losses, model=model)
+    whole, cut = replicated(mesh), by_example(mesh, 0)
+    if mesh.size > 1:
+        # check_vma off: on, it would add up the gradients as well, and so twice.
+        over = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
+        none = PartitionSpec()
+        train = over(
+            functools.partial(train, axis_name=AXIS),
+            in_specs=(none, cut.spec),
+            out_specs=(none, none),
+        )
+        losses = over(losses, in_specs=(none, cut.spec), out_specs=cut.spec)
+    return Programs(
+        train=jax.jit(train, donate_argnums=0, out_shardings=(whole, whole)),
+        losses=jax.jit(losses, out_shardings=whole),
+        place=lambda tree: jax.tree.map(
+            lambda leaf: jax.device_put(np.array(leaf), whole), tree
+        ),
+        cut=lambda windows: jax.device_put(windows, cut),
+    )

@@ -1,0 +1,205 @@
+"""Pre-train a GPT-2 on shards of tokens.
+
+    python -m experiments.pretrain.train TOKENS --workdir RUN
+
+The defaults are the recipe of the shipped base model. RUN holds config.json,
+metrics.jsonl and checkpoints/; `--resume` goes on from the newest one, to the bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.training.train_state import TrainState
+
+from experiments.pretrain.config import PretrainConfig, parse
+from experiments.pretrain.shard import MANIFEST, Windows, step_windows
+from experiments.pretrain.steps import Programs, compile_programs, init_state
+from gpt2_jax.config import from_dict, to_dict
+from gpt2_jax.errors import NonFiniteError, UserError
+from gpt2_jax.model import GPT2, count_params
+from gpt2_jax.training.artifacts import write_json
+from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.training.devices import choose_devices
+from gpt2_jax.training.lock import hold
+from gpt2_jax.training.optimizer import label_params
+from gpt2_jax.training.parallel import make_mesh
+
+MAY_CHANGE = ("log_every", "validate_every", "save_every")  # when a run is resumed
+
+
+def train(
+    config: PretrainConfig,
+    tokens: Path,
+    workdir: Path,
+    *,
+    resume: bool = False,
+    devices: int | None = None,
+) -> TrainState:
+    """Train until `config.steps`; return the last state.
+
+    Raises:
+        UserError: the shards, the run or the devices are not what is needed.
+    """
+    windows = Windows.read(tokens, "train", config.length)
+    held_out = Windows.read(tokens, "validation", config.length)
+    mesh = make_mesh(choose_devices(devices))
+    if config.batch_size % (mesh.size * config.accumulate):
+        raise UserError(
+            f"--batch-size {config.batch_size}: not divisible by {mesh.size} devices x "
+            f"--accumulate {config.accumulate}"
+        )
+    programs = compile_programs(GPT2(config.model), mesh, config.accumulate)
+    with hold(workdir):
+        _claim(config, tokens, workdir, resume=resume)
+        with open_checkpoints(workdir, state := init_state(config)) as checkpoints:
+            found = checkpoints.restore(state, best=False) if resume else None
+            state = programs.place(found[0] if found else state)
+            print(
+                f"{count_params(state.params):,} parameters, {len(windows):,} sequences"
+                f" of {config.length} tokens, {mesh.size} x "
+                f"{jax.devices()[0].device_kind}, from step {int(state.step)}"
+            )
+            return _run(config, state, windows, held_out, programs, checkpoints)
+
+
+def _run(
+    config: PretrainConfig,
+    state: TrainState,
+    windows: Windows,
+    held_out: Windows,
+    programs: Programs,
+    checkpoints: Checkpoints,
+) -> TrainState:
+    metrics = checkpoints.folder.parent / "metrics.jsonl"
+    first = step = int(state.step)
+    clock, timed = time.perf_counter(), first
+    for step in range(first + 1, config.steps + 1):
+        rows = step_windows(len(windows), config.batch_size, step - 1, config.seed)
+        state, loss = programs.train(state, programs.cut(windows.batch(rows)))
+        last, values = step == config.steps, {}
+        if step % config.log_every == 0 or last or step == first + 1:
+            values["loss"] = float(loss)  # waits for the step
+            passed, done = time.perf_counter() - clock, step - timed
+            if timed > first:  # the first step is compiled in its time
+                each = config.batch_size * config.length
+                values["tokens_per_second"] = round(done * each / passed)
+        if step % config.validate_every == 0 or last:
+            values["validation_loss"] = validation_loss(
+                config, state, held_out, programs
+            )
+        if values:
+            _log(metrics, {"step": step, **values})
+        if step % config.save_every == 0 or last:
+            checkpoints.save(state, {}, None)
+        if values:
+            clock, timed = time.perf_counter(), step
+    checkpoints.finish()
+    return state
+
+
+def validation_loss(
+    config: PretrainConfig, state: TrainState, held_out: Windows, programs: Programs
+) -> float:
+    """Return the mean loss of a token of the first held-out windows."""
+    count = min(config.validation_windows, len(held_out))
+    size = config.batch_size // config.accumulate  # what fits into the memory
+    losses = []
+    for start in range(0, count, size):
+        rows = np.minimum(np.arange(start, start + size), count - 1)  # one shape
+        batch = programs.cut(held_out.batch(rows))
+        found = np.asarray(programs.losses(state.params, batch))
+        losses.append(found[: count - start])
+    return float(np.concatenate(losses).mean())
+
+
+def _log(path: Path, line: dict[str, Any]) -> None:
+    if not np.isfinite(line.get("loss", 0.0)):
+        raise NonFiniteError(
+            f"step {line['step']}: the loss is {line['loss']}; lower the learning rate "
+            "and resume from the last checkpoint in another --workdir"
+        )
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    words = (
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value:,}"
+        for name, value in line.items()
+    )
+    print(", ".join(words), flush=True)
+
+
+def open_checkpoints(workdir: Path, state: TrainState) -> Checkpoints:
+    """Return the package's checkpoints, of all parameters."""
+    return Checkpoints(workdir, label_params(state.params, "all", 1))
+
+
+def _claim(
+    config: PretrainConfig, tokens: Path, workdir: Path, *, resume: bool
+) -> None:
+    """Write config.json, or compare with the one that is there.
+
+    Raises:
+        UserError: a run is there and `resume` is off, or it was another one.
+    """
+    path = workdir / "config.json"
+    manifest = hashlib.sha256((tokens / MANIFEST).read_bytes()).hexdigest()
+    values = {"config": to_dict(config), "tokens": manifest}
+    if path.exists():
+        if not resume:
+            raise UserError(f"{workdir}: a run is there; --resume, or another folder")
+        saved = json.loads(path.read_text("utf-8"))
+        before = {**saved["config"], "tokens": saved["tokens"]}
+        now = {**values["config"], "tokens": manifest}
+        for name in sorted({*before, *now} - {*MAY_CHANGE}):
+            if before.get(name) != now.get(name):
+                raise UserError(
+                    f"{path}: the run began with {name} {before.get(name)}, not "
+                    f"{now.get(name)}"
+                )
+    write_json(path, values)
+
+
+@contextlib.contextmanager
+def restored(workdir: Path) -> Iterator[tuple[PretrainConfig, TrainState]]:
+    """Yield the config of a run and its newest state.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise UserError(f"{workdir}: no run of experiments.pretrain.train")
+    config = from_dict(PretrainConfig, json.loads(path.read_text("utf-8"))["config"])
+    with open_checkpoints(workdir, state := init_state(config)) as checkpoints:
+        found = checkpoints.restore(state, best=False)
+        if found is None:
+            raise UserError(f"{workdir}: no checkpoint yet")
+        yield config, found[0]
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(__doc__, argv)
+    try:
+        train(
+            arguments.config,
+            arguments.tokens,
+            arguments.workdir,
+            resume=arguments.resume,
+            devices=arguments.devices,
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""experiments/pretrain: text files to a base model that `finetune` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.pretrain.config import PretrainConfig
+from experiments.pretrain.export import export
+from experiments.pretrain.shard import Windows, step_windows, write_shards
+from experiments.pretrain.steps import compile_programs, create_schedule, init_state
+from experiments.pretrain.train import train
+from gpt2_jax.errors import DataError, UserError
+from gpt2_jax.model import GPT2
+from gpt2_jax.tokenizer import END_OF_TEXT, decode
+from gpt2_jax.training.parallel import make_mesh
+from gpt2_jax.tree import flatten
+from gpt2_jax.weights.pretrained import load_pretrained
+
+ROOT = Path(__file__).parents[1]
+CONFIG = PretrainConfig(
+    length=16,
+    embed_dim=8,
+    num_layers=1,
+    num_heads=2,
+    dtype="float32",
+    batch_size=8,
+    steps=12,
+    learning_rate=0.02,
+    warmup_steps=2,
+    log_every=4,
+    validate_every=6,
+    validation_windows=11,
+    save_every=6,
+)
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrain") / "tokens"
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs"]
+    write_shards(pages, folder, validation_every=6, shard_tokens=4000)
+    return folder
+
+
+def lines_of(run: Path) -> list[dict]:
+    text = (run / "metrics.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_shards_hold_the_documents_and_an_end_behind_each(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("first é <|endoftext|>", "utf-8")
+    (tmp_path / "in" / "b.jsonl").write_text(
+        '{"text": "second"}\n{"text": ""}\n{"text": "third"}\n', "utf-8"
+    )
+    (tmp_path / "in" / "c.bin").write_bytes(b"\0")
+    output = tmp_path / "out"
+    manifest = write_shards(
+        [tmp_path / "in"], output, validation_every=2, shard_tokens=1
+    )
+    assert manifest["documents"] == 3
+    found = {path.name: np.load(path) for path in output.glob("*.npy")}
+    assert {name: decode(shard[:-1].tolist()) for name, shard in found.items()} == {
+        "train-00000.npy": "first é <|endoftext|>",  # in a text it is plain text
+        "validation-00000.npy": "second",
+        "train-00001.npy": "third",
+    }
+    for shard in found.values():
+        assert shard.dtype == np.uint16
+        assert np.flatnonzero(shard == END_OF_TEXT).tolist() == [len(shard) - 1]
+
+
+def test_windows_lie_end_to_end_and_share_their_ends():
+    shards = (np.arange(11, dtype=np.uint16), np.arange(100, 105, dtype=np.uint16))
+    windows = Windows((*shards, np.arange(4, dtype=np.uint16)), 4)
+    assert len(windows) == 3  # 8 of 11 tokens, 4 of 5, none of 4
+    expected = [[4, 5, 6, 7, 8], [100, 101, 102, 103, 104], [0, 1, 2, 3, 4]]
+    assert windows.batch(np.asarray([1, 2, 0])).tolist() == expected
+
+
+def test_each_epoch_meets_every_window_once_in_another_order():
+    rows = np.concatenate([step_windows(10, 4, step, seed=3) for step in range(5)])
+    assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
+    assert rows[:10].tolist() != rows[10:].tolist()
+
+
+def test_damaged_or_missing_shards_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"python -m experiments\.pretrain\.shard"):
+        Windows.read(tmp_path, "train", 4)
+    (tmp_path / "a.txt").write_text("some words\n" * 9)
+    with pytest.raises(DataError, match="1 documents, none for validation"):
+        write_shards([tmp_path], tmp_path / "out", validation_every=2, shard_tokens=9)
+    (tmp_path / "b.txt").write_text("some words\n" * 9)
+    write_shards([tmp_path], tmp_path / "out", validation_every=2, shard_tokens=9)
+    with pytest.raises(DataError, match="no train shard has 1001 tokens"):
+        Windows.read(tmp_path / "out", "train", 1000)
+    shard = tmp_path / "out" / "train-00000.npy"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match=r"train-00000\.npy: missing or damaged"):
+        Windows.read(tmp_path / "out", "train", 4)
+
+
+@pytest.mark.parametrize(("decay", "middle"), [("linear", 0.5), ("cosine", 0.5)])
+def test_the_rate_warms_up_holds_and_falls_to_zero(decay, middle):
+    config = dataclasses.replace(
+        CONFIG, steps=100, warmup_steps=10, hold=0.4, decay=decay
+    )
+    rate = create_schedule(config, 1.0)
+    steps = (0, 5, 10, 40, 70, 100)
+    assert [float(rate(s)) for s in steps] == pytest.approx(
+        [0, 0.5, 1, 1, middle, 0], abs=1e-6
+    )
+
+
+def test_a_few_pages_become_weights_that_load_again(tokens, tmp_path):
+    run = tmp_path / "run"
+    state = train(CONFIG, tokens, run, devices=1)
+    lines = lines_of(run)
+    assert lines[0]["loss"] == pytest.approx(math.log(50257), abs=0.05)
+    assert lines[-1]["loss"] < lines[0]["loss"] - 1
+    held_out = [line["validation_loss"] for line in lines if "validation_loss" in line]
+    assert held_out[1] < held_out[0] < lines[0]["loss"]
+    assert "bit-equal" in export(run, tmp_path / "weights")
+    config, params = load_pretrained(tmp_path / "weights")
+    assert config == CONFIG.model
+    text = np.arange(32).reshape(2, 16)
+    np.testing.assert_array_equal(
+        GPT2(config).apply({"params": params}, text),
+        GPT2(CONFIG.model).apply({"params": state.params}, text),
+    )
+    with pytest.raises(UserError, match="--resume, or another folder"):
+        train(CONFIG, tokens, run)
+    other = dataclasses.replace(CONFIG, learning_rate=1.0)
+    with pytest.raises(UserError, match=r"began with learning_rate 0\.02, not 1\.0"):
+        train(other, tokens, run, resume=True)
+
+
+def without_time(run: Path) -> list[dict]:
+    return [
+        {name: v for name, v in line.items() if name != "tokens_per_second"}
+        for line in lines_of(run)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
+    tokens, tmp_path, optimizer, monkeypatch
+):
+    from experiments.pretrain import train as module
+
+    config = dataclasses.replace(CONFIG, optimizer=optimizer, log_every=1)
+    whole = train(config, tokens, tmp_path / "whole", devices=1)
+    log = module._log
+
+    def broken_off(path, line):
+        if line["step"] == 9:
+            raise KeyboardInterrupt
+        log(path, line)
+
+    monkeypatch.setattr(module, "_log", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tokens, tmp_path / "parts", devices=1)
+    monkeypatch.setattr(module, "_log", log)
+    parts = train(config, tokens, tmp_path / "parts", devices=1, resume=True)
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+    expected = without_time(tmp_path / "whole")
+    assert without_time(tmp_path / "parts") == expected[:8] + expected[6:]
+
+
+@pytest.mark.slow
+def test_two_devices_or_parts_of_a_batch_take_the_same_steps(tokens):
+    windows = Windows.read(tokens, "train", CONFIG.length)
+    batches = [windows.batch(step_windows(len(windows), 8, s, 0)) for s in range(3)]
+
+    def run(devices: int, accumulate: int):
+        mesh = make_mesh(jax.devices()[:devices])
+        programs = compile_programs(GPT2(CONFIG.model), mesh, accumulate)
+        state, losses = programs.place(init_state(CONFIG)), []
+        for batch in batches:
+            state, loss = programs.train(state, programs.cut(batch))
+            losses.append(float(loss))
+        held = programs.losses(state.params, programs.cut(batches[0]))
+        return flatten(jax.tree.map(np.asarray, state.params)), losses, held
+
+    params, losses, held = run(1, 1)
+    for other in (run(2, 1), run(2, 2)):
+        np.testing.assert_allclose(other[1], losses, rtol=1e-5)
+        np.testing.assert_allclose(other[2], held, rtol=1e-4)
+        for path, leaf in params.items():
+            np.testing.assert_allclose(other[0][path], leaf, atol=2e-4, err_msg=path)
