@@ -1,8 +1,8 @@
 """IMDb reviews: GPT-2 with all layers trained, beside logistic regression.
 
-    python -m experiments.imdb.run --rows 1000 250 500 --max-length 256
+    python -m experiments.imdb.run --texts 1000 250 500 --max-length 256
 
-takes that many reviews of each part; without --rows all of them. `--split book` is the
+takes that many reviews of each part; without --texts all of them. `--split book` is the
 book's: both parts shuffled together, 35,000 train, 5,000 validate, 10,000 test.
 """
 
@@ -80,7 +80,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--split", choices=("official", "book"), default="official")
-    add("--rows", type=int, nargs=3, metavar=("TRAIN", "VALIDATION", "TEST"))
+    add("--texts", type=int, nargs=3, metavar=("TRAIN", "VALIDATION", "TEST"))
     add("--max-length", type=int, default=256, help="tokens; the rest is cut off")
     add("--weights", default="mini")
     add("--trainable", nargs="+", default=["all", "last_block"])
@@ -94,7 +94,7 @@ def main() -> None:
     dataset = load_dataset(DataConfig(source="imdb"))
     book = arguments.split == "book"
     parts = book_rows(len(dataset.texts)) if book else official_rows(dataset)
-    limits = arguments.rows or [len(rows) for rows in parts]
+    limits = arguments.texts or [len(rows) for rows in parts]
     write_parts(dataset, parts, limits, folder)
     settings = {
         f"--trainable {trainable}": FinetuneConfig(

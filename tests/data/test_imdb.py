@@ -8,6 +8,7 @@ from collections import Counter
 import file_server
 import pytest
 
+from experiments.imdb.run import book_rows
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import imdb
 from gpt2_jax.data.sources import load_dataset
@@ -217,3 +218,13 @@ def test_packed_lines_are_read_offline(offline):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"test\.jsonl\.xz: damaged or no xz"):
         load_dataset(CONFIG)
+
+
+def test_the_books_split_is_what_its_script_draws():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"row": range(50_000)})
+    for _ in range(2):
+        frame = frame.sample(frac=1, random_state=123).reset_index(drop=True)
+    train, validation, test = book_rows(50_000)
+    assert (len(train), len(validation), len(test)) == (35_000, 5_000, 10_000)
+    assert [*train, *validation, *test] == list(frame["row"])
