@@ -94,7 +94,7 @@ def table(
     for key, setting, rows in zip(study.keys(), study.settings, found, strict=True):
         if not rows and not setting.needs:
             continue
-        line = [key, setting.name, *[f"{setting.x:g}"] * over_x]
+        line = [key, setting.name, *[_short(setting.x)] * over_x]
         line += _numbers(study, rows, main) if rows else _needed(study, setting, key)
         lines.append(line + [setting.note] * bool(study.note_label))
     return head, lines
@@ -125,7 +125,7 @@ def _write_csv(study: Study, found: Sequence[Sequence[Row]], path: Path) -> None
         writer.writerow(["row", "setting", "x", "seed", *names, *tail])
         for key, setting, rows in zip(study.keys(), study.settings, found, strict=True):
             for row in rows:
-                x = "" if setting.x is None else f"{setting.x:g}"
+                x = _short(setting.x)
                 numbers = [_short(row.numbers.get(name)) for name in names]
                 tail = [f"{row.seconds:.1f}", row.device, row.commit, row.run]
                 writer.writerow([key, setting.name, x, row.seed, *numbers, *tail])
