@@ -14,7 +14,6 @@ pytest.importorskip("matplotlib")
 
 from experiments.study import Setting, Study, folder_of, run_study
 from experiments.study_results import summarize
-
 from gpt2_jax.config import FinetuneConfig, to_dict
 
 FIRST, MEAN = FinetuneConfig(pool="first"), FinetuneConfig(pool="mean")
