@@ -139,6 +139,12 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume though the data are not those that the run began with",
     )
+    add(
+        "--trunk-cache",
+        type=Path,
+        metavar="DIR",
+        help="runs that share it compute the same frozen trunk once",
+    )
     add("--dry-run", action="store_true", help="print what would run, and stop")
     cli_weights.add_offline(parser)
 
@@ -227,6 +233,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
             resume=arguments.resume,
             allow_data_change=arguments.allow_data_change,
             offline=arguments.offline,
+            trunk_cache=arguments.trunk_cache,
         )
     finally:
         signal.signal(signal.SIGINT, before)

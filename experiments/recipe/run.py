@@ -6,7 +6,7 @@ python -m experiments.recipe.run --seeds 0 1 2
 import dataclasses
 from typing import Any
 
-from experiments.over_seeds import main
+from experiments.study import ACCURACIES, Setting, Study, main
 from gpt2_jax.config import DataConfig, FinetuneConfig
 
 CONSTANT = {"learning_rate": 5e-4, "schedule": "constant"}
@@ -28,5 +28,14 @@ SETTINGS = {
     for name, changes in RECIPES.items()
 }
 
+STUDY = Study(
+    name="recipe",
+    title="Why these are the defaults",
+    question="Which learning rate, schedule and parameters to end with are the best?",
+    settings=tuple(Setting(f"`{name}`", config) for name, config in SETTINGS.items()),
+    command="python -m experiments.recipe.run",
+    metrics=ACCURACIES | {"tfidf": "TF-IDF + logistic regression (%)"},
+)
+
 if __name__ == "__main__":
-    main(SETTINGS, "recipe")
+    main(STUDY)

@@ -5,7 +5,7 @@ python -m experiments.sms_spam.run --seeds 0 1 2 3 4
 
 import dataclasses
 
-from experiments.over_seeds import main
+from experiments.study import ACCURACIES, Setting, Study, main
 from gpt2_jax.config import FINETUNE_PRESETS, DataConfig, FinetuneConfig
 
 BOOK = FINETUNE_PRESETS["book"]
@@ -14,6 +14,15 @@ SETTINGS = {
     "--preset book --pool last_real": dataclasses.replace(BOOK, pool="last_real"),
     "--preset book": BOOK,
 }
+STUDY = Study(
+    name="sms_spam",
+    title="The shipped base model on SMS Spam",
+    question="How accurate is the shipped base model on the SMS Spam Collection?",
+    settings=tuple(Setting(f"`{name}`", config) for name, config in SETTINGS.items()),
+    command="python -m experiments.sms_spam.run",
+    metrics=ACCURACIES | {"tfidf": "TF-IDF + logistic regression (%)"},
+    plots=(("test", "tfidf"),),
+)
 
 if __name__ == "__main__":
-    main(SETTINGS, "sms_spam")
+    main(STUDY)

@@ -11,30 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from gpt2_jax.evaluation.svg import COLORS, GRID, INK, PAPER, STYLES, to_svg
+from gpt2_jax.evaluation.svg import COLORS, INK, STYLE, STYLES, to_svg
 
 History = Sequence[dict[str, Any]]
 
 MAX_CURVES = 6  # of as many classes; more cannot be told apart
-_STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "svg.fonttype": "none",  # text stays text
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.facecolor": PAPER,
-    "legend.edgecolor": "none",
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4,
-}
 
 
 def draw_figures(
@@ -46,7 +27,7 @@ def draw_figures(
     except ImportError:
         return {}
     drawn = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, draw in {
             "loss": lambda axes: _draw_loss(axes, history, results),
             "accuracy": lambda axes: _draw_accuracy(axes, history, results),
@@ -73,7 +54,7 @@ def write_pictures(
     except ImportError:
         return []
     paths = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, draw in {
             "loss": lambda axes: _draw_loss(axes, history, results),
             "accuracy": lambda axes: _draw_accuracy(axes, history, results),

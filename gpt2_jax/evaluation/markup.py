@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 import html
+import importlib.resources
 from collections.abc import Iterable, Sequence
+
+
+def page(title: str, body: str) -> str:
+    """Return a whole page without scripts, that needs nothing beside it."""
+    css = importlib.resources.files("gpt2_jax") / "evaluation" / "report.css"
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<style>
+{css.read_text("utf-8")}</style></head>
+<body><main>
+{body}</main></body></html>
+"""
 
 
 def table(head: Sequence[str], rows: Iterable[str], kind: str, caption: str) -> str:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.evaluation.markup import escape, number_cell, row, shaded_cell, table
+from gpt2_jax.evaluation.markup import (
+    escape,
+    number_cell,
+    page,
+    row,
+    shaded_cell,
+    table,
+)
 
 MAX_SHOWN = 600  # characters of a text
 
@@ -49,7 +55,6 @@ class Report:
 
 def write_report_html(report: Report) -> Path:
     """Write report.html; every text in it is shown as it is, and none is markup."""
-    css = importlib.resources.files("gpt2_jax") / "evaluation" / "report.css"
     sections = {
         "What was trained on what": _facts(report),
         "Training": _figures(report, "loss", "accuracy"),
@@ -65,19 +70,10 @@ def write_report_html(report: Report) -> Path:
         for title, content in sections.items()
         if content
     )
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(report.title)}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<style>
-{css.read_text("utf-8")}</style></head>
-<body><main>
-{_headline(report)}{body}</main></body></html>
-"""
+    content = page(report.title, f"{_headline(report)}{body}")
     path = report.workdir / "report.html"
     # Half an emoji, which JSON may hold, has no UTF-8.
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    path.write_text(content, encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -18,6 +18,26 @@ VARIABLES = {INK: "--ink", GRID: "--grid", PAPER: "--paper"} | {
     color: f"--series-{number}" for number, color in enumerate(COLORS, start=1)
 }
 
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "svg.fonttype": "none",  # text stays text
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.facecolor": PAPER,
+    "legend.edgecolor": "none",
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+}
+
 
 def to_svg(figure: Any, name: str) -> str:
     """Return `figure` as an SVG element whose colours are CSS variables."""

@@ -58,6 +58,7 @@ def finetune(
     resume: bool | str = False,
     allow_data_change: bool = False,
     offline: bool = False,
+    trunk_cache: str | Path | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a pretrained GPT-2 into a classifier; return what results.json holds.
 
@@ -66,32 +67,37 @@ def finetune(
     `resume` it goes on from the newest checkpoint there, or starts if there is none;
     a damaged one is an error, or with `resume="auto"` passed over in words. With
     `allow_data_change` the data need not be those that it began with; with `offline` it
-    leaves the network alone.
+    leaves the network alone. Runs that name the same folder as `trunk_cache` compute
+    the outputs of a frozen trunk once for all of them.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
         training.watch.Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     config, url = config or FinetuneConfig(), str(workdir)
+    how: dict[str, Any] = {
+        "resume": resume,
+        "allow_data_change": allow_data_change,
+        "offline": offline,
+        "trunk_cache": None if trunk_cache is None else Path(trunk_cache),
+    }
     if not bucket.is_url(url):
-        return _finetune(
-            config, Path(workdir), None, resume, allow_data_change, offline
-        )
+        return _finetune(config, Path(workdir), None, **how)
     if forbidden := forbidden_by(offline):
         raise UserError(f"--workdir {url}: {forbidden} forbids it")
     with bucket.mirrored(url, writes=distributed.is_first()) as mirror:
-        return _finetune(
-            config, mirror.folder, mirror, resume, allow_data_change, offline
-        )
+        return _finetune(config, mirror.folder, mirror, **how)
 
 
 def _finetune(
     config: FinetuneConfig,
     workdir: Path,
     mirror: bucket.Mirror | None,
+    *,
     resume: bool | str,
     allow_data_change: bool,
     offline: bool,
+    trunk_cache: Path | None,
 ) -> dict[str, Any]:
     clock = Clock()
     if resume not in (False, True, "auto"):
@@ -129,7 +135,7 @@ def _finetune(
                 return results
             distributed.first_alone(lambda: remove_leftovers(workdir))
             params, split, inputs = _reuse_trunk(
-                prepared, workdir, devices, clock, stop.poll
+                prepared, workdir, devices, clock, stop.poll, trunk_cache
             )
             steps = _compile(prepared, params, split, devices)
         labels = {name: prepared.labels[name] for name in params}
@@ -214,6 +220,7 @@ def _reuse_trunk(
     devices: list[Device],
     clock: Clock,
     poll: Callable[[], None],
+    cache: Path | None,
 ) -> tuple[Params, int, Inputs]:
     """Return the params still needed, the split they start at, and their inputs.
 
@@ -237,6 +244,7 @@ def _reuse_trunk(
             workdir,
             local_devices(devices),
             poll,
+            cache,
         )
     if features is None:
         return prepared.params, 0, tokens

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import logging
 import math
 import shutil
@@ -9,14 +12,16 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from gpt2_jax.config import TrainConfig
+from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.distributed import least
 from gpt2_jax.model import GPT2
 from gpt2_jax.training.devices import Device
 from gpt2_jax.training.features import output_shape, run_trunk
 from gpt2_jax.training.inputs import Inputs
+from gpt2_jax.training.manifest import hash_leaves
 from gpt2_jax.tree import Params
 
 log = logging.getLogger(__name__)
@@ -31,12 +36,16 @@ def reuse_trunk(
     folder: Path,
     devices: Sequence[Device] = (),
     poll: Callable[[], None] = lambda: None,
+    cache: Path | None = None,
 ) -> Inputs | None:
     """Run the frozen trunk of `split` blocks once over every distinct text.
 
     Its output is kept in memory, or beyond `config.reuse_max_bytes` in a file in
     `folder` that vanishes with the process. Returns None where it would change from
     step to step (dropout), where nothing is frozen below, or where it fits neither.
+
+    What is kept in memory is also read from the folder `cache`, or left there for the
+    next run of the same trunk on the same texts.
     """
     if not config.reuse_trunk or config.dropout_rate or not split:
         return None
@@ -62,7 +71,55 @@ def reuse_trunk(
         "memory" if in_memory else f"a file in {folder}",
     )
     values = None if in_memory else _file_array(folder, shape, dtype)
-    return run_trunk(model.config, params, inputs, split, values, devices, poll)
+
+    def run() -> Inputs:
+        return run_trunk(model.config, params, inputs, split, values, devices, poll)
+
+    if cache is None or not in_memory or jax.process_count() > 1:
+        return run()
+    file = cache / f"{_trunk_id(model.config, params, inputs, split)}.npz"
+    if not file.is_file():
+        outputs = run()
+        _save(file, outputs)
+        return outputs
+    log.info("it is read from %s", file)
+    with np.load(file) as saved:
+        return dataclasses.replace(
+            inputs,
+            values=saved["values"].view(dtype),  # NumPy's files know no bfloat16
+            starts=saved["starts"],
+            lengths=saved["lengths"],
+            widths=(1,) if split > model.config.num_layers else inputs.widths,
+        )
+
+
+def _trunk_id(config: GPT2Config, params: Params, inputs: Inputs, split: int) -> str:
+    """Return the hash of all that the trunk's output depends on."""
+    pooled = split > config.num_layers
+    names = {"wte", "wpe", *(f"h_{i}" for i in range(min(split, config.num_layers)))}
+    if pooled:
+        names.add("ln_f")
+    read = (inputs.values, inputs.starts, inputs.lengths)
+    known = {
+        "params": hash_leaves({name: params[name] for name in names}),
+        "texts": [hashlib.sha256(array.tobytes()).hexdigest() for array in read],
+        "widths": inputs.widths if pooled else inputs.widths[-1],
+        "pool": config.pool if pooled else None,
+        "model": [config.num_heads, config.causal, config.dtype],
+        "split": split,
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _save(file: Path, outputs: Inputs) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        whole = Path(folder) / file.name
+        arrays = {name: getattr(outputs, name) for name in ("starts", "lengths")}
+        np.savez(whole, values=outputs.values, **arrays)
+        whole.replace(file)  # another run may write the same one
 
 
 def _file_array(folder: Path, shape: tuple[int, int], dtype: np.dtype) -> np.memmap:

@@ -1,0 +1,140 @@
+"""What a study puts beside a fine-tuned model, trained on the same texts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from gpt2_jax.config import FinetuneConfig, from_dict
+from gpt2_jax.data.sources import load_dataset
+from gpt2_jax.data.split import split_dataset
+from gpt2_jax.evaluation.baselines import majority_accuracy
+
+Texts = Sequence[str]
+# Texts to predicted labels [N].
+Predict = Callable[[Texts], np.ndarray]
+LABELS = {
+    "test": "mini, test accuracy (%)",
+    "tfidf": "TF-IDF of characters + logistic regression (%)",
+    "word_tfidf": "TF-IDF of words + logistic regression (%)",
+    "fasttext": "bag of word n-grams, as fastText (%)",
+    "majority": "majority class (%)",
+}
+# As fastText by default, but for a smaller table, more epochs and Adam.
+BUCKETS, WIDTH, EPOCHS, BATCH, RATE = 2**16, 32, 10, 32, 0.01
+
+
+def parts_of(config: FinetuneConfig) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Return the texts and labels of each part that a run of `config` has."""
+    dataset = load_dataset(config.data)
+    labels = np.asarray(dataset.labels)
+    return {
+        part: ([dataset.texts[row] for row in rows], labels[rows])
+        for part, rows in split_dataset(dataset, config.data).parts().items()
+    }
+
+
+def config_of(run: Path) -> FinetuneConfig:
+    return from_dict(
+        FinetuneConfig, json.loads((run / "config.json").read_text("utf-8"))
+    )
+
+
+def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
+    """Return test accuracies in percent, of what is trained on the texts of `run`."""
+    config = config_of(run)
+    parts = parts_of(config)
+    (texts, labels), (test, expected) = parts["train"], parts["test"]
+    word = fit_word_tfidf(texts, labels)
+    fast = fit_fasttext(texts, labels, seed=config.train.seed)
+    return {
+        "word_tfidf": 100 * float((word(test) == expected).mean()),
+        "fasttext": 100 * float((fast(test) == expected).mean()),
+        "majority": 100 * majority_accuracy(labels, expected),
+    }
+
+
+def fit_char_tfidf(texts: Texts, labels: np.ndarray) -> Predict:
+    """Fit the baseline that every run has in its results."""
+    return _logistic_regression(texts, labels, analyzer="char_wb", ngram_range=(2, 5))
+
+
+def fit_word_tfidf(texts: Texts, labels: np.ndarray) -> Predict:
+    return _logistic_regression(texts, labels, analyzer="word", ngram_range=(1, 2))
+
+
+def _logistic_regression(texts: Texts, labels: np.ndarray, **features: Any) -> Predict:
+    pipeline = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, **features),
+        LogisticRegression(C=10.0, max_iter=2000),
+    )
+    return pipeline.fit(texts, labels).predict
+
+
+def fit_fasttext(texts: Texts, labels: np.ndarray, *, seed: int = 0) -> Predict:
+    """Fit a mean of embeddings of words and word pairs, and a linear layer.
+
+    Source: Joulin et al. 2017, Bag of Tricks for Efficient Text Classification.
+    """
+    num_classes = int(labels.max()) + 1
+    random = np.random.default_rng(seed)
+    params = {
+        "embed": random.uniform(-1 / WIDTH, 1 / WIDTH, (BUCKETS, WIDTH)),
+        "head": np.zeros((WIDTH, num_classes)),
+    }
+    params = jax.tree.map(jnp.float32, params)
+    tx = optax.adam(RATE)
+    state = tx.init(params)
+
+    @jax.jit
+    def step(params: Any, state: Any, bags: Array, labels: Array) -> tuple[Any, Any]:
+        def loss_fn(params: Any) -> Array:
+            logits = _logits(params, bags)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean()
+
+        updates, state = tx.update(jax.grad(loss_fn)(params), state)
+        return optax.apply_updates(params, updates), state
+
+    bags = _bags(texts)
+    for _ in range(EPOCHS):
+        order = random.permutation(len(texts))
+        for rows in np.split(order, range(BATCH, len(order), BATCH)):
+            rows = np.resize(rows, BATCH)  # one shape; the last batch repeats its texts
+            params, state = step(params, state, bags[rows], labels[rows])
+
+    def predict(texts: Texts) -> np.ndarray:
+        return np.asarray(_logits(params, _bags(texts))).argmax(-1)
+
+    return predict
+
+
+def _logits(params: Any, bags: Any) -> Array:
+    real = (bags > 0)[..., None]  # [B, N, 1]
+    embedded = jnp.where(real, params["embed"][bags], 0.0)  # [B, N, W]
+    mean = embedded.sum(1) / jnp.maximum(real.sum(1), 1)
+    return mean @ params["head"]
+
+
+def _bags(texts: Texts, most: int = 256) -> np.ndarray:
+    """Return the bucket of each word and word pair, and 0 where there is none."""
+    bags = np.zeros((len(texts), most), np.int32)
+    for bag, text in zip(bags, texts, strict=True):
+        words = text.lower().split()
+        grams = [*words, *map(" ".join, itertools.pairwise(words))][:most]
+        hashes = [1 + zlib.crc32(gram.encode()) % (BUCKETS - 1) for gram in grams]
+        bag[: len(hashes)] = hashes
+    return bags

@@ -1,0 +1,50 @@
+"""At which block should the frozen part end?
+
+python -m experiments.cut.run --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from experiments.study import Setting, Study, main
+from gpt2_jax.config import DataConfig, FinetuneConfig
+
+LAYERS = 12  # of mini, and of 124M
+CUTS = (0, 3, 6, 8, 9, 10, 11, 12)
+RATES = {"1e-3": 1e-3, "3e-4": 3e-4}
+BASE = FinetuneConfig(data=DataConfig(source="sms-spam"))
+
+
+def patterns(cut: int) -> tuple[str, ...]:
+    """Return what trains: the blocks from `cut` on, the final norm and the head."""
+    blocks = "|".join(str(block) for block in range(cut, LAYERS))
+    above = (rf"h_({blocks})/.*",) if blocks else ()
+    return (*above, r"ln_f/.*", r"out_head/.*")
+
+
+STUDY = Study(
+    name="cut",
+    title="At which block should the frozen part end?",
+    question="Test accuracy on SMS Spam over the number of frozen blocks (of 12); the "
+    "embeddings never train.",
+    settings=tuple(
+        Setting(
+            f"learning rate {name}",
+            dataclasses.replace(
+                BASE,
+                train=dataclasses.replace(
+                    BASE.train, trainable=patterns(cut), learning_rate=rate
+                ),
+            ),
+            x=cut,
+        )
+        for name, rate in RATES.items()
+        for cut in CUTS
+    ),
+    command="python -m experiments.cut.run",
+    x_label="frozen blocks",
+)
+
+if __name__ == "__main__":
+    main(STUDY)

@@ -1,0 +1,79 @@
+"""Is it better to drop ham, or to weigh it?
+
+python -m experiments.prevalence.run --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import baselines
+from experiments.parts import write_parts
+from experiments.study import Setting, Study, main
+from gpt2_jax.config import BALANCES, DataConfig, FinetuneConfig
+from gpt2_jax.data.sources import load_dataset
+from gpt2_jax.data.split import split_dataset
+
+NAMES = {
+    "none": "all texts, as they come (--balance none)",
+    "undersample": "as much ham as spam (--balance undersample)",
+    "weights": "all texts, weighed by class (--balance weights)",
+}
+METRICS = {
+    "test": "test accuracy (%)",
+    "spam_f1": "F1 of spam (%)",
+    "spam_precision": "precision of spam (%)",
+    "spam_recall": "recall of spam (%)",
+    "tfidf_f1": "F1 of spam, TF-IDF of characters (%)",
+    "majority": "majority class (%)",
+}
+
+
+def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
+    of_spam = results["test"]["per_class"]["spam"]
+    parts = baselines.parts_of(baselines.config_of(run))
+    (texts, labels), (test, expected) = parts["train"], parts["test"]
+    predicted = np.asarray(baselines.fit_char_tfidf(texts, labels)(test))
+    hits = int((predicted & expected).sum())
+    return {
+        **{f"spam_{k}": 100 * of_spam[k] for k in ("f1", "precision", "recall")},
+        "tfidf_f1": 200 * hits / int(predicted.sum() + expected.sum()),
+        "majority": 100 * float((expected == 0).mean()),
+    }
+
+
+def build(arguments: argparse.Namespace) -> Study:
+    data = DataConfig(source="sms-spam", balance="none")
+    dataset = load_dataset(data)
+    folder = (arguments.workdir or Path("checkpoints") / "prevalence") / "data"
+    own = write_parts(
+        folder / "natural.csv", dataset, split_dataset(dataset, data).parts()
+    )
+    return Study(
+        name="prevalence",
+        title="Is it better to drop ham, or to weigh it?",
+        question="All 5,574 messages, of which 13.4% are spam, split 70/10/20; only "
+        "the training part is balanced. All are tested on the same messages, with ham "
+        "as frequent as it comes.",
+        settings=tuple(
+            Setting(
+                NAMES[balance],
+                FinetuneConfig(data=dataclasses.replace(own, balance=balance)),
+            )
+            for balance in BALANCES
+        ),
+        command="python -m experiments.prevalence.run",
+        metrics=METRICS,
+        plots=(("spam_f1", "spam_precision", "spam_recall"),),
+        measure=measure,
+    )
+
+
+if __name__ == "__main__":
+    main(build)

@@ -1,0 +1,89 @@
+"""What do changes cost that a reader hardly notices, and texts of an unseen kind?
+
+python -m experiments.robustness.run --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import baselines
+from experiments.study import Setting, Study, main
+from gpt2_jax import Classifier
+from gpt2_jax.config import DataConfig, FinetuneConfig
+
+_LEET = str.maketrans("aeiostAEIOST", "431057431057")
+
+
+def double_spaces(text: str) -> str:
+    return text.replace(" ", "  ")
+
+
+def spell_out(text: str) -> str:
+    """Put a space between the letters of every third word."""
+    words = text.split(" ")
+    return " ".join(
+        " ".join(word) if place % 3 == 0 else word for place, word in enumerate(words)
+    )
+
+
+def leetspeak(text: str) -> str:
+    return text.translate(_LEET)
+
+
+CHANGES: Mapping[str, tuple[str, Callable[[str], str]]] = {
+    "upper": ("UPPER CASE", str.upper),
+    "lower": ("lower case", str.lower),
+    "spaces": ("double spaces", double_spaces),
+    "spelled": ("s p e l l e d out", spell_out),
+    "leet": ("l3375p34k", leetspeak),
+}
+METRICS = {"test": "as they are, test accuracy (%)"}
+METRICS |= {name: f"{shown} (%)" for name, (shown, _) in CHANGES.items()}
+METRICS |= {"tfidf": "TF-IDF of characters, as they are (%)"}
+METRICS |= {
+    f"tfidf_{name}": f"TF-IDF, {shown} (%)" for name, (shown, _) in CHANGES.items()
+}
+
+
+def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
+    """Return accuracies in percent on test texts that were changed."""
+    parts = baselines.parts_of(baselines.config_of(run))
+    (texts, labels), (test, expected) = parts["train"], parts["test"]
+    classifier = Classifier.load(run)
+    tfidf = baselines.fit_char_tfidf(texts, labels)
+    numbers = {}
+    for name, (_, change) in CHANGES.items():
+        changed = [change(text) for text in test]
+        predicted = classifier.predict_proba(changed).argmax(-1)
+        numbers[name] = 100 * float((predicted == expected).mean())
+        baseline = np.asarray(tfidf(changed)) == expected
+        numbers[f"tfidf_{name}"] = 100 * float(baseline.mean())
+    return numbers
+
+
+STUDY = Study(
+    name="robustness",
+    title="What do small changes of the texts cost, and an unseen kind of text?",
+    question="Accuracy on test texts that were changed; the training texts were not. "
+    "The demo texts come in families: in the second row no family is on both sides.",
+    settings=(
+        Setting("SMS Spam", FinetuneConfig(data=DataConfig(source="sms-spam"))),
+        Setting("demo, unseen families", FinetuneConfig()),
+        Setting(
+            "demo, families on both sides",
+            FinetuneConfig(data=DataConfig(group=False)),
+        ),
+    ),
+    command="python -m experiments.robustness.run",
+    metrics=METRICS,
+    plots=(("test", *CHANGES), ("tfidf", *(f"tfidf_{name}" for name in CHANGES))),
+    measure=measure,
+)
+
+if __name__ == "__main__":
+    main(STUDY)

@@ -1,0 +1,143 @@
+"""The figures of a study: points or lines with their 95% intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from gpt2_jax.evaluation.svg import COLORS, STYLE, STYLES, to_svg
+
+if TYPE_CHECKING:
+    from experiments.study import Study
+    from experiments.study_results import Summary
+
+Points = Sequence[Mapping[str, "Summary"]]  # of each setting; {}: no run
+MARKERS = "os^Dvp"
+_CAPTION = "Bars: 95% interval of the mean over seeds (Student's t); faint: each seed."
+
+
+def draw(study: Study, points: Points, out: Path) -> list[tuple[str, str]]:
+    """Write plot.svg, or plot-METRIC.svg; return each for a page, with a caption."""
+    kind = _draw_lines if study.x_label else _draw_points
+    drawn = []
+    if not any(points):
+        return drawn
+    for metrics in study.plots:
+        name = "plot" if len(study.plots) == 1 else f"plot-{metrics[0]}"
+        with matplotlib.rc_context(STYLE):
+            figure = kind(study, points, metrics)
+            figure.savefig(
+                out / f"{name}.svg", facecolor="white", metadata={"Date": None}
+            )
+            drawn.append((to_svg(figure, name), _CAPTION))
+    return drawn
+
+
+def _draw_points(study: Study, points: Points, metrics: Sequence[str]) -> Figure:
+    """Draw a line per setting, from top to bottom."""
+    rows = [
+        (key, setting.name, summaries)
+        for key, setting, summaries in zip(
+            study.keys(), study.settings, points, strict=True
+        )
+        if summaries
+    ]
+    figure = Figure(figsize=(8, 0.9 + 0.32 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for series, metric in enumerate(metrics):
+        shift = 0.18 * (series - (len(metrics) - 1) / 2)
+        for place, (_, _, summaries) in enumerate(rows):
+            y, color = place + shift, COLORS[series]
+            summary = summaries[metric]
+            axes.plot(
+                summary.values,
+                [y] * len(summary.values),
+                MARKERS[series],
+                color=color,
+                alpha=0.3,
+                markeredgewidth=0,
+            )
+            axes.errorbar(
+                summary.mean,
+                y,
+                xerr=summary.half,
+                fmt=MARKERS[series],
+                color=color,
+                markersize=6,
+                capsize=3,
+                label=study.metrics[metric] if place == 0 else None,
+            )
+    names = [f"{key}  {name}" for key, name, _ in rows]
+    axes.set_yticks(range(len(rows)), names, parse_math=False)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    _label(axes.set_xlabel, axes.set_xlim, axes.get_xlim(), study, metrics)
+    if len(metrics) > 1:
+        axes.legend()
+    return figure
+
+
+def _draw_lines(study: Study, points: Points, metrics: Sequence[str]) -> Figure:
+    """Draw a line per name and metric over `x`."""
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    axes = figure.subplots()
+    names = list(dict.fromkeys(setting.name for setting in study.settings))
+    series = [(name, metric) for name in names for metric in metrics]
+    for number, (name, metric) in enumerate(series):
+        found = sorted(
+            (setting.x or 0.0, summaries[metric])
+            for setting, summaries in zip(study.settings, points, strict=True)
+            if setting.name == name and summaries
+        )
+        if not found:
+            continue
+        color = COLORS[number % len(COLORS)]
+        marker = MARKERS[number % len(MARKERS)]
+        for x, summary in found:
+            axes.plot(
+                [x] * len(summary.values),
+                summary.values,
+                marker,
+                color=color,
+                alpha=0.25,
+                markeredgewidth=0,
+            )
+        label = name if len(metrics) == 1 else f"{name}: {study.metrics[metric]}"
+        axes.errorbar(
+            [x for x, _ in found],
+            [summary.mean for _, summary in found],
+            yerr=[summary.half or 0.0 for _, summary in found],
+            fmt=STYLES[number % len(STYLES)],
+            marker=marker,
+            color=color,
+            capsize=3,
+            label=label,
+        )
+    if study.log_x:
+        axes.set_xscale("log")
+        ticks = sorted({s.x for s in study.settings if s.x})
+        axes.set_xticks(ticks, [f"{x:g}" for x in ticks], minor=False)
+        axes.set_xticks([], minor=True)
+    axes.set_xlabel(study.x_label)
+    _label(axes.set_ylabel, axes.set_ylim, axes.get_ylim(), study, metrics)
+    if len(series) > 1:
+        axes.legend()
+    return figure
+
+
+def _label(
+    set_label: Callable[..., Any],
+    set_limits: Callable[..., Any],
+    limits: tuple[float, float],
+    study: Study,
+    metrics: Sequence[str],
+) -> None:
+    """Name an axis of numbers; one of percents ends at 100."""
+    label = study.metrics[metrics[0]]
+    set_label(label)
+    if label.endswith("(%)"):
+        set_limits(max(limits[0], 0.0), min(limits[1], 100.5))

@@ -1,0 +1,187 @@
+"""What the runs of a study gave: results.csv, table.md, the figures, page.html."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scipy import stats
+
+from experiments import study_plots
+from gpt2_jax.evaluation import markup
+
+if TYPE_CHECKING:
+    from experiments.study import Setting, Study
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A finished run."""
+
+    seed: int
+    run: str  # its folder in the workdir
+    numbers: Mapping[str, float]
+    seconds: float
+    device: str
+    commit: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A number over seeds."""
+
+    mean: float
+    sd: float | None  # None: of one run
+    half: float | None  # of the 95% interval of the mean, by Student's t
+    values: tuple[float, ...]
+
+    def __str__(self) -> str:
+        spread = "" if self.sd is None else f" ± {self.sd:.2f}"
+        return f"{self.mean:.2f}{spread}"
+
+    @property
+    def interval(self) -> str:
+        if self.half is None:
+            return ""
+        return f"{self.mean - self.half:.2f} to {self.mean + self.half:.2f}"
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Return the mean of `values`, how they spread, and how sure the mean is."""
+    mean, n = statistics.fmean(values), len(values)
+    if n < 2:
+        return Summary(mean, None, None, tuple(values))
+    sd = statistics.stdev(values)
+    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+    return Summary(mean, sd, half, tuple(values))
+
+
+def write_results(study: Study, found: Sequence[Sequence[Row]], out: Path) -> None:
+    """Write all files of `study`; `found` are the finished runs of each setting."""
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(study, found, out / "results.csv")
+    head, lines = table(study, found)
+    bars = ["---"] * len(head)
+    text = "".join(f"| {' | '.join(cells)} |\n" for cells in (head, bars, *lines))
+    (out / "table.md").write_text(text, encoding="utf-8")
+    points = [
+        {name: summarize([row.numbers[name] for row in rows]) for name in study.metrics}
+        if rows
+        else {}
+        for rows in found
+    ]
+    figures = study_plots.draw(study, points, out)
+    _write_page(study, found, (head, lines), figures, out / "page.html")
+
+
+def table(
+    study: Study, found: Sequence[Sequence[Row]]
+) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the lines of the table; an interval is of the first figure.
+
+    A setting without a run has a line only where it says what it needs.
+    """
+    main, over_x = study.plots[0][0], bool(study.x_label)
+    head = ["row", "setting", *[study.x_label] * over_x, *study.metrics.values()]
+    head += [f"{study.metrics[main]}, 95% interval", "seeds", "seconds, median"]
+    head += [study.note_label] * bool(study.note_label)
+    lines = []
+    for key, setting, rows in zip(study.keys(), study.settings, found, strict=True):
+        if not rows and not setting.needs:
+            continue
+        line = [key, setting.name, *[_short(setting.x)] * over_x]
+        line += _numbers(study, rows, main) if rows else _needed(study, setting, key)
+        lines.append(line + [setting.note] * bool(study.note_label))
+    return head, lines
+
+
+def _numbers(study: Study, rows: Sequence[Row], main: str) -> list[str]:
+    of = {
+        name: summarize([row.numbers[name] for row in rows]) for name in study.metrics
+    }
+    seconds = statistics.median(row.seconds for row in rows)
+    return [*map(str, of.values()), of[main].interval, str(len(rows)), f"{seconds:.1f}"]
+
+
+def _needed(study: Study, setting: Setting, key: str) -> list[str]:
+    line = [""] * (len(study.metrics) + 3)
+    line[0] = f"needs {setting.needs}: `{study.command} --rows {key}`"
+    return line
+
+
+def _write_csv(study: Study, found: Sequence[Sequence[Row]], path: Path) -> None:
+    names = dict.fromkeys(study.metrics)
+    for rows in found:
+        for row in rows:
+            names |= dict.fromkeys(row.numbers)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        tail = ("seconds", "device", "commit", "run")
+        writer.writerow(["row", "setting", "x", "seed", *names, *tail])
+        for key, setting, rows in zip(study.keys(), study.settings, found, strict=True):
+            for row in rows:
+                x = _short(setting.x)
+                numbers = [_short(row.numbers.get(name)) for name in names]
+                tail = [f"{row.seconds:.1f}", row.device, row.commit, row.run]
+                writer.writerow([key, setting.name, x, row.seed, *numbers, *tail])
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _write_page(
+    study: Study,
+    found: Sequence[Sequence[Row]],
+    lines: tuple[list[str], list[list[str]]],
+    figures: Sequence[tuple[str, str]],
+    path: Path,
+) -> None:
+    """Write one file, without scripts, that needs nothing beside it."""
+    rows = [row for rows in found for row in rows]
+    seeds = sorted({row.seed for row in rows})
+    command = f"{study.command} --seeds {' '.join(map(str, seeds))}"
+    facts = {
+        "device": ", ".join(sorted({row.device for row in rows})),
+        "commit": ", ".join(sorted({row.commit for row in rows})),
+        "runs": str(len({row.run for row in rows})),
+    }
+    head, cells = lines
+    title, question = map(markup.escape, (study.title, study.question))
+    body = f"<h1>{title}</h1>\n<p>{question}</p>\n"
+    for svg, caption in figures:
+        body += _section(
+            "",
+            f"<figure>{svg}<figcaption>{markup.escape(caption)}</figcaption></figure>",
+        )
+    body += _section(
+        "The numbers",
+        markup.table(
+            head,
+            (markup.row(line[0], map(_cell, line[1:])) for line in cells),
+            "each",
+            "Mean ± standard deviation over seeds; the 95% interval is of the mean.",
+        ),
+    )
+    again = f"<pre>{markup.escape(command)}</pre>\n" + markup.table(
+        ("", ""),
+        (markup.row(name, [_cell(value)]) for name, value in facts.items()),
+        "facts",
+        "What they were measured with",
+    )
+    body += _section("Again", again)
+    path.write_text(markup.page(study.title, body), encoding="utf-8")
+
+
+def _section(title: str, content: str) -> str:
+    head = f"<h2>{title}</h2>\n" if title else ""
+    return f"<section>{head}{content}</section>\n"
+
+
+def _cell(value: Any) -> str:
+    return f"<td>{markup.escape(str(value))}</td>"

@@ -1,0 +1,113 @@
+"""What the studies are made of: their texts, their baselines, their settings."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from experiments import baselines
+from experiments.calibration.run import STUDY as CALIBRATION
+from experiments.cut.run import STUDY as CUT
+from experiments.cut.run import patterns
+from experiments.learning_curve import run as learning_curve
+from experiments.learning_rate.run import STUDY as LEARNING_RATE
+from experiments.parts import take_share, write_parts
+from experiments.prevalence import run as prevalence
+from experiments.robustness.run import CHANGES
+from experiments.robustness.run import STUDY as ROBUSTNESS
+from experiments.study import folder_of
+from gpt2_jax.config import PRESETS, DataConfig
+from gpt2_jax.data.sources import load_dataset
+from gpt2_jax.data.split import split_dataset
+from gpt2_jax.model import param_shapes
+from gpt2_jax.training.optimizer import frozen_split, label_params
+
+
+def test_parts_that_are_written_are_the_parts_that_are_read(tmp_path):
+    data = DataConfig()  # demo
+    dataset = load_dataset(data)
+    parts = split_dataset(dataset, data).parts()
+    own = write_parts(tmp_path / "own.csv", dataset, parts)
+    again = load_dataset(own)
+    for part, rows in split_dataset(again, own).parts().items():
+        got = [(again.texts[row], again.classes[again.labels[row]]) for row in rows]
+        assert got == [
+            (dataset.texts[row], dataset.classes[dataset.labels[row]])
+            for row in parts[part]
+        ]
+
+
+def test_a_larger_share_holds_the_smaller_and_both_keep_the_balance():
+    labels = np.asarray([0, 1, 1] * 40)
+    rows = np.arange(120)[::-1]
+    small, large = (take_share(rows, labels, share) for share in (0.1, 0.5))
+    assert set(small) < set(large) < set(rows)
+    for taken, size in ((small, 12), (large, 60)):
+        assert len(taken) == size and labels[taken].mean() == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        baselines.fit_char_tfidf,
+        baselines.fit_word_tfidf,
+        baselines.fit_fasttext,
+    ],
+)
+def test_a_baseline_learns_which_words_are_of_which_class(fit):
+    random = np.random.default_rng(0)
+    words = [["lunch", "home", "see you"], ["prize", "win", "free"]]
+    labels = random.integers(0, 2, 200)
+    texts = [
+        f"{i} {words[label][random.integers(3)]} {random.integers(99)}"
+        for i, label in enumerate(labels)
+    ]
+    predict = fit(texts[:150], labels[:150])
+    assert (np.asarray(predict(texts[150:])) == labels[150:]).mean() > 0.95
+
+
+def test_texts_are_changed_as_they_say():
+    changed = {name: change("Win a prize") for name, (_, change) in CHANGES.items()}
+    assert changed == {
+        "upper": "WIN A PRIZE",
+        "lower": "win a prize",
+        "spaces": "Win  a  prize",
+        "spelled": "W i n a prize",
+        "leet": "W1n 4 pr1z3",
+    }
+
+
+@pytest.mark.parametrize("cut", [0, 6, 11, 12])
+def test_below_the_cut_nothing_trains(cut):
+    config = dataclasses.replace(PRESETS["mini"], num_classes=2)
+    labels = label_params(param_shapes(config), patterns(cut), 12)
+    assert labels["wte"]["embedding"] == "freeze"
+    assert frozen_split(labels, 12) == cut
+
+
+def test_the_settings_of_a_study_are_different_runs(tmp_path, monkeypatch):
+    arguments = argparse.Namespace(workdir=tmp_path)
+    monkeypatch.setattr(
+        learning_curve, "load_dataset", lambda _: load_dataset(DataConfig())
+    )
+    monkeypatch.setattr(
+        prevalence, "load_dataset", lambda _: load_dataset(DataConfig())
+    )
+    built = [module.build(arguments) for module in (learning_curve, prevalence)]
+    for study in (CALIBRATION, CUT, LEARNING_RATE, ROBUSTNESS, *built):
+        runs = {folder_of(setting.config) for setting in study.settings}
+        assert len(runs) == len(study.settings) > 2
+        assert {metric for plot in study.plots for metric in plot} <= set(study.metrics)
+    curve = built[0]
+    sizes = [setting.x for setting in curve.settings]
+    assert sizes == sorted(sizes)
+    steps = [
+        setting.config.train.epochs * (int(setting.x) // 8)
+        for setting in curve.settings
+    ]
+    assert max(steps) < 1.5 * min(steps)

@@ -1,0 +1,146 @@
+"""The harness of the studies, with a runner that trains nothing."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from experiments.study import Setting, Study, folder_of, run_study
+from experiments.study_results import summarize
+from gpt2_jax.config import FinetuneConfig, to_dict
+
+FIRST, MEAN = FinetuneConfig(pool="first"), FinetuneConfig(pool="mean")
+
+
+class Runner:
+    """Writes what a run leaves, and counts."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[str, int, bool]] = []
+
+    def __call__(self, config, run: Path, *, resume: bool, trunk_cache: Path) -> dict:
+        seed = config.train.seed
+        self.runs.append((config.pool, seed, resume))
+        (run / "model").mkdir(parents=True, exist_ok=True)
+        (run / "config.json").write_text(json.dumps(to_dict(config)))
+        accuracy = 0.9 + seed / 100
+        return {
+            "accuracy": dict.fromkeys(("train", "validation", "test"), accuracy),
+            "baselines": {"tfidf_logreg": None},
+            "test": {"ece": 0.125, "confusion": [[1]]},
+            "seconds": {"total": 1.0},
+            "device": "1 x cpu",
+        }
+
+
+def _study(*settings: Setting, **fields) -> Study:
+    settings = settings or (Setting("first", FIRST), Setting("mean", MEAN))
+    return Study("s", "Title <&>", "Why?", settings, "python -m s", **fields)
+
+
+def test_the_interval_is_students():
+    summary = summarize([1.0, 2.0, 3.0])
+    assert summary.mean == 2 and summary.sd == 1
+    # 4.3027 is the 97.5% point of t with 2 degrees of freedom, from a printed table.
+    assert summary.half == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+    assert str(summary) == "2.00 ± 1.00"
+
+
+def test_one_run_has_no_spread_and_no_interval():
+    summary = summarize([97.0])
+    assert str(summary) == "97.00" and summary.interval == ""
+
+
+def test_finished_runs_are_read_and_not_repeated(tmp_path):
+    runner, study = Runner(), _study()
+    run_study(study, [0, 1], tmp_path, tmp_path, runner=runner)
+    assert len(runner.runs) == 4
+    run_study(study, [0, 1, 2], tmp_path, tmp_path, runner=runner)
+    assert runner.runs[4:] == [("first", 2, False), ("mean", 2, False)]
+    (tmp_path / f"{folder_of(MEAN)}-seed1" / "numbers.json").unlink()  # interrupted
+    run_study(study, [0, 1], tmp_path, tmp_path, runner=runner)
+    assert runner.runs[6:] == [("mean", 1, True)]
+
+
+def test_rows_that_are_alike_share_their_runs_and_models_are_deleted(tmp_path):
+    runner, study = Runner(), _study(Setting("a", FIRST), Setting("b", FIRST))
+    run_study(study, [0], tmp_path, tmp_path / "out", runner=runner)
+    assert len(runner.runs) == 1
+    assert len((tmp_path / "out" / "table.md").read_text().splitlines()) == 4
+    assert not list(tmp_path.glob("*/model"))
+
+
+def test_the_table_holds_all_that_is_finished_and_names_what_is_needed(tmp_path):
+    large = Setting("355M", FIRST, needs="--weights 355M", key="6")
+    runner, study = Runner(), _study(Setting("mean", MEAN), large)
+    run_study(study, [0, 2], tmp_path, tmp_path, runner=runner)
+    assert {pool for pool, _, _ in runner.runs} == {"mean"}
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert "| 91.00 ± 1.41 |" in lines[2] and "| 2 |" in lines[2]
+    assert "needs --weights 355M: `python -m s --rows 6`" in lines[3]
+    run_study(study, [0], tmp_path, tmp_path, rows=["6"], runner=runner)
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert "needs" not in lines[3] and "| 1 | mean |" in lines[2]
+
+
+def test_every_run_is_a_line_of_the_csv(tmp_path):
+    run_study(_study(), [3, 4], tmp_path, tmp_path, runner=Runner())
+    with (tmp_path / "results.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["setting"], row["seed"]) for row in rows] == [
+        ("first", "3"),
+        ("first", "4"),
+        ("mean", "3"),
+        ("mean", "4"),
+    ]
+    assert rows[1]["test"] == "94" and rows[1]["ece"] == "0.125"
+
+
+def test_more_numbers_are_measured_while_the_model_is_there(tmp_path):
+    def measure(run: Path, results: dict) -> dict[str, float]:
+        return {"models": float((run / "model").is_dir())}
+
+    study = _study(metrics={"models": "models"}, plots=(("models",),), measure=measure)
+    run_study(study, [0], tmp_path, tmp_path, runner=Runner())
+    assert "| 1.00 |" in (tmp_path / "table.md").read_text()
+    more = dataclasses.replace(study, metrics={"other": "other"}, plots=(("other",),))
+    with pytest.raises(ValueError, match="finished without other; delete it"):
+        run_study(more, [0], tmp_path, tmp_path, runner=Runner())
+
+
+def test_a_run_of_another_config_is_refused(tmp_path):
+    study = _study(Setting("mean", MEAN))
+    run_study(study, [0], tmp_path, tmp_path, runner=Runner())
+    (config,) = tmp_path.glob("*/config.json")
+    config.write_text(json.dumps(to_dict(FIRST)))
+    with pytest.raises(ValueError, match="another config"):
+        run_study(study, [0], tmp_path, tmp_path, runner=Runner())
+
+
+def test_an_unknown_row_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no 3; known: 1, 2"):
+        run_study(_study(), [0], tmp_path, tmp_path, rows=["3"], runner=Runner())
+
+
+@pytest.mark.parametrize("x_label", ["", "training texts"])
+def test_the_page_needs_nothing_beside_it_and_the_figure_has_bars(x_label, tmp_path):
+    settings = [
+        Setting("this <model>", dataclasses.replace(FIRST, max_length=n), x=n)
+        for n in (10, 100)
+    ]
+    study = _study(*settings, x_label=x_label, log_x=True, plots=(("test", "train"),))
+    run_study(study, [0, 1, 2], tmp_path, tmp_path, runner=Runner())
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "Title &lt;&amp;&gt;" in page and "this &lt;model&gt;" in page
+    assert "<script" not in page and "http://" not in page.replace("http://www.w3", "")
+    assert "var(--series-1)" in page and "python -m s --seeds 0 1 2" in page
+    figure = (tmp_path / "plot.svg").read_text("utf-8")
+    assert "LineCollection" in figure  # the error bars
+    assert "test accuracy (%)" in figure and x_label in figure
