@@ -1,6 +1,6 @@
 """IMDb reviews: GPT-2 with all layers trained, beside logistic regression.
 
-    python -m experiments.imdb.run --texts 1000 250 500 --max-length 256
+    python -m experiments.imdb.run --texts 1000 250 500 --max-length 256 --seeds 0
 
 takes that many reviews of each part; without --texts all of them. `--split book` is the
 book's: both parts shuffled together, 35,000 train, 5,000 validate, 10,000 test.
@@ -9,14 +9,15 @@ book's: both parts shuffled together, 35,000 train, 5,000 validate, 10,000 test.
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from experiments.over_seeds import table
+from experiments import baselines
+from experiments.parts import write_parts
+from experiments.study import Setting, Study, main
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
+from gpt2_jax.data.folders import PARTS
 from gpt2_jax.data.sources import Dataset, load_dataset
 from gpt2_jax.data.split import split_dataset
 
@@ -42,42 +43,52 @@ def official_rows(dataset: Dataset) -> list[np.ndarray]:
     return [random.permutation(rows) for rows in split.parts().values()]
 
 
-def write_parts(
-    dataset: Dataset, parts: Sequence[np.ndarray], limits: Sequence[int], folder: Path
-) -> None:
-    """Write the first of the rows of each part as a file that `--data` reads."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = ("train", "validation", "test")
-    for name, rows, limit in zip(names, parts, limits, strict=True):
-        with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
-            for row in rows[:limit]:
-                label = dataset.classes[dataset.labels[row]]
-                line = {"text": dataset.texts[row], "label": label}
-                file.write(json.dumps(line) + "\n")
-
-
-def words_accuracy(folder: Path) -> tuple[float, float]:
-    """Return the test accuracy of the majority, and of regression on words' TF-IDF."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    def read(name: str) -> tuple[list[str], list[str]]:
-        lines = (folder / f"{name}.jsonl").read_text("utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
-        return [row["text"] for row in rows], [row["label"] for row in rows]
-
-    (texts, labels), (test_texts, test_labels) = read("train"), read("test")
-    most = max(sorted(set(labels)), key=labels.count)
-    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=1000))
-    accuracy = pipeline.fit(texts, labels).score(test_texts, test_labels)
-    return test_labels.count(most) / len(test_labels), float(accuracy)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def build(arguments: argparse.Namespace) -> Study:
+    dataset = load_dataset(DataConfig(source="imdb"))
+    book = arguments.split == "book"
+    parts = book_rows(len(dataset.texts)) if book else official_rows(dataset)
+    limits = arguments.texts or [len(rows) for rows in parts]
+    taken = [rows[:limit] for rows, limit in zip(parts, limits, strict=True)]
+    folder = arguments.workdir or Path("checkpoints") / "imdb"
+    sizes = [len(rows) for rows in taken]
+    name = f"{arguments.split}-{'-'.join(map(str, sizes))}.csv"
+    data = write_parts(
+        folder / "data" / name, dataset, dict(zip(PARTS, taken, strict=True))
     )
+    settings = tuple(
+        Setting(
+            f"--trainable {trainable}",
+            FinetuneConfig(
+                weights=arguments.weights,
+                data=data,
+                train=TrainConfig(
+                    trainable=(trainable,),
+                    epochs=1,
+                    batch_size=arguments.batch_size,
+                    learning_rate=arguments.learning_rate,
+                ),
+                max_length=arguments.max_length,
+                dtype=arguments.dtype,
+            ),
+        )
+        for trainable in arguments.trainable
+    )
+    shown = " ".join(map(str, sizes))
+    return Study(
+        name="imdb",
+        title=f"IMDb reviews: {arguments.weights}, split {arguments.split}",
+        question=f"Test accuracy after one epoch on {sizes[0]:,} reviews, cut after "
+        f"{arguments.max_length} tokens; {sizes[2]:,} test.",
+        settings=settings,
+        command=f"python -m experiments.imdb.run --split {arguments.split} --texts "
+        f"{shown} --max-length {arguments.max_length} --weights {arguments.weights}",
+        metrics=baselines.LABELS | {"test": "test accuracy (%)"},
+        plots=(("test", "tfidf", "word_tfidf", "fasttext"),),
+        measure=baselines.measure,
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--split", choices=("official", "book"), default="official")
     add("--texts", type=int, nargs=3, metavar=("TRAIN", "VALIDATION", "TEST"))
@@ -87,34 +98,7 @@ def main() -> None:
     add("--learning-rate", type=float, default=5e-4)
     add("--batch-size", type=int, default=8)
     add("--dtype", default="float32", choices=("float32", "bfloat16"))
-    add("--seeds", type=int, nargs="+", default=[0])
-    add("--workdir", type=Path, default=Path("checkpoints/imdb"), metavar="DIR")
-    arguments = parser.parse_args()
-    folder = arguments.workdir / "data"
-    dataset = load_dataset(DataConfig(source="imdb"))
-    book = arguments.split == "book"
-    parts = book_rows(len(dataset.texts)) if book else official_rows(dataset)
-    limits = arguments.texts or [len(rows) for rows in parts]
-    write_parts(dataset, parts, limits, folder)
-    settings = {
-        f"--trainable {trainable}": FinetuneConfig(
-            weights=arguments.weights,
-            data=DataConfig(source=str(folder), balance="none"),
-            train=TrainConfig(
-                trainable=(trainable,),
-                epochs=1,
-                batch_size=arguments.batch_size,
-                learning_rate=arguments.learning_rate,
-            ),
-            max_length=arguments.max_length,
-            dtype=arguments.dtype,
-        )
-        for trainable in arguments.trainable
-    }
-    print(*table(settings, arguments.seeds, arguments.workdir), sep="\n")
-    majority, words = words_accuracy(folder)
-    print(f"\nmajority {100 * majority:.2f}, words TF-IDF + LR {100 * words:.2f}")
 
 
 if __name__ == "__main__":
-    main()
+    main(build, add_flags)
