@@ -13,6 +13,7 @@ from typing import Any
 from gpt2_jax import cli_weights, config
 from gpt2_jax.bucket import is_url
 from gpt2_jax.errors import UserError
+from gpt2_jax.weights import json_file
 
 # Each flag of `finetune` and the field of FinetuneConfig that it sets.
 _FIELDS = {
@@ -168,13 +169,12 @@ def finetune_config(arguments: argparse.Namespace) -> config.FinetuneConfig:
 
 def _read_config(path: Path) -> config.FinetuneConfig:
     try:
-        return config.from_dict(
-            config.FinetuneConfig, json.loads(path.read_text("utf-8")), str(path)
-        )
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
+        values = json_file.parse(path.read_bytes())
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a JSON object ({error})") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return config.from_dict(config.FinetuneConfig, values, str(path))
 
 
 def run_finetune(arguments: argparse.Namespace) -> int:
