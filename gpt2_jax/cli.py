@@ -12,7 +12,6 @@ from gpt2_jax.cli_finetune import add_finetune, run_finetune
 from gpt2_jax.errors import UserError
 from gpt2_jax.serve.command import add_serve, run_serve
 
-
 _MAX_MESSAGE = 4000  # characters
 
 

@@ -70,7 +70,9 @@ class GPT2Config:
         _require_finite(self)
         for field in ("vocab_size", "max_len", "embed_dim", "num_layers", "num_heads"):
             value = getattr(self, field)
-            _require(0 < value < 2**31, f"{field}={value} must be positive, below 2**31")
+            _require(
+                0 < value < 2**31, f"{field}={value} must be positive, below 2**31"
+            )
         _require(
             self.embed_dim % self.num_heads == 0,
             f"embed_dim={self.embed_dim} is not divisible by num_heads="

@@ -58,13 +58,13 @@ def encode(text: str) -> list[int]:
 
 
 def _without_long_runs(text: str) -> Iterator[str]:
-    """Cut long runs of white space out, and from their last character, as _PATTERN does.
+    """Cut long runs of white space out, but for the last character, as _PATTERN does.
 
     A million of them before a word are more than tiktoken's matcher can step back from.
     """
     start = 0
     for run in _SPACES.finditer(text):
-        if len(run[0]) >= _LONG_RUN:
+        if len(run[0]) >= _LONG_RUN and run.end() < len(text):
             yield text[start : run.start()]
             yield text[run.start() : run.end() - 1]
             start = run.end() - 1

@@ -68,6 +68,8 @@ def decode(name: str, raw: bytes, encoding: str = "utf-8") -> str:
             f"{encoding.removesuffix('-sig').upper()}; name the file's own with "
             "--encoding (cp1252 on Windows), or save it as UTF-8"
         ) from None
+    except UnicodeError as error:  # of codecs that are no plain tables
+        raise DataError(f"{name}: not {encoding} ({error})") from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise DataError(f"{name}, line {line}: a NUL; not {encoding}, or no text file")
