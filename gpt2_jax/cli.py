@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from gpt2_jax import __version__, cli_predict, cli_threshold, cli_tpu, cli_weights
 from gpt2_jax.cli_finetune import add_finetune, run_finetune
-from gpt2_jax.errors import UserError
+from gpt2_jax.errors import DeviceError, UserError
+from gpt2_jax.memory import TO_PREDICT, naming_memory_errors
 from gpt2_jax.serve.command import add_serve, run_serve
 
 _MAX_MESSAGE = 4000  # characters
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     _set_up_logging()
     try:
-        return _COMMANDS[arguments.command](arguments)
+        with naming_memory_errors(TO_PREDICT):
+            return _COMMANDS[arguments.command](arguments)
     except UserError as error:
         if arguments.debug:
             raise
@@ -53,9 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         return 0
-    except OSError as error:  # of a path that nothing else has looked at
-        if arguments.debug or error.filename is None:
+    except OSError as error:  # of a path that nothing else has looked at, or a disk
+        if arguments.debug or error.strerror is None:
             raise
+        if error.filename is None:
+            return _fail(error.strerror, DeviceError.exit_code)
         return _fail(f"{error.filename}: {error.strerror}", UserError.exit_code)
     except BaseException as error:
         exit_code = getattr(error, "exit_code", None)

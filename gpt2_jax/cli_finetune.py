@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import signal
@@ -216,7 +217,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     if workdir is None:
         if arguments.resume:
             raise UserError("--resume needs the --workdir of the run to go on with")
-        workdir = Path("checkpoints") / time.strftime("run-%Y%m%d-%H%M%S")
+        workdir = _new_workdir()
     # A second Ctrl-C, after the one that saves, ends the process where it stands.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -234,6 +235,14 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
         print(f"run: {workdir}")
         print(f"report: {workdir}/report.html")
     return 0
+
+
+def _new_workdir() -> Path:
+    """Return a folder that is not there, also if the clock was set back."""
+    name = time.strftime("run-%Y%m%d-%H%M%S")
+    numbers = itertools.chain([""], map("-{}".format, itertools.count(2)))
+    paths = (Path("checkpoints") / f"{name}{number}" for number in numbers)
+    return next(path for path in paths if not path.exists())
 
 
 def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:

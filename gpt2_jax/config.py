@@ -265,7 +265,8 @@ class ServeConfig:
 
     host: str = "127.0.0.1"
     port: int = 8000  # 0: any free one
-    token: str | None = None  # that every client must send; None: none
+    # That every client must send; None: none. Never in a log or a traceback.
+    token: str | None = dataclasses.field(default=None, repr=False)
     allow_hosts: tuple[str, ...] = ()  # names to answer to, beside `host`, localhost
     max_body: int = 65536  # bytes of a request
     max_queue: int = 1024  # texts that wait for the device

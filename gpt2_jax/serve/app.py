@@ -173,6 +173,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         if first["type"] == "json_invalid":
             return problem(400, "not JSON")
         where = ".".join(str(part)[:40] for part in first["loc"][1:]) or "body"
+        where = where if where.isprintable() else ascii(where)
         return problem(422, f"{where}: {first['msg']}")
 
     @app.exception_handler(QueueFullError)
