@@ -32,6 +32,8 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: damaged or no gzip ({error}); get it again") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a NUL, or half a character
+        raise DataError(f"{path}: cannot be read ({error})") from error
     if len(content) > MAX_BYTES:
         raise DataError(
             f"{path}: unpacks to more than {MAX_BYTES / 1e9:.1f} GB; split the file"

@@ -70,7 +70,12 @@ def load_dataset(
         content = _sms_content(offline)
         table, sha256 = read_sms(content, book=config.book), SMS_SHA256
     else:
-        table, sha256 = _own_table(config, offline)
+        try:
+            table, sha256 = _own_table(config, offline)
+        except OSError as error:
+            raise DataError(
+                f"{config.source}: cannot be read ({error.strerror})"
+            ) from error
     if to_train:
         _check_classes(config.source, table)
     return _dataset(config.source, sha256, table)
