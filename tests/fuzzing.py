@@ -6,6 +6,7 @@ examples, always the same ones.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
 import json
@@ -35,6 +36,9 @@ _RUNS = (
     *("socket.connect", "os.remove", "os.rename"),
 )
 _watching: list[str] | None = None
+ENCODINGS = ["utf-16", "cp1252", "utf-7", "unicode_escape", "idna", "punycode"]
+for _name in (*ENCODINGS, "utf-8-sig", "cp437"):  # zipfile's own
+    codecs.lookup(_name)  # which imports it
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
