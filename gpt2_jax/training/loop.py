@@ -19,7 +19,7 @@ from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.download import forbidden_by
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.evaluation.calibration import fit_temperature
-from gpt2_jax.memory import naming_memory_errors
+from gpt2_jax.memory import naming_memory_errors, to_train
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
 from gpt2_jax.training.describe import describe
@@ -103,7 +103,7 @@ def _finetune(
         StopSignals(workdir, mirror and mirror.url) as stop,
         contextlib.ExitStack() as held,
         naming_disk_errors(workdir),
-        naming_memory_errors(_how_to_save_memory(config)),
+        naming_memory_errors(to_train(config)),
         contextlib.ExitStack() as stack,
     ):
         distributed.first_alone(lambda: held.enter_context(hold(workdir)))
@@ -204,23 +204,6 @@ def _finetune(
         if distributed.is_first():
             write_report(prepared, logits, results, workdir, clock)
     return results
-
-
-def _how_to_save_memory(config: FinetuneConfig) -> str:
-    train = config.train
-    ways = [f"lower --batch-size (now {train.batch_size})"]
-    ways.append(f"--max-length (now {config.max_length or 'that of the longest text'})")
-    if config.dtype != "bfloat16":
-        ways.append("give --dtype bfloat16")
-    if train.trainable == ("all",) and train.shard == "none":
-        ways.append("cut the parameters over several devices with --shard fsdp")
-    elif train.trainable != ("head",):
-        ways.append("train less of the model (--trainable)")
-    if train.reuse_trunk:
-        ways.append(
-            f"lower train.reuse_max_bytes (now {train.reuse_max_bytes:,}) in --config"
-        )
-    return ", ".join(ways)
 
 
 def _steps_per_epoch(prepared: Prepared) -> int:
