@@ -1,7 +1,7 @@
 """Fuzzing with hypothesis: mutations of good inputs, and what must hold of all.
 
-GPT2_JAX_FUZZ_SECONDS is how long each target runs; by default it is a fixed number of
-examples, always the same ones.
+GPT2_JAX_FUZZ_SECONDS is how long each target runs, on other examples each time; by
+default it is a fixed number of examples, always the same ones.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import os
+import random
 import resource
 import signal
 import sys
@@ -101,7 +102,9 @@ def fuzz(
         with bounded():
             check(value)
 
-    for seed in itertools.count():
+    first = random.SystemRandom().randrange(2**32) if SECONDS else 0
+    print(f"seeds from {first}")
+    for seed in itertools.count(first):
         chosen = hypothesis.settings(
             max_examples=1000 if SECONDS else examples,
             deadline=None,  # `bounded` has one that a busy machine can keep
