@@ -138,7 +138,7 @@ def test_fuzz_config_json(tmp_path, capsys):
         json.dumps(config.to_dict(found), allow_nan=False)
 
     check(dump(seeds[0]))
-    fuzz(mutated_json(seeds).map(dump) | mutated([dump(seeds[0])], _TOKENS), check, 60)
+    fuzz(mutated_json(seeds).map(dump) | mutated([dump(seeds[0])], _TOKENS), check, 30)
 
 
 @pytest.mark.fault(38, 39)

@@ -157,7 +157,7 @@ def test_fuzz_hugging_face(tmp_path):
     fuzz(
         st.tuples(mutated_json([values]), st.none() | names | st.text(max_size=9)),
         check,
-        60,
+        30,
     )
 
 
@@ -177,7 +177,7 @@ def test_fuzz_classifier_json(tmp_path):
         assert 0 < model.temperature < float("inf")
 
     check(values)
-    fuzz(mutated_json([values]), check, 20)
+    fuzz(mutated_json([values]), check, 12)
 
 
 @pytest.mark.fault(22)
