@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Two workers, each with a tiny model: JAX compiles more than it computes in the tests.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: run test slow lint types clean
+.PHONY: run test slow lint types audit clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/gpt2-jax finetune $(ARGS)
@@ -25,6 +25,11 @@ lint: $(VENV)/dev.stamp
 
 types: $(VENV)/dev.stamp
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Known vulnerabilities of what CI installs; asks PyPI, and fails where that is silent.
+audit: $(BIN)/python
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r .ci/requirements.txt
 
 clean:
 	rm -rf $(VENV)

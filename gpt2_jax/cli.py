@@ -9,8 +9,11 @@ from collections.abc import Sequence
 
 from gpt2_jax import __version__, cli_predict, cli_threshold, cli_tpu, cli_weights
 from gpt2_jax.cli_finetune import add_finetune, run_finetune
-from gpt2_jax.errors import UserError
+from gpt2_jax.errors import DeviceError, UserError
+from gpt2_jax.memory import TO_PREDICT, naming_memory_errors
 from gpt2_jax.serve.command import add_serve, run_serve
+
+_MAX_MESSAGE = 4000  # characters
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,23 +44,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     _set_up_logging()
     try:
-        return _COMMANDS[arguments.command](arguments)
+        with naming_memory_errors(TO_PREDICT):
+            return _COMMANDS[arguments.command](arguments)
     except UserError as error:
         if arguments.debug:
             raise
-        print(f"gpt2-jax: error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _fail(error, error.exit_code)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         return 0
+    except OSError as error:  # of a path that nothing else has looked at, or a disk
+        if arguments.debug or error.strerror is None:
+            raise
+        if error.filename is None:
+            return _fail(error.strerror, DeviceError.exit_code)
+        return _fail(f"{error.filename}: {error.strerror}", UserError.exit_code)
     except BaseException as error:
         exit_code = getattr(error, "exit_code", None)
         if exit_code is None:
             raise
         print(f"gpt2-jax: {error}", file=sys.stderr)
         return exit_code
+
+
+def _fail(what: object, exit_code: int) -> int:
+    """Say it in one line, whatever names and values of the user's it repeats."""
+    text = str(what)
+    if len(text) > _MAX_MESSAGE:
+        text = f"{text[: _MAX_MESSAGE - 200]} [...] {text[-200:]}"
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    print(f"gpt2-jax: error: {line}", file=sys.stderr)
+    return exit_code
 
 
 def _set_up_logging() -> None:

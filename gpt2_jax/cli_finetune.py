@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 from gpt2_jax import cli_weights, config
 from gpt2_jax.bucket import is_url
 from gpt2_jax.errors import UserError
+from gpt2_jax.weights import json_file
 
 # Each flag of `finetune` and the field of FinetuneConfig that it sets.
 _FIELDS = {
@@ -175,13 +177,12 @@ def finetune_config(arguments: argparse.Namespace) -> config.FinetuneConfig:
 
 def _read_config(path: Path) -> config.FinetuneConfig:
     try:
-        return config.from_dict(
-            config.FinetuneConfig, json.loads(path.read_text("utf-8")), str(path)
-        )
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
+        values = json_file.parse(path.read_bytes())
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a JSON object ({error})") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return config.from_dict(config.FinetuneConfig, values, str(path))
 
 
 def run_finetune(arguments: argparse.Namespace) -> int:
@@ -223,7 +224,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     if workdir is None:
         if arguments.resume:
             raise UserError("--resume needs the --workdir of the run to go on with")
-        workdir = Path("checkpoints") / time.strftime("run-%Y%m%d-%H%M%S")
+        workdir = _new_workdir()
     # A second Ctrl-C, after the one that saves, ends the process where it stands.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -242,6 +243,14 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
         print(f"run: {workdir}")
         print(f"report: {workdir}/report.html")
     return 0
+
+
+def _new_workdir() -> Path:
+    """Return a folder that is not there, also if the clock was set back."""
+    name = time.strftime("run-%Y%m%d-%H%M%S")
+    numbers = itertools.chain([""], map("-{}".format, itertools.count(2)))
+    paths = (Path("checkpoints") / f"{name}{number}" for number in numbers)
+    return next(path for path in paths if not path.exists())
 
 
 def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:

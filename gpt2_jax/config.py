@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -22,6 +24,19 @@ TRAINABLE = ("head", "last_block", "last_two_blocks", "all", "lora")
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def _require_finite(config: Any) -> None:
+    for field, value in vars(config).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        _require(
+            all(math.isfinite(n) for n in numbers if isinstance(n, float)),
+            f"{field}={value} must be finite",
+        )
+
+
+def _require_seed(field: str, value: int) -> None:
+    _require(0 <= value < 2**32, f"{field}={value} is not in 0 to 2**32 - 1")
 
 
 def _require_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
@@ -52,9 +67,12 @@ class GPT2Config:
     lora_alpha: float = 16.0
 
     def __post_init__(self) -> None:
+        _require_finite(self)
         for field in ("vocab_size", "max_len", "embed_dim", "num_layers", "num_heads"):
             value = getattr(self, field)
-            _require(value > 0, f"{field}={value} must be positive")
+            _require(
+                0 < value < 2**31, f"{field}={value} must be positive, below 2**31"
+            )
         _require(
             self.embed_dim % self.num_heads == 0,
             f"embed_dim={self.embed_dim} is not divisible by num_heads="
@@ -114,6 +132,8 @@ class DataConfig:
     book: bool = False  # the book's parsing, sampling and split, to the row
 
     def __post_init__(self) -> None:
+        _require_finite(self)
+        _require_seed("split_seed", self.split_seed)
         _require_choice("balance", self.balance, BALANCES)
         try:
             "".encode(self.encoding)
@@ -162,6 +182,8 @@ class TrainConfig:
     wandb: bool = False  # and to Weights & Biases
 
     def __post_init__(self) -> None:
+        _require_finite(self)
+        _require_seed("seed", self.seed)
         counts = ("epochs", "batch_size", "eval_every", "eval_batches", "lora_rank")
         for field in counts:
             value = getattr(self, field)
@@ -169,7 +191,7 @@ class TrainConfig:
         _require(
             self.learning_rate > 0, f"learning_rate={self.learning_rate} must be > 0"
         )
-        for field in ("weight_decay", "warmup_steps", "seed"):
+        for field in ("weight_decay", "warmup_steps"):
             value = getattr(self, field)
             _require(
                 value is None or value >= 0, f"{field}={value} must not be negative"
@@ -243,7 +265,8 @@ class ServeConfig:
 
     host: str = "127.0.0.1"
     port: int = 8000  # 0: any free one
-    token: str | None = None  # that every client must send; None: none
+    # That every client must send; None: none. Never in a log or a traceback.
+    token: str | None = dataclasses.field(default=None, repr=False)
     allow_hosts: tuple[str, ...] = ()  # names to answer to, beside `host`, localhost
     max_body: int = 65536  # bytes of a request
     max_queue: int = 1024  # texts that wait for the device
@@ -253,6 +276,7 @@ class ServeConfig:
     read_timeout: float = 10.0  # seconds that a client may take to send one
 
     def __post_init__(self) -> None:
+        _require_finite(self)
         _require(0 <= self.port < 65536, f"port={self.port} is not in 0 to 65535")
         _require(
             self.token is None or re.fullmatch("[!-~]+", self.token) is not None,
@@ -299,7 +323,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return from_dict(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{where}: expected a list, got {value!r}")
+            raise ValueError(f"{where}: expected a list, got {reprlib.repr(value)}")
         item = typing.get_args(hint)[0]
         return tuple(_typed(item, element, where) for element in value)
     allowed = typing.get_args(hint) or (hint,)
@@ -308,5 +332,5 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     # type() rather than isinstance(): JSON's true is not a number of epochs.
     if type(value) not in allowed:
         names = " or ".join(getattr(t, "__name__", str(t)) for t in allowed)
-        raise ValueError(f"{where}: expected {names}, got {value!r}")
+        raise ValueError(f"{where}: expected {names}, got {reprlib.repr(value)}")
     return value

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from gpt2_jax.errors import UserError
 
 TIMEOUT_SECONDS = 30  # to connect, and between two chunks
 CHUNK_BYTES = 1 << 20
+# What is slower for so long is given up, though it never falls silent.
+SLOWEST_BYTES, SLOWEST_SECONDS = 1000, 60  # per second
 
 
 def cache_dir() -> Path:
@@ -79,13 +82,40 @@ def download(
 def _fetch(url: str, file: Any, max_bytes: int) -> str:
     digest, size = hashlib.sha256(), 0
     with open_url(url) as response:
-        for chunk in response.iter_content(CHUNK_BYTES):
+        for chunk in chunks(response):
             size += len(chunk)
             if size > max_bytes:
                 raise ValueError(f"more than the {max_bytes} bytes expected")
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()
+
+
+def chunks(response: Any) -> Iterator[bytes]:
+    """Yield the body of a `requests.Response` as it comes.
+
+    Raises:
+        requests.RequestException: it breaks off, or is too slow.
+    """
+    import requests
+    import urllib3
+
+    started, size = time.monotonic(), 0
+    try:
+        # read1 waits for no more than there is; iter_content would, for ever.
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+            yield chunk
+            size += len(chunk)
+            seconds = time.monotonic() - started
+            if seconds >= SLOWEST_SECONDS:
+                if size < SLOWEST_BYTES * seconds:
+                    raise requests.Timeout(
+                        f"{size:,} bytes in {seconds:.0f} s; slower than "
+                        f"{SLOWEST_BYTES:,} a second is given up"
+                    )
+                started, size = time.monotonic(), 0
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
 
 
 @contextlib.contextmanager

@@ -105,7 +105,7 @@ def _receive(
         if not start:
             _keep_etag(partial, response.headers.get("ETag", ""))
         try:
-            for chunk in response.iter_content(download.CHUNK_BYTES):
+            for chunk in download.chunks(response):
                 size += len(chunk)
                 if size > max_bytes:
                     raise ValueError(f"more than the {max_bytes} bytes expected")

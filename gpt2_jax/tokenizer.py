@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import importlib.resources
+import re
+from collections.abc import Iterator
 
 import tiktoken
 
@@ -15,6 +17,12 @@ VOCAB_SIZE = 50257
 # module is a plugin's business; a test compares the two.
 _PATTERN = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+)
+
+_LONG_RUN = 100_000  # characters
+# What `\\s` is to tiktoken: Unicode's White_Space. Python's own has four more.
+_SPACES = re.compile(
+    "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
 )
 
 
@@ -43,7 +51,24 @@ def encode(text: str) -> list[int]:
 
     An empty text is one END_OF_TEXT, so that every text has a position to read.
     """
-    return encoding().encode_ordinary(text) or [END_OF_TEXT]
+    pieces = [text] if len(text) < _LONG_RUN else _without_long_runs(text)
+    encode_ordinary = encoding().encode_ordinary
+    tokens = [token for piece in pieces for token in encode_ordinary(piece)]
+    return tokens or [END_OF_TEXT]
+
+
+def _without_long_runs(text: str) -> Iterator[str]:
+    """Cut long runs of white space out, but for the last character, as _PATTERN does.
+
+    A million of them before a word are more than tiktoken's matcher can step back from.
+    """
+    start = 0
+    for run in _SPACES.finditer(text):
+        if len(run[0]) >= _LONG_RUN and run.end() < len(text):
+            yield text[start : run.start()]
+            yield text[run.start() : run.end() - 1]
+            start = run.end() - 1
+    yield text[start:]
 
 
 def decode(tokens: list[int]) -> str:

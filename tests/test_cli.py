@@ -89,7 +89,7 @@ def test_values_that_no_run_can_have_exit_with_2(flags, message, inputs, capsys)
     ("content", "message"),
     [
         ("{", "config.json"),
-        ("[]", "expected a mapping"),
+        ("[]", "expected a JSON object"),
         ('{"colour": "red"}', "unknown keys colour"),
         ('{"train": {"epochs": true}}', "config.json.train.epochs: expected int"),
         ('{"data": {"split": 0.7}}', "split"),

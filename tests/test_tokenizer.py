@@ -90,6 +90,22 @@ def test_end_of_text_in_a_message_is_plain_text(text):
     assert tokenizer.decode(tokens) == text
 
 
+@given(st.lists(st.text("ab \n\t\x1c\x85\u3000é", max_size=9), max_size=9).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_texts_cut_at_long_runs_of_spaces_are_encoded_as_whole_ones(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer, "_LONG_RUN", 3)
+        cut = tokenizer.encode(text)
+    assert cut == tokenizer.encode(text)
+
+
+@pytest.mark.parametrize("space", [" ", "\n", " \t"])
+def test_a_million_spaces_are_encoded(space):
+    """tiktoken itself panics."""
+    text = f"a{space * 1_100_000}b"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
 def test_an_empty_text_is_one_end_of_text():
     assert tokenizer.encode("") == [tokenizer.END_OF_TEXT]
 

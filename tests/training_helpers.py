@@ -19,6 +19,7 @@ import pytest
 from helpers import TINY, random_params, write_hugging_face
 from jax.experimental.compilation_cache import compilation_cache
 
+from gpt2_jax.cli import main
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.data.batches import Examples
 from gpt2_jax.model import GPT2, to_classifier
@@ -230,3 +231,11 @@ def random_run(
     trained = TrainedModel(model.config, params, tuple(classes), max_length)
     save_model(folder / "model", trained)
     return folder
+
+
+def error_line(capsys: pytest.CaptureFixture[str], argv: list[str], code: int) -> str:
+    """Run a command that must fail with `code`; return the one line that it says."""
+    assert main([*argv, "--no-compilation-cache"]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("gpt2-jax: error: ") and error.count("\n") == 1, error
+    return error

@@ -36,6 +36,8 @@ def read_bytes(path: Path) -> bytes:
         raise damaged(path, error) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a NUL, or half a character
+        raise DataError(f"{path}: cannot be read ({error})") from error
     if len(content) > MAX_BYTES:
         raise DataError(
             f"{path}: unpacks to more than {MAX_BYTES / 1e9:.1f} GB; split the file"
@@ -78,6 +80,8 @@ def decode(name: str, raw: bytes, encoding: str = "utf-8") -> str:
             f"{encoding.removesuffix('-sig').upper()}; name the file's own with "
             "--encoding (cp1252 on Windows), or save it as UTF-8"
         ) from None
+    except UnicodeError as error:  # of codecs that are no plain tables
+        raise DataError(f"{name}: not {encoding} ({error})") from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise DataError(f"{name}, line {line}: a NUL; not {encoding}, or no text file")

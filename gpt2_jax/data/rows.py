@@ -44,6 +44,7 @@ def _split_lines(name: str, text: str, kind: str) -> Iterator[tuple[int, list[st
     if kind == ".tsv":
         for line, row in enumerate(io.StringIO(text, newline=None), start=1):
             row = row.removesuffix("\n")
+            _check_length(name, line, row)
             yield line, row.split("\t") if row else []
         return
     csv.field_size_limit(MAX_FIELD)  # the module's own is 128 KiB
@@ -68,6 +69,7 @@ def read_jsonl(name: str, text: str) -> tuple[list[Row], int]:
         if not row.strip():
             blank += 1
             continue
+        _check_length(name, line, row)
         try:
             values = json.loads(row, object_pairs_hook=_unique_keys)
         except (ValueError, RecursionError) as error:
@@ -76,6 +78,14 @@ def read_jsonl(name: str, text: str) -> tuple[list[Row], int]:
             raise DataError(f"{name}, line {line}: expected a JSON object")
         rows.append((line, values))
     return rows, blank - text.endswith("\n")
+
+
+def _check_length(name: str, line: int, row: str) -> None:
+    if len(row) > MAX_FIELD:
+        raise DataError(
+            f"{name}, line {line}: {len(row):,} characters, and no more than "
+            f"{MAX_FIELD:,} are read; one text goes on each line"
+        )
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -73,7 +73,12 @@ def load_dataset(
     elif config.source == "imdb":
         table, sha256 = load_imdb(offline)
     else:
-        table, sha256 = _own_table(config, offline)
+        try:
+            table, sha256 = _own_table(config, offline)
+        except OSError as error:
+            raise DataError(
+                f"{config.source}: cannot be read ({error.strerror})"
+            ) from error
     if to_train:
         _check_classes(config.source, table)
     return _dataset(config.source, sha256, table)

@@ -92,8 +92,14 @@ def _same(old: bytes, new: str) -> bool:
 
 
 def _append(file: BinaryIO, lines: list[str]) -> int:
-    file.write("".join(f"{line}\n" for line in lines).encode())
-    file.flush()
+    try:
+        file.write("".join(f"{line}\n" for line in lines).encode())
+        file.flush()
+    except OSError as error:
+        raise UserError(
+            f"{file.name}: cannot be written ({error.strerror}); make room and go on "
+            "with --resume"
+        ) from error
     return len(lines)
 
 

@@ -74,7 +74,7 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
         texts: Sequence[str], lengths: Sequence[int], *, background: bool = False
     ) -> np.ndarray:
         if not batcher.ready.is_set():
-            raise _not_ready()
+            raise _not_ready(batcher)
         future = batcher.submit(texts, lengths, background=background)
         return await asyncio.wait_for(asyncio.wrap_future(future), config.timeout)
 
@@ -124,7 +124,7 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
     async def readyz() -> dict[str, str]:
         """Answer once every batch shape is compiled."""
         if not batcher.ready.is_set():
-            raise _not_ready()
+            raise _not_ready(batcher)
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=Response, dependencies=secured)
@@ -138,7 +138,9 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
     return Guard(app, config, metrics, paths)
 
 
-def _not_ready() -> HTTPException:
+def _not_ready(batcher: Batcher) -> HTTPException:
+    if batcher.failed:
+        return HTTPException(503, "the model cannot be run; see the service's log")
     return HTTPException(503, "warming up", {"retry-after": "5"})
 
 
@@ -173,6 +175,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         if first["type"] == "json_invalid":
             return problem(400, "not JSON")
         where = ".".join(str(part)[:40] for part in first["loc"][1:]) or "body"
+        where = where if where.isprintable() else ascii(where)
         return problem(422, f"{where}: {first['msg']}")
 
     @app.exception_handler(QueueFullError)

@@ -16,6 +16,8 @@ import numpy as np
 
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.data.batches import next_width, widths_up_to
+from gpt2_jax.errors import UserError
+from gpt2_jax.memory import TO_PREDICT, naming_memory_errors
 
 # Texts of a batch. Few, because each is compiled for each width before the first
 # request; a batch that is three quarters full is filled up with its last text.
@@ -85,6 +87,7 @@ class Batcher:
         self._company = False  # whether the last batch held several texts
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self.ready = threading.Event()  # every shape is compiled
+        self.failed = False  # and never will be
 
     def start(self) -> None:
         self._thread.start()
@@ -142,6 +145,18 @@ class Batcher:
         return max(fitting, default=1)
 
     def _run(self) -> None:
+        try:
+            with naming_memory_errors(TO_PREDICT):
+                self._warm_up()
+        except Exception as error:
+            self.failed = True
+            unknown = not isinstance(error, UserError)
+            logger.error("the model cannot be run: %s", error, exc_info=unknown)
+            return
+        while batch := self._next_batch():
+            self._answer(batch)
+
+    def _warm_up(self) -> None:
         start, shapes = time.monotonic(), list(self.shapes())
         for size, width in shapes:
             if self._closing:
@@ -152,8 +167,6 @@ class Batcher:
         seconds = time.monotonic() - start
         logger.info("ready: %d batch shapes warmed up in %.0f s", len(shapes), seconds)
         self.ready.set()
-        while batch := self._next_batch():
-            self._answer(batch)
 
     def _next_batch(self) -> list[_Text]:
         """Wait for texts and take those of one batch; none mean the end."""

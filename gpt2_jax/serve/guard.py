@@ -70,6 +70,8 @@ class Guard:
         response = self._refusal(scope)
         if response is None:
             body = await self._read(receive)
+            if body is None:
+                return
             if isinstance(body, bytes):
                 await self._app(scope, _replay(body, receive), send_guarded)
                 return
@@ -119,15 +121,15 @@ class Guard:
         same = hmac.compare_digest(given.strip().encode(), token.encode())
         return scheme.lower() == "bearer" and same
 
-    async def _read(self, receive: Receive) -> bytes | Response:
-        """Return the body, or why it is not acceptable."""
+    async def _read(self, receive: Receive) -> bytes | Response | None:
+        """Return the body, or why it is not acceptable; None: nobody is there."""
         body = bytearray()
         try:
             async with asyncio.timeout(self._config.read_timeout):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        return problem(400, "the client went away")
+                        return None
                     body += message.get("body", b"")
                     if len(body) > self._config.max_body:
                         return self._too_large()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import signal
@@ -113,6 +114,18 @@ class TimedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset_deadline()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in the place of the answer that is being made.
+
+        uvicorn itself would send that one too, and log that it cannot.
+        """
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        with contextlib.suppress(h11.LocalProtocolError):  # an answer has begun
+            super().send_400_response(msg)
+        self.transport.close()
 
     def _expect_head(self) -> None:
         self._deadline = self.loop.call_later(

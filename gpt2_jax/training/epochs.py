@@ -123,6 +123,7 @@ class Trainer:
                 self._log_evaluation(metrics, state, step, total, seconds)
             if ended or (config.save_every and step % config.save_every == 0):
                 scores = self.scorer.measure(state.params, self._rows("validation"))
+                self._check_score("validation loss", scores["loss"], state, step)
                 if ended:
                     self._log_epoch(metrics, state, step, step // per_epoch, scores)
                 self._save(state, step, scores, saved=saved)
@@ -150,13 +151,25 @@ class Trainer:
         good = len(losses) if finite.all() else int(finite.argmin())
         metrics.write_losses(step, losses[:good])
         if good < len(losses):
+            self._check_score("loss", float(losses[good]), state, step + good + 1)
+
+    def _check_score(
+        self, name: str, value: float, state: TrainState, step: int
+    ) -> None:
+        """End the run if a loss of `step` is NaN or infinite.
+
+        Raises:
+            NonFiniteError: it is.
+        """
+        if not np.isfinite(value):
             self.checkpoints.finish()
             stop_diverged(
                 self.workdir,
-                step + good + 1,
-                float(losses[good]),
+                step,
+                value,
                 self.checkpoints.tree(self.scorer.steps.unplace(state)),
                 self.checkpoints.newest,
+                name=name,
             )
 
     def _next_call(
@@ -209,6 +222,8 @@ class Trainer:
             f"{part}_loss": self.scorer.scores(state.params, self._few(part))[0]
             for part in ("train", "validation")
         }
+        for name, value in scores.items():
+            self._check_score(name.replace("_", " "), value, state, step)
         batch_size = self.prepared.config.train.batch_size
         metrics.write(
             step=step,

@@ -19,6 +19,7 @@ from gpt2_jax.data.batches import epoch_rows
 from gpt2_jax.download import forbidden_by
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.evaluation.calibration import fit_temperature
+from gpt2_jax.memory import naming_memory_errors, to_train
 from gpt2_jax.training import artifacts
 from gpt2_jax.training.checkpoint import Checkpoints
 from gpt2_jax.training.describe import describe
@@ -108,6 +109,7 @@ def _finetune(
         StopSignals(workdir, mirror and mirror.url) as stop,
         contextlib.ExitStack() as held,
         naming_disk_errors(workdir),
+        naming_memory_errors(to_train(config)),
         contextlib.ExitStack() as stack,
     ):
         distributed.first_alone(lambda: held.enter_context(hold(workdir)))

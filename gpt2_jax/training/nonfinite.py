@@ -42,7 +42,13 @@ def refuse_nonfinite(tree: Any, step: int) -> None:
 
 
 def stop_diverged(
-    workdir: Path, step: int, loss: float, tree: Any, last_saved: int | None
+    workdir: Path,
+    step: int,
+    loss: float,
+    tree: Any,
+    last_saved: int | None,
+    *,
+    name: str = "loss",
 ) -> None:
     """Write diagnostics.json and end the run.
 
@@ -64,12 +70,17 @@ def stop_diverged(
     if last_saved is not None:
         kept = f"the checkpoint of step {last_saved} is kept"
     raise NonFiniteError(
-        f"step {step}: the loss is {loss}; first leaf with NaN or infinity: "
-        f"{_first(leaves)}; {kept}, more in {workdir / DIAGNOSTICS}; {_WHAT_TO_DO}"
+        f"step {step}: the {name} is {loss}; first leaf with NaN or infinity: "
+        f"{_first(leaves)}; {kept}, more in {workdir / DIAGNOSTICS}; "
+        f"{_OVERFLOW if (step, name) == (1, 'loss') else _WHAT_TO_DO}"
     )
 
 
 _WHAT_TO_DO = "try a lower --learning-rate"
+_OVERFLOW = (
+    "no step was taken before, so the weights themselves overflow on these texts: "
+    "choose --dtype float32 if it was not, or other --weights"
+)
 
 
 def _first(leaves: dict[str, int]) -> str:

@@ -123,10 +123,12 @@ def _sizes(state: StateDict, naming: Naming, prefix: str) -> dict[str, int]:
             raise WeightsError(f"holds no {name}")
         if state[name].ndim != 2:
             raise WeightsError("token and position embeddings must have two axes")
+        if not state[name].size:
+            raise WeightsError(f"{name} is empty: {list(state[name].shape)}")
         embeddings.append(state[name])
     wte, wpe = embeddings
     blocks = {
-        int(match[1])
+        match[1]
         for name in state
         if (match := re.match(r"(?:h\.?|trf_blocks\.)(\d+)", name.removeprefix(prefix)))
     }
@@ -167,7 +169,9 @@ def _from_hugging_face(values: Mapping[str, Any]) -> GPT2Config:
         for key, expected in _REQUIRED_FIELDS.items()
         if key in values and values[key] != expected
     ]
-    if values.get("n_inner") not in (None, 4 * values.get("n_embd", 0)):
+    width = values.get("n_embd")
+    inner = 4 * width if type(width) is int else None  # else it is refused below
+    if values.get("n_inner") not in (None, inner):
         wrong.append(f"n_inner={values['n_inner']!r} (expected 4 * n_embd)")
     return _from_fields(values, _HUGGING_FACE_SIZES, CONFIG, wrong)
 

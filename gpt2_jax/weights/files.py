@@ -55,8 +55,11 @@ def sha256_of(path: Path) -> str:
 
 
 def _read_file(path: Path) -> Contents:
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file")
+    try:
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such file")
+    except OSError as error:  # an index may name anything
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     _refuse_placeholder(path)
     if path.suffix == ".safetensors":
         return Contents(safetensors_file.read(path))

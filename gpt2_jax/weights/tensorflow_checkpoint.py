@@ -21,7 +21,8 @@ from gpt2_jax.weights.streams import read_into
 HPARAMS = "hparams.json"
 _STATE = "checkpoint"  # TensorFlow's note of which checkpoint is the newest
 _MAGIC, _FOOTER_BYTES = 0xDB4775248B80FB57, 48
-_MAX_INDEX_BYTES = 10 << 20  # that of the largest GPT-2 has 20 kB
+_MAX_INDEX_BYTES = 1 << 20  # that of the largest GPT-2 has 20 kB
+_MAX_KEY_BYTES = 256  # a few bytes of index can name a key as long as the one before
 _DTYPES = {  # tensorflow/core/framework/types.proto
     1: np.dtype("<f4"),
     2: np.dtype("<f8"),
@@ -61,9 +62,9 @@ def read(folder: Path) -> dict[str, np.ndarray]:
             }
     except FileNotFoundError:
         raise WeightsError(f"{data}: no such file") from None
-    except (OSError, ValueError, TypeError, IndexError, struct.error) as error:
+    except (OSError, ValueError, TypeError, LookupError, struct.error) as error:
         raise WeightsError(
-            f"{data}: does not hold what {index.name} says ({error}); get both again"
+            f"{data}: does not hold what {index.name} says ({error!r}); get both again"
         ) from error
 
 
@@ -134,6 +135,8 @@ def _block(content: bytes, offset: int, size: int) -> Iterator[tuple[bytes, byte
         rest, offset = _varint(content, offset)
         length, offset = _varint(content, offset)
         key = key[:shared] + content[offset : offset + rest]
+        if len(key) > _MAX_KEY_BYTES:
+            raise ValueError(f"a name of {len(key):,} bytes")
         yield key, content[offset + rest : offset + rest + length]
         offset += rest + length
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from gpt2_jax import config as configs
 from gpt2_jax.config import GPT2Config
@@ -66,14 +70,15 @@ def load_model(run: Path) -> TrainedModel:
         if threshold is not None:
             threshold = configs.from_dict(Threshold, threshold, "threshold")
             classes.index(threshold.positive)
-    except (KeyError, TypeError, ValueError) as error:
+        if not (1 <= max_length <= config.max_len and 0 < temperature < math.inf):
+            raise ValueError(f"max_length={max_length}, temperature={temperature}")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{folder / MODEL_FILE}: {error}") from error
     path = folder / PARAMS_FILE
     if not path.is_file() or files.sha256_of(path) != expected:
         raise WeightsError(f"{path}: damaged (SHA-256 is not {expected}); train again")
     flat = files.read_state_dict(path)
-    shapes = {name: leaf.shape for name, leaf in flatten(param_shapes(config)).items()}
-    if {name: leaf.shape for name, leaf in flat.items()} != shapes:
+    if not _fits(flat, config):
         raise WeightsError(f"{path}: its parameters are not those of {MODEL_FILE}")
     if len(classes) != config.num_classes:
         raise WeightsError(
@@ -83,3 +88,11 @@ def load_model(run: Path) -> TrainedModel:
     return TrainedModel(
         config, unflatten(flat), classes, max_length, temperature, threshold
     )
+
+
+def _fits(flat: Mapping[str, np.ndarray], config: GPT2Config) -> bool:
+    """Are these the parameters of `config`, which may claim any size?"""
+    if sum(leaf.size for leaf in flat.values()) < config.num_layers:
+        return False  # its shapes would take for ever
+    shapes = {name: leaf.shape for name, leaf in flatten(param_shapes(config)).items()}
+    return {name: leaf.shape for name, leaf in flat.items()} == shapes
