@@ -13,6 +13,8 @@ import jax
 import pytest
 from page_helpers import ARGS
 
+pytest_plugins = ["fault_table"]
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 jax.config.update("jax_platforms", "cpu")

@@ -56,6 +56,7 @@ def test_a_whole_file_comes_in_one_answer(server, partial):
     assert headers["etag"] == '"v1"'
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("fault", [{"stops": 5120}, {"stalls": 5120}])
 def test_a_broken_connection_is_taken_up_where_it_broke(server, partial, fault):
     server.answers["/file"] = Answer(CONTENT, **fault)
@@ -190,6 +191,7 @@ def test_headers_of_the_first_answer_count(server, partial):
     assert partial.read_bytes() == CONTENT
 
 
+@pytest.mark.fault(31)
 def test_redirects_may_not_leave_https():
     refuse_plain_http(["https://a/x", "https://b/y"])
     refuse_plain_http(["http://127.0.0.1/x", "http://127.0.0.1/y"])

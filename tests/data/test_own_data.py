@@ -77,6 +77,7 @@ def test_packed_files_that_are_damaged_or_too_large_are_refused(tmp_path, monkey
         read_table(path)
 
 
+@pytest.mark.fault(34)
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-16-le"])
 def test_other_encodings_are_read_when_named_and_refused_when_not(tmp_path, encoding):
     rows = [("Grüße", "häm"), ("naïve", "spam")]
@@ -121,6 +122,7 @@ def test_what_was_understood_names_columns_and_what_is_not_used(tmp_path):
     )
 
 
+@pytest.mark.fault(33)
 def test_a_wrong_column_is_told_with_the_nearest_that_is_there(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("texts,label\nhi,a\n")
@@ -160,6 +162,7 @@ def test_numbers_in_parquet_are_labels_and_null_is_no_text(tmp_path):
         read_table(tmp_path / "c.parquet")
 
 
+@pytest.mark.fault(33)
 def test_a_column_that_stands_twice_is_refused_in_parquet_too(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -221,6 +224,7 @@ def test_a_folder_of_files_is_the_split_that_they_are_named_after(tmp_path):
     assert "2 of 4 test texts stand in the validation part too" in split.notes
 
 
+@pytest.mark.fault(40)
 def test_dropped_duplicates_leave_what_is_measured_whole(tmp_path):
     new = [("new 1", "a"), ("new 2", "b")]
     source = _write_folder(
@@ -294,6 +298,7 @@ def test_folders_that_are_no_dataset_are_refused(tmp_path):
         load_dataset(DataConfig(source=source))
 
 
+@pytest.mark.fault(37)
 @pytest.mark.parametrize(
     ("classes", "alike"),
     [
@@ -311,6 +316,7 @@ def test_labels_that_may_be_meant_as_one_are_told(classes, alike):
         assert ", ".join(map(repr, names)) in note
 
 
+@pytest.mark.fault(37)
 def test_a_misspelt_label_is_told_where_it_stops_the_run(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label\n1,ham\n2,spam\n3,Spam\n4,ham\n5,spam\n")
@@ -322,6 +328,7 @@ def test_a_misspelt_label_is_told_where_it_stops_the_run(tmp_path):
     assert notes[1] == "1 texts stand with more than one label"
 
 
+@pytest.mark.fault(38)
 def test_a_long_field_is_one_field(tmp_path):
     path = tmp_path / "a.csv"
     text = "so long " * 100_000  # the csv module stops at 131,072 characters

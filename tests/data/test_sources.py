@@ -99,6 +99,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("path", FAILURES)
 def test_a_failed_download_leaves_nothing_and_harms_nothing(server, tmp_path, path):
     server.answers[path], reason = FAILURES[path]
@@ -112,6 +113,7 @@ def test_a_failed_download_leaves_nothing_and_harms_nothing(server, tmp_path, pa
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"what stood there"]
 
 
+@pytest.mark.fault(31)
 def test_when_all_mirrors_fail_each_is_listed(server, tmp_path):
     server.answers |= {path: answer for path, (answer, _) in FAILURES.items()}
     with socket.socket() as closed:  # bound but not listening: it refuses
@@ -134,6 +136,7 @@ def test_when_all_mirrors_fail_each_is_listed(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault(31)
 def test_an_endless_answer_is_cut_off_at_the_limit(server, tmp_path):
     """No Content-Length, and more to come: the size is counted while it arrives."""
     endless = CONTENT * 400_000  # more than socket buffers hold: the server must wait
@@ -178,6 +181,7 @@ def test_the_collection_is_downloaded_once_and_checked(server, cache):
     assert server.asked == ["/zip", "/zip"]
 
 
+@pytest.mark.fault(31)
 def test_an_archive_that_is_not_the_pinned_one_is_refused(server, cache):
     server.answers["/zip"] = (200, {}, zipped(CONTENT.replace(b"hi", b"ho")))
     with pytest.raises(DataError, match=rf"{server.url}/zip: SHA-256 expected"):
@@ -214,6 +218,7 @@ def test_the_collection_is_read_offline_from_a_folder(
     assert server.asked == []
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("how", ["--offline", "HF_HUB_OFFLINE=1"])
 def test_offline_uses_what_was_downloaded_and_no_network(
     server, cache, monkeypatch, how

@@ -128,6 +128,7 @@ def test_other_balances_drop_no_row(balance):
     assert len(whole(split)) == 160
 
 
+@pytest.mark.fault(40)
 def test_identical_texts_are_never_on_two_sides():
     texts = [f"text {i % 50}" for i in range(200)]
     labels = [i % 2 for i in range(200)]
@@ -154,6 +155,7 @@ def test_the_split_is_a_function_of_its_seed():
     assert whole(a) != whole(other)
 
 
+@pytest.mark.fault(32)
 def test_too_few_texts_are_refused():
     with pytest.raises(DataError, match="too few"):
         split_dataset(dataset([0, 0, 1, 1]), DataConfig(balance="none"))

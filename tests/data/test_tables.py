@@ -26,6 +26,7 @@ def write(tmp_path):
     return write
 
 
+@pytest.mark.fault(32, 33, 36)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -79,6 +80,7 @@ def test_no_file_and_a_folder_are_refused(tmp_path):
         read_table(tmp_path)
 
 
+@pytest.mark.fault(34, 35)
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
 @pytest.mark.parametrize(
     ("content", "texts"),
@@ -188,6 +190,7 @@ def test_columns_are_chosen_by_name(write):
     assert dataset.labels == (0, 1, 0, 1)
 
 
+@pytest.mark.fault(37)
 def test_labels_keep_their_names_in_any_number(write):
     rows = "".join(f"t{i},{label}\n" for i, label in enumerate("zebra") for _ in "ab")
     path = write("text,label\n" + rows)
@@ -197,6 +200,7 @@ def test_labels_keep_their_names_in_any_number(write):
     assert names == list("zzeebbrraa")
 
 
+@pytest.mark.fault(32)
 def test_one_class_and_a_label_seen_once_are_refused(write):
     one = write("text,label\nhi,a\nyo,a\n", "one.csv")
     with pytest.raises(DataError, match="only one class, 'a'"):

@@ -70,6 +70,7 @@ def _assert_only_step_1(workdir: Path, said: str) -> None:
     assert restored is not None and restored[1] == {"step": 1}
 
 
+@pytest.mark.fault(11)
 def test_faults_11_a_full_disk_leaves_the_step_before(tmp_path):
     _assert_only_step_1(tmp_path, _save_two(tmp_path, "4096"))
 
@@ -86,6 +87,7 @@ def _mounted(path: Path, *options: str) -> Iterator[None]:
         subprocess.run(["umount", str(path)], check=True)
 
 
+@pytest.mark.fault(11)
 def test_faults_11_a_small_file_system_leaves_the_step_before(tmp_path):
     disk = tmp_path / "disk"
     with _mounted(disk, "-t", "tmpfs", "-o", "size=1m", "tmpfs"):
@@ -94,6 +96,7 @@ def test_faults_11_a_small_file_system_leaves_the_step_before(tmp_path):
         _assert_only_step_1(disk, said)
 
 
+@pytest.mark.fault(11)
 @pytest.mark.slow
 def test_faults_11_a_run_on_a_full_disk_exits_with_5(tmp_path, tmp_path_factory):
     settings, workdir = tmp_path / "config.json", tmp_path / "run"
@@ -116,6 +119,7 @@ def test_faults_11_a_run_on_a_full_disk_exits_with_5(tmp_path, tmp_path_factory)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.fault(11)
 def test_faults_11_a_full_disk_beside_the_checkpoints_is_named(tmp_path):
     error = OSError(28, "No space left on device", str(tmp_path / "metrics.jsonl"))
     with (
@@ -127,6 +131,7 @@ def test_faults_11_a_full_disk_beside_the_checkpoints_is_named(tmp_path):
         raise FileNotFoundError(2, "not a matter of space")
 
 
+@pytest.mark.fault(11)
 def test_faults_11_no_room_is_an_error_before_training(
     tmp_path, tmp_path_factory, monkeypatch
 ):
@@ -137,6 +142,7 @@ def test_faults_11_no_room_is_an_error_before_training(
         loop.finetune(run_config(tmp_path_factory), tmp_path / "run")
 
 
+@pytest.mark.fault(12)
 def test_faults_12_a_read_only_folder_is_an_error_before_training(
     tmp_path, tmp_path_factory, monkeypatch
 ):
@@ -148,6 +154,7 @@ def test_faults_12_a_read_only_folder_is_an_error_before_training(
                 loop.finetune(run_config(tmp_path_factory), workdir)
 
 
+@pytest.mark.fault(12)
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_faults_12_a_folder_without_permission_is_an_error(tmp_path):
     tmp_path.chmod(0o555)
@@ -158,6 +165,7 @@ def test_faults_12_a_folder_without_permission_is_an_error(tmp_path):
         tmp_path.chmod(0o755)
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("file", "File exists"), ("file/run", "Not a directory"), ("x" * 300, "too long")],
@@ -174,6 +182,7 @@ def test_faults_12_a_path_that_can_be_no_folder_exits_with_2(
     assert str(tmp_path / name) in error and reason in error and error.count("\n") == 1
 
 
+@pytest.mark.fault(12)
 @pytest.mark.slow
 def test_faults_12_odd_paths_are_good_ones(tmp_path, tmp_path_factory):
     config = run_config(tmp_path_factory, epochs=1)

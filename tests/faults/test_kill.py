@@ -96,10 +96,12 @@ def killed(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.fault(1)
 def test_faults_1_nothing_is_lost_by_a_kill_at_random_moments(killed):
     _check_all(killed, _random_jobs(killed, 5))
 
 
+@pytest.mark.fault(2)
 def test_faults_2_a_kill_between_rename_and_manifest_leaves_the_step_before(
     killed, caplog
 ):
@@ -112,6 +114,7 @@ def test_faults_2_a_kill_between_rename_and_manifest_leaves_the_step_before(
     assert f"{path}: removed, what an earlier process left" in caplog.text
 
 
+@pytest.mark.fault(1)
 @pytest.mark.slow
 def test_faults_1_nothing_is_lost_by_a_kill_at_200_random_moments(tmp_path):
     jobs = _random_jobs(tmp_path, 200)
@@ -119,6 +122,7 @@ def test_faults_1_nothing_is_lost_by_a_kill_at_200_random_moments(tmp_path):
     _check_all(tmp_path, jobs)
 
 
+@pytest.mark.fault(1)
 @pytest.mark.slow
 def test_faults_1_a_run_killed_again_and_again_is_the_uninterrupted_run(
     tmp_path, tmp_path_factory

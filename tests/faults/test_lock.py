@@ -40,6 +40,7 @@ def holder(tmp_path):
         process.kill()
 
 
+@pytest.mark.fault(13)
 def test_faults_13_a_second_trainer_is_told_who_is_there(
     holder, tmp_path, tmp_path_factory, capsys
 ):
@@ -56,6 +57,7 @@ def test_faults_13_a_second_trainer_is_told_who_is_there(
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.fault(13)
 @pytest.mark.slow
 def test_faults_13_a_second_process_ends_at_once(holder, tmp_path):
     command = [sys.executable, "-m", "gpt2_jax", "finetune", "--no-compilation-cache"]
@@ -66,6 +68,7 @@ def test_faults_13_a_second_process_ends_at_once(holder, tmp_path):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.fault(13)
 def test_faults_13_the_lock_of_a_dead_process_is_taken_over_with_a_notice(
     holder, tmp_path, caplog
 ):
@@ -79,6 +82,7 @@ def test_faults_13_the_lock_of_a_dead_process_is_taken_over_with_a_notice(
     assert "which is gone" in caplog.text
 
 
+@pytest.mark.fault(13)
 def test_faults_13_a_trainer_on_another_host_is_believed(tmp_path):
     """Its disk may know no locks between hosts."""
     owner = {"pid": 7, "host": "elsewhere", "since": "then"}

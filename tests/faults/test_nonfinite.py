@@ -35,6 +35,7 @@ def _spoil(patch: pytest.MonkeyPatch, at: int, *, loss: bool) -> None:
     patch.setattr(Trainer, "_train", spoiled)
 
 
+@pytest.mark.fault(19)
 def test_faults_19_a_diverged_run_stops_with_the_last_good_step(
     tmp_path, tmp_path_factory, monkeypatch
 ):
@@ -55,6 +56,7 @@ def test_faults_19_a_diverged_run_stops_with_the_last_good_step(
     assert read_manifest(tmp_path / "run" / "checkpoints" / "4") is not None
 
 
+@pytest.mark.fault(19)
 @pytest.mark.slow  # test_checkpoint.py saves a state like it
 def test_faults_19_nan_behind_a_finite_loss_is_not_saved(
     tmp_path, tmp_path_factory, monkeypatch
@@ -69,6 +71,7 @@ def test_faults_19_nan_behind_a_finite_loss_is_not_saved(
     }
 
 
+@pytest.mark.fault(19)
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [1e30])
 def test_faults_19_a_rate_that_is_far_too_high_is_named(

@@ -21,6 +21,7 @@ def _command(folder: Path, output: Path) -> list[str]:
     return [*command, "--file", str(folder / "in.jsonl"), "--output", str(output)]
 
 
+@pytest.mark.fault(1)
 @pytest.mark.slow
 def test_what_was_killed_anywhere_ends_as_what_was_not(tmp_path):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -60,6 +61,7 @@ def _wait_for(path: Path, size: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.fault(38)
 @pytest.mark.slow
 def test_a_line_of_ten_megabytes_takes_bounded_time_and_memory(tmp_path):
     random_run(tmp_path / "run")

@@ -41,6 +41,7 @@ def _command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "gpt2_jax", "serve", *map(str, arguments)]
 
 
+@pytest.mark.fault(44)
 def test_sigterm_answers_what_was_asked_and_exits_with_0(run):
     process = subprocess.Popen(
         _command(run, "--port", 0),
@@ -137,6 +138,7 @@ def test_a_folder_that_is_no_run_exits_with_5(tmp_path, capsys):
     assert "no trained classifier" in capsys.readouterr().err
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize(
     ("flags", "warned"),
     [

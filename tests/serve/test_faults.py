@@ -22,6 +22,7 @@ def _error(answer: bytes) -> str:
     return json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]
 
 
+@pytest.mark.fault(41)
 def test_41_a_body_over_the_limit_is_refused_before_it_is_read(service):
     """Row 41: with a Content-Length, 413 comes though no byte of the body was sent."""
     start = time.monotonic()
@@ -31,6 +32,7 @@ def test_41_a_body_over_the_limit_is_refused_before_it_is_read(service):
     assert time.monotonic() - start < 0.9  # less than the time a slow body is given
 
 
+@pytest.mark.fault(41)
 def test_41_a_chunked_body_over_the_limit_is_refused_and_the_rest_not_read(service):
     """Row 41: without a Content-Length, reading ends at the limit."""
     chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
@@ -46,6 +48,7 @@ def test_41_a_chunked_body_over_the_limit_is_refused_and_the_rest_not_read(servi
     assert service.status(small) == 413
 
 
+@pytest.mark.fault(41)
 def test_41_a_content_length_that_lies_harms_nobody(service):
     """Row 41: too long waits and is given up; too short is no second request."""
     body = b'{"texts": ["a"]}'
@@ -56,6 +59,7 @@ def test_41_a_content_length_that_lies_harms_nobody(service):
     assert service.status(GOOD) == 200
 
 
+@pytest.mark.fault(41)
 def test_41_a_body_at_the_limit_is_read(service):
     """Row 41: the limit is a limit of the whole body, and itself allowed."""
     body = json.dumps({"texts": ["x" * (65536 - 15)]}).encode()
@@ -67,6 +71,7 @@ def test_41_a_body_at_the_limit_is_read(service):
 _NESTED = b"[" * 30000 + b"]" * 30000
 
 
+@pytest.mark.fault(41)
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -105,6 +110,7 @@ def test_41_what_is_not_expected_is_a_json_error_of_one_line(service, body, stat
     assert error and "\n" not in error and len(error) < 200
 
 
+@pytest.mark.fault(42)
 def test_42_two_hundred_at_once_are_answered_as_one_after_the_other(
     service, classifier
 ):
@@ -126,6 +132,7 @@ def test_42_two_hundred_at_once_are_answered_as_one_after_the_other(
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+@pytest.mark.fault(42)
 def test_42_what_the_queue_cannot_hold_is_429_with_retry_after():
     """Row 42: the queue has a cap; everyone else is answered all the same."""
     request = post(json.dumps({"texts": ["a prize"] * 16}).encode())
@@ -152,6 +159,7 @@ def test_42_what_the_queue_cannot_hold_is_429_with_retry_after():
     assert len(kept) >= 16 and all(a.startswith(b"HTTP/1.1 200 ") for a in kept)
 
 
+@pytest.mark.fault(43)
 def test_43_slow_and_idle_clients_are_closed_and_nobody_waits_for_them(service):
     """Row 43: one byte at a time of a head or a body, silence, idle keep-alive."""
     body = b'{"texts": ["a"]}'
@@ -204,6 +212,7 @@ def test_43_slow_and_idle_clients_are_closed_and_nobody_waits_for_them(service):
     assert np.quantile(times, 0.99) < max(2 * alone, 0.5)
 
 
+@pytest.mark.fault(43)
 def test_43_a_client_that_goes_away_takes_nobody_along(service):
     """Row 43: disconnected before the body, within it, and before the answer."""
     for data in (GOOD[:20], GOOD[:-4], GOOD):

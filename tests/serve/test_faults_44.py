@@ -13,6 +13,7 @@ def _error(answer: bytes) -> str:
     return json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize(
     ("request_line", "statuses"),
     [
@@ -45,6 +46,7 @@ def test_44_paths_and_methods_that_are_not_there(service, request_line, statuses
     assert b"root:" not in answer and b"import" not in answer
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "", "a b"])
 def test_44_another_name_that_points_here_is_refused(service, host):
     """Row 44: DNS rebinding."""
@@ -53,12 +55,14 @@ def test_44_another_name_that_points_here_is_refused(service, host):
     assert "unknown host" in _error(answer)
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "[::1]:8000", "[::1]", "LOCALHOST"])
 def test_44_an_address_is_no_name_of_another_site(service, host):
     """Row 44: no site can have an address as its name."""
     assert service.status(head("/", method="GET", host=host)) == 200
 
 
+@pytest.mark.fault(44)
 def test_44_a_name_that_was_allowed_is_answered():
     """Row 44: `--allow-host`."""
     with serving(StubClassifier(), allow_hosts=("spam.example",)) as service:
@@ -66,6 +70,7 @@ def test_44_a_name_that_was_allowed_is_answered():
         assert service.status(head("/", method="GET", host="ham.example")) == 400
 
 
+@pytest.mark.fault(44)
 def test_44_pages_of_other_origins_cannot_ask(service):
     """Row 44: CSRF, by script or by form."""
     body = b'{"texts": ["a"]}'
@@ -86,6 +91,7 @@ def test_44_pages_of_other_origins_cannot_ask(service):
 _PATHS = ["/", "/app.js", "/healthz", "/nothing", "/v1/classify", "/openapi.json"]
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("path", _PATHS)
 def test_44_every_answer_carries_the_security_headers(service, path):
     """Row 44: CSP, nosniff, no-store."""
@@ -98,6 +104,7 @@ def test_44_every_answer_carries_the_security_headers(service, path):
     assert b"access-control-allow-origin" not in answer
 
 
+@pytest.mark.fault(44)
 def test_44_a_script_in_a_text_or_a_key_is_never_html(service):
     """Row 44: XSS; errors and answers are JSON, whatever was sent."""
     for body in (b'{"texts": ["<script>"]}', b'{"<script>": 1}', b"<script>"):
@@ -105,6 +112,7 @@ def test_44_a_script_in_a_text_or_a_key_is_never_html(service):
         assert b"content-type: application/json\r\n" in answer
 
 
+@pytest.mark.fault(44)
 def test_44_no_text_is_logged(caplog, capfd):
     """Row 44: neither of a good request nor of a bad one."""
     caplog.set_level(logging.DEBUG)

@@ -35,6 +35,7 @@ def test_the_page_is_made_of_its_own_files_alone(service):
         assert kind[name.rpartition(".")[2]] in response.headers["content-type"]
 
 
+@pytest.mark.fault(44)
 def test_no_text_can_become_markup():
     for name, content in _files().items():
         for way in (
@@ -71,6 +72,7 @@ def test_words_are_marked_at_their_place_beyond_the_basic_plane(open_page, url):
     assert page.locator("#reading .for").all_text_contents() == ["prize"]
 
 
+@pytest.mark.fault(44)
 @pytest.mark.slow
 def test_markup_in_a_message_or_a_label_is_shown_as_it_is(open_page):
     stub = StubClassifier()

@@ -116,6 +116,7 @@ def test_frozen_leaves_are_those_of_the_state_given(tmp_path):
     np.testing.assert_array_equal(restored[0].params["trunk"]["kernel"], 3.0)
 
 
+@pytest.mark.fault(14)
 def test_faults_14_a_step_is_not_saved_twice(tmp_path):
     _save(tmp_path, {1: 0.5})
     before = (tmp_path / "checkpoints" / "1" / MANIFEST).read_bytes()
@@ -174,6 +175,7 @@ def test_a_save_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     checkpoints.close()
 
 
+@pytest.mark.fault(21)
 def test_faults_21_an_error_of_the_writer_is_raised_and_leaves_nothing(
     tmp_path, monkeypatch
 ):
@@ -194,6 +196,7 @@ def test_faults_21_an_error_of_the_writer_is_raised_and_leaves_nothing(
     assert restored is not None and restored[1] == {"step": 1}
 
 
+@pytest.mark.fault(21)
 def test_faults_21_what_the_disk_gives_back_changed_was_not_saved(
     tmp_path, monkeypatch
 ):
@@ -207,6 +210,7 @@ def test_faults_21_what_the_disk_gives_back_changed_was_not_saved(
     assert _steps(tmp_path) == set()
 
 
+@pytest.mark.fault(19)
 def test_faults_19_nan_is_never_saved(tmp_path):
     state = _state(3)
     bad = state.params["head"]["kernel"].at[2, 5].set(jnp.nan)
@@ -270,6 +274,7 @@ _DAMAGES = {
 }
 
 
+@pytest.mark.fault(8, 9)
 @pytest.mark.parametrize("damage", _DAMAGES)
 def test_faults_8_9_damage_is_refused_by_name_or_passed_over_in_words(
     damage, tmp_path, caplog, capfd
@@ -300,6 +305,7 @@ def test_leaves_are_read_back_in_batches_of_any_size(tmp_path, monkeypatch, max_
     assert _restore(tmp_path) is not None
 
 
+@pytest.mark.fault(8)
 def test_only_the_leaf_that_is_hit_is_named(tmp_path):
     """The small leaves lie elsewhere: in orbax's index, each with its own checksum."""
     _save(tmp_path, {1: 0.5}, width=2000)
@@ -312,6 +318,7 @@ def test_only_the_leaf_that_is_hit_is_named(tmp_path):
     assert "count" not in leaves and "step " not in leaves.partition("; --resume")[0]
 
 
+@pytest.mark.fault(8)
 def test_every_single_bit_flip_is_found(tmp_path):
     """orbax restores them without a word: STACK, 24 of 24."""
     _save(tmp_path, {1: 0.5}, width=2000)
@@ -328,6 +335,7 @@ def test_every_single_bit_flip_is_found(tmp_path):
     assert _restore(tmp_path, template=_state(width=2000)) is not None
 
 
+@pytest.mark.fault(2)
 def test_faults_2_a_step_without_a_manifest_is_skipped_with_a_warning(tmp_path, caplog):
     _save(tmp_path, {4: 0.5, 5: 0.9})
     (tmp_path / "checkpoints" / "5" / MANIFEST).unlink()
@@ -340,6 +348,7 @@ def test_faults_2_a_step_without_a_manifest_is_skipped_with_a_warning(tmp_path, 
     assert restored is not None and restored[1] == {"step": 5}
 
 
+@pytest.mark.fault(10)
 def test_faults_10_junk_and_empty_folders_are_ignored_with_a_warning(tmp_path, caplog):
     _save(tmp_path, {4: 0.5})
     folder = tmp_path / "checkpoints"
@@ -354,6 +363,7 @@ def test_faults_10_junk_and_empty_folders_are_ignored_with_a_warning(tmp_path, c
     assert _steps(tmp_path) == {"4", "77", "88", "notes"} - {"4"}
 
 
+@pytest.mark.fault(20)
 def test_faults_20_another_format_is_refused_with_both_numbers(tmp_path):
     _save(tmp_path, {4: 0.5, 5: 0.5})
     path = tmp_path / "checkpoints" / "5" / MANIFEST
@@ -368,6 +378,7 @@ def test_faults_20_another_format_is_refused_with_both_numbers(tmp_path):
         assert "newer gpt2-jax" in str(caught.value)
 
 
+@pytest.mark.fault(20)
 def test_faults_20_an_older_format_says_how_to_go_on(tmp_path):
     (tmp_path / "checkpoints" / "5" / "sha256").mkdir(parents=True)
     with pytest.raises(WeightsError, match=r"of format 1, .*the version that began it"):
@@ -384,6 +395,7 @@ def test_a_manifest_tells_format_step_run_and_every_leaf(tmp_path):
     assert "_METADATA" in values["files"]
 
 
+@pytest.mark.fault(1)
 def test_what_a_killed_process_was_writing_is_removed_at_once(tmp_path):
     _save(tmp_path, {4: 0.5})
     leftovers = [
@@ -403,6 +415,7 @@ def test_what_a_killed_process_was_writing_is_removed_at_once(tmp_path):
     assert _restore(tmp_path) is not None
 
 
+@pytest.mark.fault(11)
 def test_a_folder_too_small_for_a_checkpoint_is_refused(tmp_path, caplog):
     free = shutil.disk_usage(tmp_path).free
     with pytest.raises(WeightsError) as caught:

@@ -179,6 +179,7 @@ def test_processes_that_share_no_disk_share_a_bucket(tmp_path_factory, tmp_path)
 _LONG = {"epochs": 12, "eval_every": 1000, "learning_rate": 1e-4}
 
 
+@pytest.mark.fault(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_where_one_process_is_killed_the_other_ends_too(
@@ -219,6 +220,7 @@ def stopped(tmp_path_factory) -> Path:
     return workdir
 
 
+@pytest.mark.fault(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("resumed_by", [1, 2, 4])
 def test_a_signal_to_one_of_two_stops_both_and_loses_no_step(
@@ -308,6 +310,7 @@ def test_the_shares_of_the_processes_are_the_whole_trunk(split, monkeypatch):
         )
 
 
+@pytest.mark.fault(15)
 @pytest.mark.slow
 def test_a_run_goes_on_over_any_number_of_devices(
     tmp_path_factory, tmp_path, monkeypatch

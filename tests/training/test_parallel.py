@@ -114,6 +114,7 @@ def test_devices_together_train_any_scope_as_one_does(
     _assert_equal(got, _on_one_device(scope, reused=reused))
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize("parallel", _WRAPPERS)
 def test_a_batch_that_the_devices_do_not_divide_is_that_batch(parallel):
     got = _run(parallel, 4, batch_size=6)
@@ -144,6 +145,7 @@ def test_each_example_drops_something_else():
     assert len(losses) == 4
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize(("parallel", "num_devices"), [("jit", 4), ("pmap", 8)])
 def test_every_text_is_scored_once_on_any_devices(parallel, num_devices):
     inputs, split, (model, params, labels, _) = _prepared("last_block", True, 0.0)

@@ -125,6 +125,7 @@ def _stop(
     return caught.value
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize(
     "step",
     [
@@ -159,6 +160,7 @@ def test_faults_6_a_stopped_and_resumed_run_is_the_uninterrupted_run(
         assert "no checkpoint to resume from: starting at step 0" in caplog.messages
 
 
+@pytest.mark.fault(6)
 @pytest.mark.slow
 def test_faults_6_stopped_at_every_step_it_is_still_that_run(run, config, tmp_path):
     workdir = tmp_path / "run"
@@ -188,6 +190,7 @@ def _in_evaluation(count: int) -> Signal:
     return arrange
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize(
     ("count", "step"),
     [
@@ -211,6 +214,7 @@ def test_faults_3_a_signal_in_an_evaluation_leaves_it_to_the_resumed_run(
     _assert_same_run(workdir, run)
 
 
+@pytest.mark.fault(3)
 def test_faults_3_a_signal_in_the_trunk_ends_it_between_calls(
     config, tmp_path, monkeypatch
 ):
@@ -231,6 +235,7 @@ def test_faults_3_a_signal_in_the_trunk_ends_it_between_calls(
     assert len(ran) == 1
 
 
+@pytest.mark.fault(3)
 def test_faults_3_a_signal_while_loading_leaves_the_folder_as_it_was(
     config, tmp_path, monkeypatch
 ):
@@ -244,6 +249,7 @@ def test_faults_3_a_signal_while_loading_leaves_the_folder_as_it_was(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.fault(1)
 def test_a_run_that_died_after_a_save_loses_no_loss(
     tmp_path_factory, tmp_path, monkeypatch
 ):
@@ -267,6 +273,7 @@ def test_a_run_that_died_after_a_save_loses_no_loss(
     assert [step for step, _ in losses(workdir)] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.fault(7)
 def test_faults_7_a_finished_run_is_already_complete(run, config, tmp_path, caplog):
     workdir = tmp_path / "run"
     shutil.copytree(run, workdir)
@@ -279,6 +286,7 @@ def test_faults_7_a_finished_run_is_already_complete(run, config, tmp_path, capl
     assert _files(workdir) == before
 
 
+@pytest.mark.fault(1)
 def test_a_run_that_died_in_its_report_is_resumed_to_the_same_results(
     run, config, tmp_path
 ):
@@ -299,6 +307,7 @@ def _changed(config: FinetuneConfig, **changes: Any) -> FinetuneConfig:
     return dataclasses.replace(config, train=train, **rest)
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -319,12 +328,14 @@ def test_faults_17_what_decides_a_run_may_not_change(changes, message, run, conf
     assert _files(run) == before
 
 
+@pytest.mark.fault(17)
 def test_faults_17_the_split_may_not_change(run, config):
     data = dataclasses.replace(config.data, split=(0.5, 0.25, 0.25))
     with pytest.raises(UserError, match=r"data\.split: there .*data\.rows\.test: "):
         finetune(dataclasses.replace(config, data=data), run, resume=True)
 
 
+@pytest.mark.fault(17)
 def test_faults_17_other_weights_are_refused_and_moved_ones_are_not(
     run, config, tmp_path
 ):
@@ -338,6 +349,7 @@ def test_faults_17_other_weights_are_refused_and_moved_ones_are_not(
         finetune(dataclasses.replace(config, weights=str(other)), workdir, resume=True)
 
 
+@pytest.mark.fault(17)
 def test_faults_17_epochs_and_rate_may_change_and_are_recorded(
     run, config, tmp_path, caplog
 ):
@@ -357,6 +369,7 @@ def test_faults_17_epochs_and_rate_may_change_and_are_recorded(
         finetune(_changed(longer, epochs=1), workdir, resume=True)
 
 
+@pytest.mark.fault(18)
 def test_faults_18_other_data_are_refused_unless_allowed(
     run, config, tmp_path, tmp_path_factory, caplog
 ):
@@ -378,6 +391,7 @@ def test_resume_is_one_of_three_words(config, tmp_path):
         finetune(config, tmp_path / "run", resume="always")
 
 
+@pytest.mark.fault(3, 4)
 def test_faults_3_and_4_signals_to_a_process_set_its_exit_code(run, config, tmp_path):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     settings = tmp_path / "config.json"
@@ -415,6 +429,7 @@ def test_faults_3_and_4_signals_to_a_process_set_its_exit_code(run, config, tmp_
     np.testing.assert_allclose(losses(workdir), losses(run), rtol=1e-4)
 
 
+@pytest.mark.fault(3)
 def test_faults_3_a_second_signal_of_any_kind_has_its_usual_effect(tmp_path):
     with StopSignals(tmp_path) as stop:
         signal.raise_signal(signal.SIGTERM)

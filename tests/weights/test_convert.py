@@ -102,6 +102,7 @@ def with_faults(naming, faults):
 ALL_FAULTS = ("missing", "shape", "shape of a part", "not finite", "extra")
 
 
+@pytest.mark.fault(24)
 @NAMINGS
 @pytest.mark.parametrize("fault", ALL_FAULTS)
 def test_each_fault_of_a_state_dict_is_refused_by_name(naming, fault):
@@ -112,6 +113,7 @@ def test_each_fault_of_a_state_dict_is_refused_by_name(naming, fault):
     assert naming.title in str(caught.value)
 
 
+@pytest.mark.fault(24)
 @NAMINGS
 def test_all_faults_of_a_state_dict_are_listed_at_once(naming):
     state, messages = with_faults(naming, ALL_FAULTS)
@@ -120,6 +122,7 @@ def test_all_faults_of_a_state_dict_are_listed_at_once(naming):
     assert [m for m in messages if m not in str(caught.value)] == []
 
 
+@pytest.mark.fault(24)
 @NAMINGS
 def test_a_wrong_shape_is_told_with_both_shapes(naming):
     state = tiny_state(naming)
@@ -129,6 +132,7 @@ def test_a_wrong_shape_is_told_with_both_shapes(naming):
         convert_state_dict(state, TINY)
 
 
+@pytest.mark.fault(26)
 @NAMINGS
 def test_a_model_of_more_layers_is_refused(naming):
     with pytest.raises(WeightsError, match="no rule for"):
@@ -141,6 +145,7 @@ def test_the_transformer_prefix_makes_no_difference():
     assert_same(convert_state_dict(state, TINY, named), random_params(TINY))
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(
     ("naming", "buffer"),
     [
@@ -154,6 +159,7 @@ def test_causal_masks_in_the_file_are_no_parameters(naming, buffer):
     assert_same(convert_state_dict(state, TINY), random_params(TINY))
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(
     ("naming", "head"),
     [(HUGGING_FACE, "lm_head.weight"), (LLMS_FROM_SCRATCH, "out_head.weight")],
@@ -202,6 +208,7 @@ def test_query_key_and_value_keep_their_places():
         np.testing.assert_array_equal(weight, expected)
 
 
+@pytest.mark.fault(25)
 def test_hugging_face_keeps_kernels_as_we_do_and_the_book_transposed():
     params = random_params(TINY)["h_0"]
     ours = params["attn"]["c_proj"]["kernel"]  # square, so that no shape tells
@@ -214,6 +221,7 @@ def test_hugging_face_keeps_kernels_as_we_do_and_the_book_transposed():
     np.testing.assert_array_equal(book["trf_blocks.0.ff.layers.0.weight"], ours.T)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
 def test_other_float_types_become_float32(dtype):
     dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
@@ -282,6 +290,7 @@ def test_a_model_without_some_biases_is_refused():
         convert_state_dict(state, TINY, named)
 
 
+@pytest.mark.fault(24, 25)
 @pytest.mark.parametrize(
     ("taken_for", "truth", "key"),
     [(HUGGING_FACE, NANOGPT, "nanogpt"), (NANOGPT, HUGGING_FACE, "hf")],
@@ -294,6 +303,7 @@ def test_kernels_that_lie_the_other_way_are_refused(taken_for, truth, key):
         convert_state_dict(state, TINY, named)
 
 
+@pytest.mark.fault(28)
 @NAMINGS
 @pytest.mark.parametrize("leaf", ["embedding", "scale", "kernel"])
 def test_a_parameter_of_nothing_but_zeros_is_refused(naming, leaf):

@@ -74,6 +74,7 @@ def test_an_index_without_a_map_is_refused(sharded, where):
         read_state_dict(sharded)
 
 
+@pytest.mark.fault(9)
 def test_a_shard_that_is_not_whole_is_refused(sharded):
     shard = sharded / "model-00002-of-00003.safetensors"
     shard.write_bytes(shard.read_bytes()[:-5])
@@ -81,6 +82,7 @@ def test_a_shard_that_is_not_whole_is_refused(sharded):
         read_state_dict(sharded)
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
 def test_a_file_that_is_not_whole_is_refused(tmp_path, keep):
     whole = (GOLDEN / "hf_odd" / "model.safetensors").read_bytes()
@@ -119,6 +121,7 @@ PAGES = (
 )
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("file", ["model.safetensors", "x.pth", "x.pt", "x.bin"])
 def test_a_pointer_of_git_lfs_is_named(tmp_path, file):
     (tmp_path / file).write_bytes(POINTER)
@@ -126,6 +129,7 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path, file):
         read_state_dict(tmp_path / file)
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("file", ["model.safetensors", "x.pth"])
 @pytest.mark.parametrize("page", PAGES)
 def test_a_web_page_is_named(tmp_path, file, page):
@@ -134,6 +138,7 @@ def test_a_web_page_is_named(tmp_path, file, page):
         read_state_dict(tmp_path / file)
 
 
+@pytest.mark.fault(22)
 def test_a_pointer_in_the_place_of_a_shard_is_named(sharded):
     shard = sharded / "model-00003-of-00003.safetensors"
     shard.write_bytes(POINTER)

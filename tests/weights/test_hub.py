@@ -142,6 +142,7 @@ def test_a_released_gpt2_loads_by_name(server):
         np.testing.assert_array_equal(ours, PARAMS["h_1"]["attn"]["c_attn"]["kernel"])
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize(
     "answer",
     [
@@ -169,6 +170,7 @@ def test_the_second_mirror_stands_in_for_the_first(server, cache, answer, monkey
     assert load_pretrained("124M")[0] == TINY
 
 
+@pytest.mark.fault(31)
 def test_when_all_mirrors_fail_each_is_listed(server, cache):
     server.answers = {
         PINNED: Answer(b"wrong"),
@@ -271,6 +273,7 @@ class Blocked(socket.socket):
         raise AssertionError(f"the network was used: {args}")
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("how", ["--offline", "HF_HUB_OFFLINE=1"])
 def test_offline_uses_no_network(cache, monkeypatch, how):
     monkeypatch.setattr(socket, "socket", Blocked)

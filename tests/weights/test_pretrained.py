@@ -46,6 +46,7 @@ def test_the_shipped_base_model_loads_whole():
     assert {leaf.dtype for leaf in flat.values()} == {np.dtype("float32")}
 
 
+@pytest.mark.fault(8)
 def test_a_damaged_base_model_is_refused(monkeypatch):
     monkeypatch.setattr(pretrained, "MINI_SHA256", "0" * 64)
     with pytest.raises(WeightsError, match="is damaged"):
@@ -97,6 +98,7 @@ def test_a_config_that_is_no_json_object_is_refused(folder, content):
         load_pretrained(folder)
 
 
+@pytest.mark.fault(26)
 def test_a_config_of_another_size_is_refused_with_the_path(folder):
     edit_config(folder, n_positions=9)
     with pytest.raises(WeightsError, match=rf"{folder}.*wpe\.weight: expected"):
@@ -170,6 +172,7 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(ours[path], leaf, err_msg=path)
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize(
     "file",
     [
@@ -234,6 +237,7 @@ def test_names_with_and_without_the_prefix_of_compile_are_refused(tmp_path):
         load_pretrained(path)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
 def test_other_types_become_float32_and_it_is_said(folder, dtype, caplog):
     path = folder / "model.safetensors"
@@ -268,6 +272,7 @@ def test_params_come_in_bfloat16_when_asked_for(folder, name):
         load_pretrained(name or folder, dtype="float8")
 
 
+@pytest.mark.fault(28)
 @pytest.mark.parametrize("odd", [np.nan, np.inf, 0])
 def test_a_tensor_that_no_training_gives_is_refused_with_the_path(folder, odd):
     path = folder / "model.safetensors"

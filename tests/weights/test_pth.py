@@ -87,6 +87,7 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
     refused(path, "not a zip file" if content == b"PK" else "no zip archive")
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("keep", [40, 0.5, -1])
 def test_a_file_that_is_cut_is_refused(tmp_path, keep):
     whole = (GOLDEN / "book.pth").read_bytes()
@@ -95,6 +96,7 @@ def test_a_file_that_is_cut_is_refused(tmp_path, keep):
     refused(path, "refused")
 
 
+@pytest.mark.fault(8)
 def test_a_flipped_bit_is_noticed(tmp_path):
     path = pack(tmp_path / "x.pth", ONE, {"0": TWO_FLOATS})
     content = path.read_bytes()
@@ -110,6 +112,7 @@ def entry(name, content=TWO_FLOATS, **fields):
     return info, content
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("extra", "match"),
     [
@@ -131,6 +134,7 @@ def test_an_entry_that_torch_never_writes_is_refused(tmp_path, extra, match):
     refused(path, match)
 
 
+@pytest.mark.fault(30)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", ["a/data.pkl", "a/data/0"])
 def test_an_entry_that_is_there_twice_is_refused(tmp_path, name):
@@ -150,6 +154,7 @@ def change_directory(path, field, value):
     path.write_bytes(content)
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("field", "value", "match"),
     [
@@ -164,6 +169,7 @@ def test_sizes_that_lie_are_refused(tmp_path, field, value, match):
     refused(path, match)
 
 
+@pytest.mark.fault(30)
 def test_entries_that_share_their_bytes_are_refused(tmp_path):
     # A bomb of no compression: the sizes agree, and all entries are one.
     path = pack(tmp_path / "x.pth", ONE, {str(i): bytes(4000) for i in range(9)})
@@ -179,6 +185,7 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path):
     assert cut > 30_000
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("part", ["data.pkl", "directory"])
 def test_a_huge_part_that_should_be_small_is_refused(tmp_path, part):
     path = tmp_path / "x.pth"
@@ -254,6 +261,7 @@ def test_what_is_no_state_dict_is_refused(tmp_path, pickled, match):
     refused(pack(tmp_path / "x.pth", pickled, {"0": TWO_FLOATS}), match)
 
 
+@pytest.mark.fault(29)
 def test_an_attack_in_a_file_leaves_nothing(tmp_path):
     canary = tmp_path / "canary"
     call = torch_zip.named("os", "system") + text(f"touch {canary}") + b"\x85R."

@@ -64,6 +64,7 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.fault(22, 23)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_malformed_file_is_refused(tmp_path, fault):
     content, match = FAULTS[fault]
@@ -95,6 +96,7 @@ def test_every_type_of_a_gpt2_is_read(tmp_path):
         np.testing.assert_array_equal(read[name], value)
 
 
+@pytest.mark.fault(22)
 def test_a_huge_header_takes_no_memory(tmp_path):
     path = tmp_path / "x.safetensors"
     with path.open("wb") as file:

@@ -16,6 +16,7 @@ def values(dtype, last):
     return array
 
 
+@pytest.mark.fault(28)
 @TYPES
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", [0, -1])
