@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import platformdirs
 
 from gpt2_jax.errors import UserError
+from gpt2_jax.scratch import scratch
 
 TIMEOUT_SECONDS = 30  # to connect, and between two chunks
 CHUNK_BYTES = 1 << 20
@@ -62,20 +62,17 @@ def download(
     import requests  # slow to import, and rarely needed
 
     failures = []
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for url in urls:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                got = _fetch(url, file, max_bytes)
-            if got != sha256:
-                raise ValueError(f"SHA-256 expected {sha256}, got {got}")
-            os.replace(name, target)
-            return target
-        except (requests.RequestException, ValueError, OSError) as failure:
-            failures.append(f"{url}: {failure}")
-        finally:
-            Path(name).unlink(missing_ok=True)
+    with scratch(target) as folder:
+        for url in urls:
+            try:
+                with (folder / target.name).open("wb") as file:
+                    got = _fetch(url, file, max_bytes)
+                if got != sha256:
+                    raise ValueError(f"SHA-256 expected {sha256}, got {got}")
+                os.replace(file.name, target)
+                return target
+            except (requests.RequestException, ValueError, OSError) as failure:
+                failures.append(f"{url}: {failure}")
     raise error(f"{target.name} could not be downloaded: " + "; ".join(failures))
 
 

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from gpt2_jax.errors import UserError
+from gpt2_jax.scratch import scratch
 
 
 @contextlib.contextmanager
 def staged(destination: Path) -> Iterator[Path]:
     """Yield a path beside `destination`; what is written there is then moved to it.
 
-    If the block fails nothing of it is left.
+    If the block fails nothing of it is left; see `scratch`.
 
     Raises:
         UserError: something is at `destination` already, or it cannot be written.
     """
     _refuse_existing(destination)
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=destination.parent, prefix=f".{destination.name}."
-        ) as folder:
-            path = Path(folder) / destination.name
+        with scratch(destination) as folder:
+            path = folder / destination.name
             yield path
             _refuse_existing(destination)
             os.replace(path, destination)
