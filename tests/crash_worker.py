@@ -1,127 +1,140 @@
-"""A process whose children save a small state step by step, until they are killed.
+"""A process that is forked for each try: the fork is killed, or told to stop.
 
-    python crash_worker.py JOBS
-
-JOBS is a JSON list of {"folder", "seconds"} or {"folder", "at"}: a child is killed so
-many seconds after its first save began, or kills itself at a named place. One process
-imports what they all need; a fork is then cheap, as JAX has started nothing yet.
+It has imported what they all need and started no thread: JAX starts with the fork. A
+line of standard input is a job, a line of standard output says how it ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import signal
+import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from flax.training.train_state import TrainState
-
-from gpt2_jax.training import checkpoint, manifest, step_folders
-from gpt2_jax.training.checkpoint import Checkpoints
-from gpt2_jax.training.optimizer import FREEZE, TRAIN
-
-STEPS = 12
-LABELS = {"head": {"kernel": TRAIN}, "trunk": {"kernel": FREEZE}}
+GRACE_SECONDS = 120  # to end after a signal; it takes about one
 
 
-def first_state() -> TrainState:
-    """Return step 0; every leaf is numpy, so that nothing has to be compiled."""
-    head = np.random.default_rng(0).normal(size=(64, 300)).astype(np.float32)
-    params = {"head": {"kernel": head}, "trunk": {"kernel": np.ones(3, np.float32)}}
-    moments = {"mu": np.zeros_like(head)}
-    unused: Any = None
-    return TrainState(
-        step=0, apply_fn=unused, params=params, tx=unused, opt_state=moments
-    )
+class Worker:
+    """Runs the operations of `crash_operations`, each in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def run(self, operation: str, folder: Path, **job: Any) -> dict[str, Any]:
+        """Run an operation, or several processes of `jobs`, and say how it ended.
+
+        Args:
+            job: what the operation asks for, and: `signal` with `seconds`, when it
+                comes after the start; `at`, a place to die; `after`, a file that must
+                have grown first; `jobs`, what differs between the processes, of which
+                `victim` gets the signal.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        job |= {"operation": operation, "folder": str(folder)}
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(json.dumps(job), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
 
 
-def advance(state: TrainState) -> TrainState:
-    """Take a step that depends on all steps before."""
-    head, mu = state.params["head"]["kernel"], state.opt_state["mu"]
-    mu = np.float32(0.9) * mu + np.sin(head)
-    head = head - np.float32(0.1) * mu
-    params = {**state.params, "head": {"kernel": head}}
-    return state.replace(step=state.step + 1, params=params, opt_state={"mu": mu})
+@contextlib.contextmanager
+def worker() -> Iterator[Worker]:
+    tests = Path(__file__).parent
+    paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OPENBLAS_NUM_THREADS": "1",  # it would start threads as numpy is imported
+    }
+    command = [sys.executable, "-W", "ignore", __file__]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment, stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        yield Worker(process)
+        assert process.stdin is not None
+        process.stdin.close()
 
 
-def train(workdir: Path, *, started: Any = lambda: None) -> tuple[int, TrainState]:
-    """Go on from what is there, saving each step; return where that was, and the end.
-
-    The scores fall, so that the best is not among the newest.
-    """
-    step_folders.remove_leftovers(workdir)
-    with Checkpoints(workdir, LABELS) as checkpoints:
-        restored = checkpoints.restore(first_state(), best=False)
-        state = first_state() if restored is None else restored[0]
-        begun = int(state.step)
-        state = state.replace(step=begun)
-        started()
-        for step in range(begun + 1, STEPS + 1):
-            state = advance(state)
-            checkpoints.save(state, {"step": step}, 1 / step)
-    return begun, state
-
-
-def _die(*_: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _die_at(place: str) -> None:
-    """Die at a place in the commit of the sixth step."""
-    seen = []
-
-    def sixth(function: Any) -> Any:
-        def call(*arguments: Any) -> Any:
-            seen.append(arguments)
-            if len(seen) == 6:
-                _die()
-            return function(*arguments)
-
-        return call
-
-    if place == "renamed by orbax":
-        checkpoint.check_leaves = sixth(checkpoint.check_leaves)
-    elif place == "read back":
-        checkpoint.hash_files = sixth(checkpoint.hash_files)
-    elif place == "manifest half written":
-        write_json = manifest.write_json
-
-        def write_half(path: Path, values: dict[str, Any]) -> None:
-            if values["step"] == 6:
-                path.with_name(f".{path.name}.partial").write_text('{"form')
-                _die()
-            write_json(path, values)
-
-        manifest.write_json = write_half
-    elif place == "manifest written":
-        step_folders.retain = sixth(step_folders.retain)
-    elif place == "old step half removed":
-        step_folders.shutil.rmtree = _die
-    else:
-        raise ValueError(place)
-
-
-def _run(job: dict[str, Any]) -> None:
+def _run(job: dict[str, Any]) -> dict[str, Any]:
     read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        if "at" in job:
-            _die_at(job["at"])
-        train(Path(job["folder"]), started=lambda: os.write(write, b"."))
-        os._exit(0)
+    size = os.path.getsize(job["after"]) if os.path.exists(job.get("after", "")) else 0
+    children = [
+        _fork({**job, **one}, index, write)
+        for index, one in enumerate(job.get("jobs", [{}]))
+    ]
     os.close(write)
     os.read(read, 1)
     os.close(read)
-    if "seconds" in job:
+    started = time.monotonic()
+    if "after" in job:
+        _wait_until_grown(job["after"], size, children)
+    if "signal" in job:
         time.sleep(job["seconds"])
-        os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+        os.kill(children[job.get("victim", 0)], job["signal"])
+    codes = _wait(children)
+    return {"codes": codes, "seconds": time.monotonic() - started}
+
+
+def _fork(job: dict[str, Any], index: int, write: int) -> int:
+    from crash_operations import OPERATIONS
+
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        log = os.open(f"{job['folder']}.{index}.log", os.O_CREAT | os.O_WRONLY)
+        os.ftruncate(log, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.stdout.reconfigure(write_through=True)
+        code = OPERATIONS[job["operation"]](job, lambda: os.write(write, b".")) or 0
+    except KeyboardInterrupt:  # as the interpreter ends
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _wait_until_grown(path: str, size: int, children: Sequence[int]) -> None:
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline:
+        if os.path.exists(path) and os.path.getsize(path) > size:
+            return
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.005)
+
+
+def _wait(children: Sequence[int]) -> list[int]:
+    """Return the exit code of each, or the negative signal that ended it."""
+    deadline, codes = time.monotonic() + GRACE_SECONDS, []
+    for child in children:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        while not ended and time.monotonic() < deadline:
+            time.sleep(0.002)
+            ended, status = os.waitpid(child, os.WNOHANG)
+        if not ended:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+        codes.append(os.waitstatus_to_exitcode(status) if ended else "hangs")
+    return codes
 
 
 if __name__ == "__main__":
-    for one in json.loads(sys.argv[1]):
-        _run(one)
+    import crash_operations
+    import requests as requests  # what the operations import late
+
+    crash_operations.warm_up()
+    threads = Path("/proc/self/task")
+    assert not threads.is_dir() or len(list(threads.iterdir())) == 1
+    for line in sys.stdin:
+        print(json.dumps(_run(json.loads(line))), flush=True)

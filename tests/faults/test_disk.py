@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import crash_worker
+import crash_operations
 import pytest
 from training_helpers import run_config
 
@@ -27,7 +27,7 @@ from gpt2_jax.training.workdir import naming_disk_errors
 _SAVE = """
 import resource, signal, sys
 from pathlib import Path
-import crash_worker as worker
+import crash_operations as worker
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.training.checkpoint import Checkpoints
 with Checkpoints(Path(sys.argv[1]), worker.LABELS) as checkpoints:
@@ -50,7 +50,7 @@ with Checkpoints(Path(sys.argv[1]), worker.LABELS) as checkpoints:
 def _save_two(workdir: Path, *arguments: str) -> str:
     """Save step 1, fill the disk, and return what is said of step 2."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    tests = str(Path(crash_worker.__file__).parent)
+    tests = str(Path(crash_operations.__file__).parent)
     environment["PYTHONPATH"] = os.pathsep.join(
         [tests, str(Path(tests).parent), environment.get("PYTHONPATH", "")]
     )
@@ -65,8 +65,8 @@ def _assert_only_step_1(workdir: Path, said: str) -> None:
     assert said.startswith(f"{folder / '2'}: not saved (")
     assert "bytes needed, " in said and "free)" in said and said.count("\n") == 1
     assert [path.name for path in folder.iterdir()] == ["1"]
-    with Checkpoints(workdir, crash_worker.LABELS) as checkpoints:
-        restored = checkpoints.restore(crash_worker.first_state(), best=False)
+    with Checkpoints(workdir, crash_operations.LABELS) as checkpoints:
+        restored = checkpoints.restore(crash_operations.first_state(), best=False)
     assert restored is not None and restored[1] == {"step": 1}
 
 

@@ -1,80 +1,145 @@
-"""kill -9 anywhere in a save: FAULTS 1 and 2."""
+"""kill -9 anywhere: what was whole is there, and going on ends as if nobody killed."""
 
 from __future__ import annotations
 
-import json
-import os
+import functools
+import hashlib
+import shutil
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import crash_worker
 import numpy as np
 import pytest
-from crash_worker import STEPS, advance, first_state, train
-from training_helpers import run_config
+from crash_worker import Worker, worker
+from file_server import Answer, serve
+from training_helpers import random_run
 
-from gpt2_jax.config import to_dict
-from gpt2_jax.training.manifest import read_manifest
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.training.manifest import Manifest, read_manifest
 from gpt2_jax.training.step_folders import find_steps
+from gpt2_jax.weights.trained import load_model
 
 _SEED = 11
+# How often each operation is killed; together 200 times.
+_KILLS = {
+    "save": 40,
+    "manifest": 25,
+    "model": 25,
+    "trunk": 30,
+    "export": 20,
+    "download": 30,
+    "predict": 30,
+}
 
 
-def _kill(jobs: list[dict[str, Any]]) -> None:
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-W", "ignore", crash_worker.__file__, json.dumps(jobs)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Worker]:
+    with worker() as started:
+        yield started
 
 
-def _uninterrupted() -> list[Any]:
-    """Return the states of all steps."""
-    states = [first_state()]
-    for _ in range(STEPS):
-        states.append(advance(states[-1]))
-    return states
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory) -> Iterator[dict[str, dict[str, Any]]]:
+    """What each operation asks for."""
+    folder = tmp_path_factory.mktemp("jobs")
+    content = np.random.default_rng(_SEED).bytes(200_000)
+    with serve() as server:
+        for path in ("/file", f"/own/gpt2/resolve/{'a' * 40}/model.safetensors"):
+            server.answers[path] = Answer(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        runs = [
+            str(random_run(folder / "a")),
+            str(random_run(folder / "b", pool="first")),
+        ]
+        jobs: dict[str, dict[str, Any]] = {operation: {} for operation in _KILLS}
+        jobs["model"] = {"runs": runs}
+        jobs["export"] = {"run": runs[0]}
+        jobs["download"] = {"url": server.url, "sha256": sha256, "size": len(content)}
+        yield jobs
 
 
-def _check(workdir: Path, states: list[Any]) -> int:
-    """Go on after a kill; return the step that was there.
-
-    What is there restores, what is there in the end is what would have been, and
-    nothing else is.
-    """
-    valid = [*find_steps(workdir / "checkpoints"), 0]
-    begun, state = train(workdir)
-    assert begun == valid[0]
-    for got, want in (
-        (state.params["head"]["kernel"], states[-1].params["head"]["kernel"]),
-        (state.opt_state["mu"], states[-1].opt_state["mu"]),
-    ):
-        np.testing.assert_array_equal(got, want)
-    left = {path.name for path in (workdir / "checkpoints").iterdir()}
-    best = str(min(int(name) for name in left))
-    assert left == {best, str(STEPS - 1), str(STEPS)}
-    for name in left:
-        assert read_manifest(workdir / "checkpoints" / name) is not None
-    assert not [path for path in workdir.rglob("*") if "partial" in path.name]
-    return begun
+def _files(folder: Path) -> dict[str, str]:
+    """Return the hash of every file; of checkpoints, whose files tell the time, what
+    their manifests say of the leaves."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not name.startswith("checkpoints"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in folder.glob("checkpoints/*"):
+        manifest = read_manifest(path)
+        assert manifest is not None, path
+        found[f"checkpoints/{path.name}"] = str(manifest.leaves)
+    return found
 
 
-def _random_jobs(folder: Path, count: int) -> list[dict[str, Any]]:
-    seconds = np.random.default_rng(_SEED).uniform(0, 0.5, count)
-    return [
-        {"folder": str(folder / str(i)), "seconds": float(s)}
-        for i, s in enumerate(seconds)
-    ]
+def _check_killed(operation: str, folder: Path, whole: Path, runs: list[str]) -> None:
+    """Check that what a killed operation left is whole, old or new."""
+    if operation == "save":
+        for step, found in find_steps(folder / "checkpoints").items():
+            assert isinstance(found, Manifest) and found.step == step
+    elif operation == "manifest" and (folder / "7").is_dir():
+        read_manifest(folder / "7")  # or it raises
+    elif operation == "model":
+        try:
+            pool = load_model(folder).config.pool
+            assert pool in [load_model(Path(run)).config.pool for run in runs]
+        except WeightsError as error:
+            assert "damaged (SHA-256" in str(error) or "no trained" in str(error)
+    elif operation == "trunk":
+        assert {path.name for path in folder.iterdir()} <= {"sha256"}
+    elif operation == "export" and (folder / "out").exists():
+        assert _files(folder / "out") == _files(whole / "out")
+    elif operation == "download":
+        ours, theirs = _files(folder), _files(whole)
+        for name in ours.keys() & theirs.keys() - {"hub/models--own--gpt2/refs/main"}:
+            assert ours[name] == theirs[name], name
+    elif operation == "predict" and (folder / "answers.jsonl").exists():
+        content = (whole / "answers.jsonl").read_bytes()
+        assert content.startswith((folder / "answers.jsonl").read_bytes())
 
 
-def _check_all(folder: Path, jobs: list[dict[str, Any]]) -> None:
-    states = _uninterrupted()
-    begun = [_check(Path(job["folder"]), states) for job in jobs]
-    print(f"{len(jobs)} kills; steps found: {np.bincount(begun).tolist()}")
-    assert len(set(begun)) > 1  # the kills came at different steps
+Whole = Callable[[str], tuple[Path, float]]
+
+
+@pytest.fixture(scope="module")
+def whole(forks, jobs, tmp_path_factory) -> Whole:
+    """What gives the folder of an operation that nobody killed, and its seconds."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    @functools.cache
+    def run(operation: str) -> tuple[Path, float]:
+        ended = forks.run(operation, folder / operation, **jobs[operation])
+        assert ended["codes"] == [0], ended
+        return folder / operation, ended["seconds"]
+
+    return run
+
+
+def _kill_at_random(
+    operation: str, count: int, folder: Path, forks: Worker, jobs: Any, whole: Whole
+) -> int:
+    """Kill so many times, check each, and return how many came before the end."""
+    reference, seconds = whole(operation)
+    expected, job = _files(reference), jobs[operation]
+    killed, begun = 0, set()
+    for i, after in enumerate(np.random.default_rng(_SEED).uniform(0, seconds, count)):
+        path = folder / operation / str(i)
+        ended = forks.run(operation, path, signal=signal.SIGKILL, seconds=after, **job)
+        killed += ended["codes"] == [-signal.SIGKILL]
+        _check_killed(operation, path, reference, jobs["model"]["runs"])
+        newest = max(find_steps(path / "checkpoints"), default=0)
+        ended = forks.run(operation, path, **job)
+        assert ended["codes"] == [newest], (ended, path)
+        begun.add(newest)
+        assert _files(path) == expected, path
+        shutil.rmtree(path)
+    if count > 5:
+        assert killed > count / 3  # the others came too late
+        assert operation != "save" or len(begun) > 2  # at different steps
+    return killed
 
 
 # What is there after a kill at that place in the commit of the sixth step.
@@ -87,89 +152,37 @@ _PLACES = {
 }
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> Path:
-    """Folders of killed processes, 5 at random moments and one at each place."""
-    folder = tmp_path_factory.mktemp("killed")
-    places = [{"folder": str(folder / place), "at": place} for place in _PLACES]
-    _kill([*_random_jobs(folder, 5), *places])
-    return folder
-
-
-@pytest.mark.fault(1)
-def test_faults_1_nothing_is_lost_by_a_kill_at_random_moments(killed):
-    _check_all(killed, _random_jobs(killed, 5))
-
-
-@pytest.mark.fault(2)
+@pytest.mark.fault(1, 2)
 def test_faults_2_a_kill_between_rename_and_manifest_leaves_the_step_before(
-    killed, caplog
+    forks, whole, tmp_path, caplog, fault_report
 ):
-    states = _uninterrupted()
-    caplog.set_level("INFO", "gpt2_jax")
-    assert {place: _check(killed / place, states) for place in _PLACES} == _PLACES
-    path = killed / "read back" / "checkpoints" / "6"
-    assert f"{path}: skipped; it has no manifest" in caplog.text
-    path = killed / "old step half removed" / "checkpoints" / "2.removed"
-    assert f"{path}: removed, what an earlier process left" in caplog.text
+    expected = _files(whole("save")[0])
+    for place, step in _PLACES.items():
+        folder = tmp_path / place
+        assert forks.run("save", folder, at=place)["codes"] == [-signal.SIGKILL]
+        assert next(iter(find_steps(folder / "checkpoints"))) == step
+        assert forks.run("save", folder)["codes"] == [step]
+        assert _files(folder) == expected
+    path = tmp_path / "read back" / "checkpoints" / "6"
+    skipped = "skipped; it has no manifest: its save was cut short"
+    assert f"{path}: {skipped}" in caplog.messages
+    fault_report(len(_PLACES), len(_PLACES), f"warning: .../6: {skipped}", row=2)
 
 
 @pytest.mark.fault(1)
-@pytest.mark.slow
-def test_faults_1_nothing_is_lost_by_a_kill_at_200_random_moments(tmp_path):
-    jobs = _random_jobs(tmp_path, 200)
-    _kill(jobs)
-    _check_all(tmp_path, jobs)
-
-
-@pytest.mark.fault(1)
-@pytest.mark.slow
-def test_faults_1_a_run_killed_again_and_again_is_the_uninterrupted_run(
-    tmp_path, tmp_path_factory
+@pytest.mark.parametrize("operation", ["save", "model", "download", "predict"])
+def test_faults_1_a_kill_at_a_random_moment_loses_nothing(
+    operation, forks, jobs, whole, tmp_path
 ):
-    settings = tmp_path / "config.json"
-    config = run_config(tmp_path_factory, save_every=1, epochs=4)
-    settings.write_text(json.dumps(to_dict(config)))
-    cache = tmp_path / "cache"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-    command = [sys.executable, "-m", "gpt2_jax", "finetune", "--config", str(settings)]
+    _kill_at_random(operation, 2, tmp_path, forks, jobs, whole)
 
-    def start(workdir: Path, *flags: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [*command, "--workdir", str(workdir), *flags],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-        )
 
-    assert start(tmp_path / "whole").wait() == 0
-    killed, random = tmp_path / "killed", np.random.default_rng(_SEED)
-    kills = 0
-    for _ in range(6):
-        process = start(killed, "--resume")
-        lines = 0
-        while not lines and process.poll() is None:
-            time.sleep(0.01)
-            log = killed / "metrics.jsonl"
-            lines = len(log.read_bytes().splitlines()) if log.exists() else 0
-        time.sleep(random.uniform(0, 1.0))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-    assert kills > 1
-    assert start(killed, "--resume").wait() == 0
-    names = ["model/params.safetensors", "predictions.csv"]
-    for name in names:
-        assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    logs, leaves = [], []
-    for workdir in (tmp_path / "whole", killed):
-        text = (workdir / "metrics.jsonl").read_text()
-        logs.append([json.loads(line) for line in text.splitlines()])
-        for line in logs[-1]:
-            line.pop("seconds", None)
-        manifest = read_manifest(workdir / "checkpoints" / "20")
-        assert manifest is not None
-        leaves.append(manifest.leaves)
-    assert logs[0] == logs[1] and leaves[0] == leaves[1]
-    assert not [p for p in killed.rglob("*") if "partial" in p.name or "tmp" in p.name]
+@pytest.mark.slow
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("operation", _KILLS)
+def test_faults_1_200_kills_at_random_moments_lose_nothing(
+    operation, forks, jobs, whole, tmp_path, fault_report
+):
+    count = _KILLS[operation]
+    killed = _kill_at_random(operation, count, tmp_path, forks, jobs, whole)
+    fault_report(count, count, f"{operation}: {killed} of {count} cut short, no word")
