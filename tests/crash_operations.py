@@ -19,7 +19,7 @@ import numpy as np
 from flax.training.train_state import TrainState
 from helpers import TINY
 
-from gpt2_jax import cli, download, tokenizer_files
+from gpt2_jax import cli, distributed, download, tokenizer_files
 from gpt2_jax.config import TrainConfig
 from gpt2_jax.errors import DataError
 from gpt2_jax.inference import export
@@ -168,6 +168,7 @@ def _predict(job: Job, started: Started) -> None:
 
 def _finetune(job: Job, started: Started) -> int:
     """Be `gpt2-jax`, from its first line on."""
+    distributed.HEARTBEAT_SECONDS = job.get("heartbeat", distributed.HEARTBEAT_SECONDS)
     started()
     return cli.main(job["arguments"])
 

@@ -7,6 +7,7 @@ line of standard input is a job, a line of standard output says how it ended.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -131,7 +132,9 @@ def _wait(children: Sequence[int]) -> list[int]:
 
 if __name__ == "__main__":
     import crash_operations
-    import requests as requests  # what the operations import late
+
+    for late in ("matplotlib.pyplot", "requests", "sklearn.linear_model"):
+        importlib.import_module(late)  # the operations would, each of them
 
     crash_operations.warm_up()
     threads = Path("/proc/self/task")

@@ -179,25 +179,6 @@ def test_processes_that_share_no_disk_share_a_bucket(tmp_path_factory, tmp_path)
 _LONG = {"epochs": 12, "eval_every": 1000, "learning_rate": 1e-4}
 
 
-@pytest.mark.fault(5)
-@pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
-def test_where_one_process_is_killed_the_other_ends_too(
-    killed, tmp_path_factory, tmp_path
-):
-    config, workdir = _config(tmp_path_factory, **{**_LONG, "epochs": 400}), tmp_path
-    processes = _start(2, config, workdir / "run")
-    _wait_for_steps(processes, workdir / "run", 3)
-    processes[killed].kill()
-    started = time.monotonic()
-    ended = _end(processes, distributed.HEARTBEAT_SECONDS + 30)
-    assert time.monotonic() - started < distributed.HEARTBEAT_SECONDS + 30
-    code, _, error = ended[1 - killed]
-    assert code not in (0, None)
-    assert "start all processes again with --resume" in error or "died" in error
-    assert not (workdir / "run" / "results.json").exists()
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
