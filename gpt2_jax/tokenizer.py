@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import importlib.resources
 import re
 from collections.abc import Iterator
 
 import tiktoken
 
+from gpt2_jax.errors import WeightsError
+
 END_OF_TEXT = 50256  # `<|endoftext|>`: padding, and the whole of an empty text
 END_OF_TEXT_NAME = "<|endoftext|>"
 VOCAB_SIZE = 50257
+VOCAB_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 # Source: tiktoken_ext/openai_public.py, r50k_pat_str. Held here because importing that
 # module is a plugin's business; a test compares the two.
 _PATTERN = (
@@ -38,11 +42,21 @@ def encoding() -> tiktoken.Encoding:
 
 
 def ranks() -> dict[bytes, int]:
-    """Return the id of every token but END_OF_TEXT; a lower one is merged earlier."""
+    """Return the id of every token but END_OF_TEXT; a lower one is merged earlier.
+
+    Raises:
+        WeightsError: the shipped file is damaged.
+    """
     asset = importlib.resources.files("gpt2_jax") / "assets" / "gpt2.tiktoken"
+    content = asset.read_bytes() if asset.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != VOCAB_SHA256:
+        raise WeightsError(
+            f"{asset}: the shipped vocabulary is damaged (its SHA-256 is not "
+            f"{VOCAB_SHA256}); install gpt2-jax again"
+        )
     return {
         base64.b64decode(token): int(rank)
-        for token, rank in (line.split() for line in asset.read_bytes().splitlines())
+        for token, rank in (line.split() for line in content.splitlines())
     }
 
 

@@ -74,6 +74,7 @@ def write_classifier(folder: Path, trained: TrainedModel) -> None:
         pad=END_OF_TEXT,
     )
     (folder / "README.md").write_text(readme, "utf-8")
+    files.write_sums(folder)
 
 
 def read_classifier(folder: Path, config: GPT2Config) -> Params:

@@ -11,7 +11,7 @@ import numpy as np
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.evaluation.threshold import Choice, choose_threshold, decide
 from gpt2_jax.training import artifacts
-from gpt2_jax.weights.files import read_json
+from gpt2_jax.weights.json_file import read_sealed, sealed
 from gpt2_jax.weights.trained import MODEL_FILE, Threshold, load_model
 
 
@@ -113,9 +113,9 @@ def _read(
 
 def _store(run: Path, threshold: Threshold | None) -> None:
     path = run / "model" / MODEL_FILE
-    values = read_json(path)
+    values = read_sealed(path)
     values["threshold"] = threshold and dataclasses.asdict(threshold)
     try:
-        artifacts.write_json(path, values)
+        artifacts.write_json(path, sealed(values))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror})") from None

@@ -17,6 +17,7 @@ from gpt2_jax import config as configs
 from gpt2_jax.training.writers import Writer
 from gpt2_jax.tree import flatten
 from gpt2_jax.weights import files
+from gpt2_jax.weights.json_file import sealed
 from gpt2_jax.weights.safetensors_writer import write_safetensors
 from gpt2_jax.weights.trained import MODEL_FILE, PARAMS_FILE
 from gpt2_jax.weights.trained import TrainedModel as TrainedModel
@@ -37,14 +38,17 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
         write_safetensors(partial, flat)
     write_json(
         folder / MODEL_FILE,
-        {
-            "config": configs.to_dict(trained.config),
-            "classes": list(trained.classes),
-            "max_length": trained.max_length,
-            "temperature": trained.temperature,
-            "threshold": trained.threshold and dataclasses.asdict(trained.threshold),
-            "params_sha256": files.sha256_of(folder / PARAMS_FILE),
-        },
+        sealed(
+            {
+                "config": configs.to_dict(trained.config),
+                "classes": list(trained.classes),
+                "max_length": trained.max_length,
+                "temperature": trained.temperature,
+                "threshold": trained.threshold
+                and dataclasses.asdict(trained.threshold),
+                "params_sha256": files.sha256_of(folder / PARAMS_FILE),
+            }
+        ),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.training.manifest import hash_leaves
 from gpt2_jax.training.prepare import Prepared
 from gpt2_jax.training.results import ids_sha256
+from gpt2_jax.weights.json_file import digest
 
 Difference = tuple[str, Any, Any]  # name, there, here
 
@@ -53,11 +53,6 @@ def identify(prepared: Prepared) -> dict[str, Any]:
         **rows,
         "weights.sha256": digest(leaves),
     }
-
-
-def digest(values: Mapping[str, Any]) -> str:
-    """Return the hash of plain JSON values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def run_id(config: FinetuneConfig, identity: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.training.artifacts import write_json
 from gpt2_jax.weights import files
-from gpt2_jax.weights.json_file import parse
+from gpt2_jax.weights.json_file import digest, parse
 
 FORMAT = 2  # 1: orbax's CheckpointManager, hashes in an item of its own
 MANIFEST = "manifest.json"
@@ -49,7 +48,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write it so that it is there as a whole or not at all."""
         values = {"format": FORMAT, **dataclasses.asdict(self)}
-        write_json(folder / MANIFEST, {**values, "sha256": _own_hash(values)})
+        write_json(folder / MANIFEST, {**values, "sha256": digest(values)})
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -78,7 +77,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             f"{folder}: a checkpoint of format {found}, this version reads {FORMAT}; "
             "resume with a newer gpt2-jax"
         )
-    if _own_hash(values) != expected:
+    if digest(values) != expected:
         raise DamageError(f"{path}: damaged (checksum mismatch)")
     del values["format"]
     return Manifest(**values)
@@ -135,7 +134,3 @@ def on_host(leaf: Any) -> np.ndarray:
 def _leaf_hash(leaf: np.ndarray) -> str:
     flat = np.ascontiguousarray(leaf).reshape(-1)
     return hashlib.sha256(flat.view(np.uint8).data).hexdigest()
-
-
-def _own_hash(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import numpy as np
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.weights import pth, safetensors_file, tensorflow_checkpoint
 from gpt2_jax.weights.json_file import read_json as read_json
+from gpt2_jax.weights.json_file import read_sealed, sealed
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TORCH_SINGLE = "pytorch_model.bin"
 TORCH_INDEX = "pytorch_model.bin.index.json"
+SUMS = "gpt2_jax.json"  # the hashes of a folder that we wrote
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 
 
@@ -41,6 +44,7 @@ def read_contents(path: Path) -> Contents:
     path = Path(path)
     if not path.exists():
         raise WeightsError(f"{path}: no such file or folder")
+    check_sums(path if path.is_dir() else path.parent)
     return _read_folder(path) if path.is_dir() else _read_file(path)
 
 
@@ -52,6 +56,33 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Write the SHA-256 of each file of a folder beside them."""
+    sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+    text = json.dumps(sealed({"sha256": sums}), indent=2) + "\n"
+    (folder / SUMS).write_text(text, "utf-8")
+
+
+def check_sums(folder: Path) -> None:
+    """Compare a folder that we wrote with its hashes; folders of others have none.
+
+    Raises:
+        WeightsError: a file is not what was written.
+    """
+    if not (folder / SUMS).is_file():
+        return
+    expected = read_sealed(folder / SUMS).get("sha256")
+    if not isinstance(expected, Mapping):
+        raise WeightsError(f"{folder / SUMS}: damaged (no sha256); get it again")
+    found = {path.name: path for path in folder.iterdir() if path.is_file()}
+    for name, sha256 in expected.items():
+        if name not in found or sha256_of(found[name]) != sha256:
+            raise WeightsError(
+                f"{folder / name}: damaged, or changed since {SUMS} was written; get "
+                f"it again, or remove {SUMS} if you changed it yourself"
+            )
 
 
 def _read_file(path: Path) -> Contents:

@@ -32,6 +32,7 @@ def write_language_model(folder: Path, config: GPT2Config, params: Params) -> No
     write_folder(folder, config, params, LANGUAGE_HEAD, values)
     if config.vocab_size == VOCAB_SIZE:
         write_tokenizer(folder, config.max_len, classifier=False)
+    files.write_sums(folder)
 
 
 def write_folder(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gpt2_jax.errors import WeightsError
 
+SEAL = "json_sha256"  # in our own files: the hash of all the rest
 MAX_BYTES = 10 << 20  # the header of the largest GPT-2 has 60 kB
 
 
@@ -29,6 +32,32 @@ def read_json(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: {error}") from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: not readable as JSON ({error})") from error
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of JSON values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` and their hash, for `read_sealed` to notice a change."""
+    return {**values, SEAL: digest(values)}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what was `sealed`; older versions wrote without a seal.
+
+    Raises:
+        WeightsError: as `read_json`, or it was changed.
+    """
+    values = read_json(path)
+    seal = values.pop(SEAL, None)
+    if seal is not None and seal != digest(values):
+        raise WeightsError(
+            f"{path}: damaged, or changed by hand (its {SEAL} is of other values); get "
+            "it again"
+        )
+    return values
 
 
 def parse(content: bytes) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Our param pytree as an orbax checkpoint in a folder, with what it takes to read it.
 
 params/       the pytree, written by orbax's StandardCheckpointer
-config.json   {"gpt2_jax": fields of GPT2Config, "sha256": {file of params/: hash}}
+config.json   {"gpt2_jax": fields of GPT2Config, "sha256": {file of params/: hash}}, and
+              the hash of both
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.model import param_shapes
 from gpt2_jax.tree import Params, flatten
 from gpt2_jax.weights import files
+from gpt2_jax.weights.json_file import read_sealed, sealed
 
 _CONFIG, _PARAMS = "config.json", "params"
 
@@ -30,7 +32,7 @@ def write(folder: Path, config: GPT2Config, params: Params) -> None:
     folder.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((folder / _PARAMS).absolute(), params)
-    values = {"gpt2_jax": configs.to_dict(config), "sha256": _hashes(folder)}
+    values = sealed({"gpt2_jax": configs.to_dict(config), "sha256": _hashes(folder)})
     (folder / _CONFIG).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
@@ -43,7 +45,7 @@ def read(folder: Path) -> tuple[GPT2Config, Params]:
     """
     import orbax.checkpoint as ocp
 
-    values = files.read_json(folder / _CONFIG)
+    values = read_sealed(folder / _CONFIG)
     try:
         config = configs.from_dict(GPT2Config, values["gpt2_jax"])
         expected = dict(values["sha256"])

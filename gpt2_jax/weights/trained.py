@@ -14,7 +14,7 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model import param_shapes
 from gpt2_jax.tree import Params, flatten, unflatten
-from gpt2_jax.weights import files
+from gpt2_jax.weights import files, json_file
 
 PARAMS_FILE, MODEL_FILE = "params.safetensors", "classifier.json"
 
@@ -59,7 +59,7 @@ def load_model(run: Path) -> TrainedModel:
             f"{run}: no trained classifier (no {MODEL_FILE}); give the folder that "
             "gpt2-jax finetune wrote"
         )
-    values = files.read_json(folder / MODEL_FILE)
+    values = json_file.read_sealed(folder / MODEL_FILE)
     try:
         config = configs.from_dict(GPT2Config, values["config"])
         classes = tuple(str(name) for name in values["classes"])

@@ -22,6 +22,7 @@ from gpt2_jax.training.artifacts import TrainedModel, load_model, save_model
 from gpt2_jax.training.loop import finetune
 from gpt2_jax.tree import flatten
 from gpt2_jax.weights.convert import to_state_dict
+from gpt2_jax.weights.json_file import SEAL
 from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH
 from gpt2_jax.weights.pretrained import load_pretrained
 
@@ -141,7 +142,9 @@ def _half(model: Path) -> None:
 
 def _change(model: Path, **values) -> None:
     path = model / "classifier.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    changed = json.loads(path.read_text()) | values
+    changed.pop(SEAL)  # which would tell, before they do
+    path.write_text(json.dumps(changed))
 
 
 def _no_classes(model: Path) -> None:

@@ -7,6 +7,7 @@ from helpers import TINY, random_params
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.tree import flatten
 from gpt2_jax.weights import orbax_folder
+from gpt2_jax.weights.json_file import SEAL
 from gpt2_jax.weights.pretrained import load_pretrained
 
 
@@ -20,6 +21,7 @@ def edit_config(folder, change):
     path = folder / "config.json"
     values = json.loads(path.read_text())
     change(values)
+    values.pop(SEAL)  # which would tell, before they do
     path.write_text(json.dumps(values))
 
 
