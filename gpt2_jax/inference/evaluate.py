@@ -9,12 +9,14 @@ import numpy as np
 from gpt2_jax import config as configs
 from gpt2_jax.config import DataConfig, FinetuneConfig
 from gpt2_jax.data.content import STDIN
-from gpt2_jax.data.sources import load_dataset
+from gpt2_jax.data.sources import Dataset, load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.errors import DataError, WeightsError
 from gpt2_jax.evaluation.metrics import evaluate_probabilities
 from gpt2_jax.evaluation.summary import format_test
 from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.training.results import ids_sha256
+from gpt2_jax.training.workdir import RUN
 from gpt2_jax.weights.files import read_json
 
 
@@ -37,6 +39,7 @@ def evaluate_run(
     rows = np.arange(len(dataset.texts))
     if data is None:
         rows = split_dataset(dataset, config).test
+        _check_own(run, dataset, rows)
     unknown = sorted(set(dataset.classes) - set(classifier.labels))
     if unknown:
         raise DataError(
@@ -73,6 +76,24 @@ def _coverage(correct: np.ndarray, answered: np.ndarray, below: float) -> str:
         f"abstaining below {below:g}: {count} of {len(answered)} texts answered "
         f"({100 * count / len(answered):.1f}%), accuracy of these {shown}"
     )
+
+
+def _check_own(run: Path, dataset: Dataset, rows: np.ndarray) -> None:
+    """Refuse to call another part the run's own; its data or config may be others now.
+
+    Raises:
+        DataError: these are not the texts that it was not trained on.
+    """
+    path = run / RUN
+    if not path.is_file():  # an older version wrote the run
+        return
+    told = read_json(path).get("is")
+    here = {"data.sha256": dataset.sha256, "data.rows.test": ids_sha256(rows)}
+    if not isinstance(told, dict) or any(told.get(key) != here[key] for key in here):
+        raise DataError(
+            f"{run}: its test part is another now: {dataset.name}, config.json or "
+            f"{RUN} has changed; give labelled texts with --data"
+        )
 
 
 def _own_data(run: Path) -> DataConfig:

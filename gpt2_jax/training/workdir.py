@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.training import artifacts, identity
 from gpt2_jax.training.identity import COURSE, FREE, Difference
 from gpt2_jax.training.step_folders import is_disk_error
-from gpt2_jax.weights.files import read_json
+from gpt2_jax.weights.json_file import digest, read_json
 
 log = logging.getLogger(__name__)
 
@@ -40,32 +40,42 @@ def claim(
     """
     path = workdir / CONFIG
     changes: list[list[Difference]] = []
+    written = [digest(configs.to_dict(config))]
     if path.exists():
         if not resume:
             raise UserError(
                 f"{workdir}: holds a run already; choose another --workdir, or "
                 "--resume it"
             )
-        found = _read_config(path)
         theirs = _read_run(workdir)
+        found = _read_config(path, theirs.get("config_sha256"))
         new = identity.differences(identity.flat(found), identity.flat(config))
         new += identity.differences(theirs["is"], run)
         _check_changes(workdir, new, allow_data_change=allow_data_change)
         if not new:
             return
         changes = [*theirs["changes"], new]
+        written.append(digest(configs.to_dict(found)))  # if a kill comes in between
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         # A folder is a run's once its config.json is there: that comes last.
-        artifacts.write_json(workdir / RUN, {"is": run, "changes": changes})
+        values = {"is": run, "changes": changes, "config_sha256": written}
+        artifacts.write_json(workdir / RUN, values)
         artifacts.write_json(path, configs.to_dict(config))
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror})") from error
 
 
-def _read_config(path: Path) -> FinetuneConfig:
+def _read_config(path: Path, written: Sequence[str] | None) -> FinetuneConfig:
+    """Read config.json; `written` are the hashes it may have, None: not known."""
+    values = read_json(path)
+    if written is not None and digest(values) not in written:
+        raise UserError(
+            f"{path}: damaged, or changed by hand since the run wrote it; put the old "
+            "one back and change settings by flags, or choose another --workdir"
+        )
     try:
-        return configs.from_dict(FinetuneConfig, read_json(path), str(path))
+        return configs.from_dict(FinetuneConfig, values, str(path))
     except ValueError as error:
         raise UserError(
             f"{error}; it was written by another version: choose another --workdir"

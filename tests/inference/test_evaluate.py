@@ -37,6 +37,31 @@ def test_without_data_it_is_the_test_part_of_the_run(run):
     assert percent == pytest.approx(100 * results["accuracy"]["test"], abs=0.005)
 
 
+@pytest.mark.fault(8, 18)
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("config.json", '"split_seed": 123', '"split_seed": 122'),
+        ("run.json", '"data.sha256": "', '"data.sha256": "0'),
+        ("texts.csv", "lunch", "launch"),
+    ],
+)
+def test_what_is_no_more_the_test_part_of_the_run_is_not_called_that(
+    run, tmp_path, name, old, new
+):
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    shutil.copy(config["data"]["source"], tmp_path / "texts.csv")
+    config["data"]["source"] = str(tmp_path / "texts.csv")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert evaluate_run(tmp_path / "run", None)[1:] == evaluate_run(run, None)[1:]
+    path = tmp_path / ("" if name == "texts.csv" else "run") / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DataError, match="its test part is another now"):
+        evaluate_run(tmp_path / "run", None)
+
+
 def test_with_data_it_is_every_text_of_it(run, tmp_path_factory):
     source = texts(tmp_path_factory)
     percent, n = _accuracy(evaluate_run(run, DataConfig(source=str(source))))

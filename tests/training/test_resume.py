@@ -369,6 +369,17 @@ def test_faults_17_epochs_and_rate_may_change_and_are_recorded(
         finetune(_changed(longer, epochs=1), workdir, resume=True)
 
 
+@pytest.mark.fault(8, 17)
+def test_a_config_that_the_run_did_not_write_is_not_resumed(run, config, tmp_path):
+    """With `--config` it is both what was there and what is asked for."""
+    workdir = tmp_path / "run"
+    shutil.copytree(run, workdir)
+    path = workdir / "config.json"
+    path.write_text(path.read_text().replace("0.01", "0.21"))
+    with pytest.raises(UserError, match=r"config\.json: damaged, or changed by hand"):
+        finetune(_changed(config, learning_rate=0.21), workdir, resume=True)
+
+
 @pytest.mark.fault(18)
 def test_faults_18_other_data_are_refused_unless_allowed(
     run, config, tmp_path, tmp_path_factory, caplog
