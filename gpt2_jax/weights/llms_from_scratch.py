@@ -41,4 +41,4 @@ def write_file(path: Path, config: GPT2Config, params: Params) -> None:
     if path.suffix == ".pth":
         write_pth(path, state)
     else:
-        write_safetensors(path, state)
+        write_safetensors(path, state, alone=True)

@@ -7,7 +7,9 @@ keys win.
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import safetensors
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.weights import json_file
 from gpt2_jax.weights.streams import read_into
+
+DIGEST = "gpt2_jax_sha256"  # beside the tensors, in a file that we wrote alone
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -41,6 +45,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         start, header = _read_header(path)
+        told = header.pop("__metadata__", {}).get(DIGEST)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
     unknown = {entry["dtype"] for entry in header.values()} - set(_DTYPES)
@@ -59,9 +64,22 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
     try:
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            return dict(zip(header, pool.map(read_one, header.values()), strict=True))
+            values = pool.map(read_one, header.values())
+            tensors = dict(zip(header, values, strict=True))
+        if told not in (None, digest(tensors)):
+            raise ValueError(f"its {DIGEST} is of other tensors")
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
+    return tensors
+
+
+def digest(tensors: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of all that tensors are, whatever their order."""
+    found = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {value.shape}\0".encode())
+        found.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
 
 
 def _read_header(path: Path) -> tuple[int, dict[str, Any]]:
@@ -80,7 +98,6 @@ def _read_header(path: Path) -> tuple[int, dict[str, Any]]:
     with safetensors.safe_open(path, framework="numpy"):
         pass  # sizes, offsets and shapes all agree, or it would have raised
     header = json_file.parse(text)
-    header.pop("__metadata__", None)
     return 8 + size, header
 
 
