@@ -72,8 +72,8 @@ FAULTS = {
     44: "HTTP: odd paths, other sites, markup; SIGTERM",
 }
 _ABOUT = """\
-Without `GPT2_JAX_FAULTS=long` signals and pairs of processes get a few tries each. A try
-has survived if the result is the right one, or an error that says so.
+Without `GPT2_JAX_FAULTS=long` signals and pairs of processes get a few tries each. A
+try has survived if the result is the right one, or an error that says so.
 
 Not noticed, as nothing tells: flipped bits in the numbers of weight files that no hash
 covers, those of other programs; two compiled programs that have changed places in
