@@ -46,6 +46,11 @@ def fetch(url: str, partial: Path, *, max_bytes: int, title: str) -> Mapping[str
 def discard(partial: Path) -> None:
     """Remove what `fetch` left."""
     partial.unlink(missing_ok=True)
+    finish(partial)
+
+
+def finish(partial: Path) -> None:
+    """Remove what is beside a partial that is whole."""
     _etag_file(partial).unlink(missing_ok=True)
 
 

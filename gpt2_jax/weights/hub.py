@@ -128,6 +128,7 @@ def _download(name: str, mirror: Mirror) -> Path:
             sha256 = _check(partial, name, mirror, headers)
             commit = _commit(mirror, headers)
             is_main = mirror.revision == "main"
+            resume.finish(partial)
             return hub_cache.store(
                 mirror.repo, mirror.file, commit, sha256, is_main=is_main
             )

@@ -94,16 +94,19 @@ def store(repo: str, file: str, commit: str, sha256: str, *, is_main: bool) -> P
     with partial.open("rb+") as content:
         os.fsync(content.fileno())
     os.replace(partial, blob)
+    ref = folder / "refs" / "main"
+    if is_main or not ref.is_file():
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        written = ref.with_name("main.incomplete")
+        written.write_text(commit, "utf-8")
+        os.replace(written, ref)
+    # Last: what is found here is not stored again, and so must lack nothing.
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     try:
         path.symlink_to(os.path.relpath(blob, path.parent))
     except OSError:  # no symbolic links here; huggingface_hub does the same
         os.replace(blob, path)
-    ref = folder / "refs" / "main"
-    if is_main or not ref.is_file():
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        ref.write_text(commit, "utf-8")
     return path
 
 

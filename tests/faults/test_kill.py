@@ -134,7 +134,7 @@ def _kill_at_random(
         ended = forks.run(operation, path, **job)
         assert ended["codes"] == [newest], (ended, path)
         begun.add(newest)
-        assert _files(path) == expected, path
+        assert _files(path) == expected, (path, after)
         shutil.rmtree(path)
     if count > 5:
         assert killed > count / 3  # the others came too late
