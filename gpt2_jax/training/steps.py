@@ -102,12 +102,14 @@ def train_step(
     labels: Params,
     split: int = 0,
     axis_name: str | None = None,
+    accumulate: int = 1,
     apply: Callable[..., Array] = apply_model,
 ) -> tuple[TrainState, Array]:
     """Take one optimizer step on the weighted mean cross-entropy of `batch`.
 
     The mean is over the whole batch, on however many devices it lies: sums are added
-    over `axis_name` before the one division. Returns the new state and the loss.
+    over `axis_name` before the one division. With `accumulate` it is worked on in so
+    many pieces, one after the other. Returns the new state and the loss.
     """
     add = functools.partial(_add_devices, axis_name=axis_name)
     weights = batch["weights"]  # [B]
@@ -118,15 +120,24 @@ def train_step(
         key = jax.random.fold_in(key, state.step)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
 
-    def loss_fn(params: Params) -> Array:
+    def loss_fn(params: Params, piece: dict[str, Any], keys: Array | None) -> Array:
         params = stop_frozen_gradients(params, labels)
-        logits = forward(model, params, batch, split=split, keys=keys, apply=apply)
+        logits = forward(model, params, piece, split=split, keys=keys, apply=apply)
         losses = optax.softmax_cross_entropy_with_integer_labels(
-            logits, batch["labels"]
+            logits, piece["labels"]
         )
-        return (losses * weights).sum() / total
+        return (losses * piece["weights"]).sum() / total
 
-    loss, grads = jax.value_and_grad(loss_fn)(state.params)
+    gradients = functools.partial(jax.value_and_grad(loss_fn), state.params)
+    if accumulate == 1:
+        loss, grads = gradients(batch, keys)
+    else:
+        loss, grads = _add_pieces(gradients, batch, keys, labels, accumulate)
+        grads = jax.tree.map(  # nothing was added up of what is frozen
+            lambda leaf, grad: jnp.zeros_like(leaf) if grad is None else grad,
+            state.params,
+            grads,
+        )
     loss, grads = add(loss), add(grads)
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
     params = jax.tree.map(  # adding a zero would turn a frozen -0.0 into 0.0
@@ -137,6 +148,44 @@ def train_step(
     )
     state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
     return state, loss
+
+
+def _add_pieces(
+    gradients: Callable[..., tuple[Array, Params]],
+    batch: dict[str, Any],
+    keys: Array | None,
+    labels: Params,
+    count: int,
+) -> tuple[Array, Params]:
+    """Add up loss and trained gradients of `count` pieces of `batch`; None is frozen.
+
+    Each takes every `count`-th example, so that all devices share each piece. What
+    fills up the last ones has no weight.
+    """
+    num = len(batch["weights"])
+    if num % count:
+        places = jnp.arange(count * -(-num // count))
+        batch, keys = jax.tree.map(
+            lambda x: x[jnp.minimum(places, num - 1)], (batch, keys)
+        )
+        batch["weights"] = jnp.where(places < num, batch["weights"], 0.0)
+    pieces = jax.tree.map(
+        lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), (batch, keys)
+    )
+
+    def of_piece(piece: tuple[dict[str, Any], Array | None]) -> tuple[Array, Params]:
+        loss, grads = gradients(*piece)
+        trained = jax.tree.map(
+            lambda grad, label: grad if label == TRAIN else None, grads, labels
+        )
+        return loss, trained
+
+    def add(total: Any, piece: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, of_piece(piece)), None
+
+    shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(add, zeros, pieces)[0]
 
 
 def train_steps(
