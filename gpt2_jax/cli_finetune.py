@@ -20,6 +20,7 @@ from gpt2_jax.weights import json_file
 _FIELDS = {
     "weights": "weights",
     "pool": "pool",
+    "causal": "causal",
     "max_length": "max_length",
     "dtype": "dtype",
     "data": "data.source",
@@ -101,6 +102,13 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
         help=f"{', '.join(config.TRAINABLE)}, or regexes over parameter paths",
     )
     add("--pool", choices=config.POOLS)
+    add(
+        "--no-causal-mask",
+        dest="causal",
+        action="store_const",
+        const=False,
+        help="every token sees all others",
+    )
     add("--max-length", type=int, metavar="TOKENS")
     add("--epochs", type=int)
     add("--batch-size", type=int, help="over all devices")
