@@ -16,6 +16,7 @@ from flax.training.train_state import TrainState
 from jax import Array
 
 from gpt2_jax.model import GPT2
+from gpt2_jax.training.accumulate import add_pieces
 from gpt2_jax.training.inputs import Data
 from gpt2_jax.training.optimizer import TRAIN, stop_frozen_gradients
 from gpt2_jax.training.scan import apply_scanned, is_scanned
@@ -132,12 +133,7 @@ def train_step(
     if accumulate == 1:
         loss, grads = gradients(batch, keys)
     else:
-        loss, grads = _add_pieces(gradients, batch, keys, labels, accumulate)
-        grads = jax.tree.map(  # nothing was added up of what is frozen
-            lambda leaf, grad: jnp.zeros_like(leaf) if grad is None else grad,
-            state.params,
-            grads,
-        )
+        loss, grads = add_pieces(gradients, batch, keys, labels, accumulate)
     loss, grads = add(loss), add(grads)
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
     params = jax.tree.map(  # adding a zero would turn a frozen -0.0 into 0.0
@@ -148,44 +144,6 @@ def train_step(
     )
     state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
     return state, loss
-
-
-def _add_pieces(
-    gradients: Callable[..., tuple[Array, Params]],
-    batch: dict[str, Any],
-    keys: Array | None,
-    labels: Params,
-    count: int,
-) -> tuple[Array, Params]:
-    """Add up loss and trained gradients of `count` pieces of `batch`; None is frozen.
-
-    Each takes every `count`-th example, so that all devices share each piece. What
-    fills up the last ones has no weight.
-    """
-    num = len(batch["weights"])
-    if num % count:
-        places = jnp.arange(count * -(-num // count))
-        batch, keys = jax.tree.map(
-            lambda x: x[jnp.minimum(places, num - 1)], (batch, keys)
-        )
-        batch["weights"] = jnp.where(places < num, batch["weights"], 0.0)
-    pieces = jax.tree.map(
-        lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), (batch, keys)
-    )
-
-    def of_piece(piece: tuple[dict[str, Any], Array | None]) -> tuple[Array, Params]:
-        loss, grads = gradients(*piece)
-        trained = jax.tree.map(
-            lambda grad, label: grad if label == TRAIN else None, grads, labels
-        )
-        return loss, trained
-
-    def add(total: Any, piece: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, of_piece(piece)), None
-
-    shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(add, zeros, pieces)[0]
 
 
 def train_steps(

@@ -59,7 +59,7 @@ def test_params_cut_over_devices_train_as_on_one():
 
 @pytest.mark.slow
 def test_a_batch_in_pieces_is_that_batch():
-    _assert_equal(_run(4, "fsdp", accumulate=2), _run(1, "none"))
+    _assert_equal(_run(2, "fsdp", accumulate=2), _run(1, "none"))
 
 
 @pytest.mark.slow
