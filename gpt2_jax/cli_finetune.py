@@ -20,6 +20,7 @@ from gpt2_jax.weights import json_file
 _FIELDS = {
     "weights": "weights",
     "pool": "pool",
+    "causal": "causal",
     "max_length": "max_length",
     "dtype": "dtype",
     "data": "data.source",
@@ -30,10 +31,15 @@ _FIELDS = {
     "encoding": "data.encoding",
     "drop_duplicates": "data.drop_duplicates",
     "balance": "data.balance",
+    "book_split": "data.book_split",
+    "unseen": "data.unseen",
     "split": "data.split",
     "trainable": "train.trainable",
     "epochs": "train.epochs",
     "batch_size": "train.batch_size",
+    "accumulate": "train.accumulate",
+    "lora_rank": "train.lora_rank",
+    "lora_alpha": "train.lora_alpha",
     "learning_rate": "train.learning_rate",
     "weight_decay": "train.weight_decay",
     "schedule": "train.schedule",
@@ -61,7 +67,11 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--preset", choices=list(config.FINETUNE_PRESETS), default="default")
     add("--config", type=Path, metavar="FILE", help="replay a run's config.json")
-    add("--weights", metavar="W", help="mini, 124M to 1558M, or a path to weights")
+    add(
+        "--weights",
+        metavar="W",
+        help="mini, 124M to 1558M, random:SIZE, or a path",
+    )
     add(
         "--data",
         metavar="D",
@@ -81,7 +91,9 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--split-column", metavar="NAME", help="holds train, validation or test")
     add("--encoding", metavar="NAME", help="of the text file; default: utf-8")
     add("--drop-duplicates", action="store_const", const=True, help="use a text once")
+    add("--unseen", action="store_const", const=True, help="test no text of train")
     add("--balance", choices=config.BALANCES)
+    add("--book-split", choices=config.BOOK_SPLITS, help="of --preset book")
     add("--split", nargs=3, type=float, metavar=("TRAIN", "VALIDATION", "TEST"))
     add(
         "--trainable",
@@ -90,9 +102,24 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
         help=f"{', '.join(config.TRAINABLE)}, or regexes over parameter paths",
     )
     add("--pool", choices=config.POOLS)
+    add(
+        "--no-causal-mask",
+        dest="causal",
+        action="store_const",
+        const=False,
+        help="every token sees all others",
+    )
     add("--max-length", type=int, metavar="TOKENS")
     add("--epochs", type=int)
     add("--batch-size", type=int, help="over all devices")
+    add(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="compute the gradient of each batch in N pieces, for less memory",
+    )
+    add("--lora-rank", type=int, help="of --trainable lora")
+    add("--lora-alpha", type=float, help="adapters count alpha/rank times")
     add("--learning-rate", type=float)
     add("--weight-decay", type=float)
     add("--schedule", choices=config.SCHEDULES)

@@ -14,6 +14,7 @@ from typing import Any
 POOLS = ("last_real", "last", "first", "mean")
 DTYPES = ("float32", "bfloat16")
 BALANCES = ("none", "undersample", "weights")
+BOOK_SPLITS = ("chapter", "additional")
 SCHEDULES = ("constant", "linear", "cosine")
 PARALLEL = ("jit", "pmap")
 SHARDS = ("none", "fsdp")
@@ -130,11 +131,19 @@ class DataConfig:
     group: bool = True
     split_seed: int = 123  # apart from the training seed: all seeds test the same rows
     book: bool = False  # the book's parsing, sampling and split, to the row
+    # Of the book's chapter, or that of its additional experiments, which shuffle twice.
+    book_split: str = "chapter"
+    unseen: bool = False  # no validation or test text that stands in train too
 
     def __post_init__(self) -> None:
         _require_finite(self)
         _require_seed("split_seed", self.split_seed)
         _require_choice("balance", self.balance, BALANCES)
+        _require_choice("book_split", self.book_split, BOOK_SPLITS)
+        _require(
+            self.book or self.book_split == BOOK_SPLITS[0],
+            f"book_split={self.book_split!r} needs book=True (--preset book)",
+        )
         try:
             "".encode(self.encoding)
         except LookupError as error:  # "unknown encoding: utf-9"
@@ -153,7 +162,8 @@ class TrainConfig:
 
     trainable: tuple[str, ...] = ("last_block",)  # a name of TRAINABLE, or regexes
     epochs: int = 5
-    batch_size: int = 8  # global, over all devices
+    batch_size: int = 8  # global, over all devices: texts of one update
+    accumulate: int = 1  # pieces that a batch is cut into, whose gradients are added
     learning_rate: float = 1e-3  # the highest; experiments/recipe compares others
     weight_decay: float = 0.1  # on every trained leaf, as torch.optim.AdamW
     schedule: str = "cosine"
@@ -188,6 +198,11 @@ class TrainConfig:
         for field in counts:
             value = getattr(self, field)
             _require(value > 0, f"{field}={value} must be positive")
+        _require(
+            1 <= self.accumulate <= self.batch_size,
+            f"accumulate={self.accumulate} must be between 1 and batch_size="
+            f"{self.batch_size}: it is the number of pieces of a batch",
+        )
         _require(
             self.learning_rate > 0, f"learning_rate={self.learning_rate} must be > 0"
         )

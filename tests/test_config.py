@@ -109,3 +109,14 @@ def test_the_books_preset_has_the_books_settings():
     assert (train.learning_rate, train.weight_decay) == (5e-5, 0.1)
     assert (train.epochs, train.batch_size, train.schedule) == (5, 8, "constant")
     assert (train.eval_every, train.eval_batches, train.seed) == (50, 5, 123)
+
+
+@pytest.mark.parametrize("accumulate", [0, 9])
+def test_a_batch_has_at_least_as_many_texts_as_pieces(accumulate):
+    with pytest.raises(ValueError, match=f"accumulate={accumulate} must be between"):
+        TrainConfig(batch_size=8, accumulate=accumulate)
+
+
+def test_the_split_of_the_additional_experiments_needs_the_book():
+    with pytest.raises(ValueError, match="needs book=True"):
+        DataConfig(book_split="additional")

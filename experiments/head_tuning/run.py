@@ -15,6 +15,8 @@ from gpt2_jax.config import FINETUNE_PRESETS, FinetuneConfig
 BOOK = FINETUNE_PRESETS["book"]
 SPLITS: dict[str, dict[str, Any]] = {
     "book": {},
+    "additional": {"book_split": "additional"},
+    "unseen": {"unseen": True},  # the book's, without test texts that stand in train
 }
 # What LLMs-from-scratch prints for 124M: one seed, 300 texts, `additional`.
 PRINTED = {
@@ -70,10 +72,19 @@ def rows(weights: str, data: dict[str, Any]) -> list[Setting]:
         size("7", "774M", weights="774M"),
         size("8", "1558M", weights="1558M"),
         size("9", "1558M, all layers", weights="1558M", **everything),
+        row(
+            "10",
+            "random weights, all layers",
+            weights=f"random:{weights}",
+            **everything,
+        ),
         row("11", "LoRA, rank 16, alpha 16", **lora),
+        # The book multiplies its adapters by alpha, we by alpha / rank, as the paper.
+        row("11b", "LoRA, rank 16, alpha 256", lora_alpha=256.0, **lora),
         size("12", "1558M, LoRA, alpha 8", weights="1558M", lora_alpha=8.0, **lora),
         row("13", "padded to 1,024 tokens", max_length=1024),
         row("14", "no padding, batches of 1", pool="last_real", batch_size=1),
+        row("15", "no padding, 8 pieces of 1", pool="last_real", accumulate=8),
         row("16", "last real token", pool="last_real"),
         row("17", "no causal mask", causal=False),
         row(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpt2_jax.config import DataConfig
+from gpt2_jax.config import BOOK_SPLITS, DataConfig
 from gpt2_jax.data import checks
 from gpt2_jax.data.folders import PARTS
 from gpt2_jax.data.sources import Dataset
@@ -43,7 +43,8 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
                 f"{dataset.name}: the book's sampling needs two classes, the first in "
                 "the majority (ham, spam); leave --preset book away"
             )
-        rows = _book_rows(labels, config.split_seed)
+        shuffles = 1 + BOOK_SPLITS.index(config.book_split)
+        rows = _book_rows(labels, config.split_seed, shuffles)
         sizes = np.cumsum([int(part * len(rows)) for part in config.split[:2]])
         parts, notes = np.split(rows, sizes), []
     else:
@@ -53,6 +54,11 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
         split = _own_split if dataset.parts is None else _given_split
         parts, notes = split(dataset, labels, rows, config)
     named: dict[str, np.ndarray] = dict(zip(PARTS, parts, strict=True))
+    if config.unseen:
+        trained = {dataset.texts[row] for row in named["train"]}
+        for name in ("validation", "test"):
+            seen = [dataset.texts[row] in trained for row in named[name]]
+            named[name] = named[name][~np.asarray(seen, bool)]
     for name, part in named.items():
         lacking = sorted(set(range(len(dataset.classes))) - set(labels[part].tolist()))
         names = ", ".join(dataset.classes[index] for index in lacking)
@@ -64,7 +70,7 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
         if lacking:
             notes.append(f"the {name} part holds no text of {names}")
     notes += checks.shared_texts(dataset.texts, named)
-    dropped = len(labels) - sum(map(len, parts))
+    dropped = len(labels) - sum(map(len, named.values()))
     return Split(**named, dropped=dropped, notes=tuple(notes))
 
 
@@ -129,8 +135,8 @@ def undersample(labels: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(kept))
 
 
-def _book_rows(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Repeat the book's balanced, shuffled frame.
+def _book_rows(labels: np.ndarray, seed: int, shuffles: int) -> np.ndarray:
+    """Repeat the book's balanced frame, shuffled so many times with the same seed.
 
     Source: LLMs-from-scratch ch06 gpt_class_finetune.py, create_balanced_dataset and
     random_split. pandas' `sample(n, random_state=s)` is
@@ -139,7 +145,9 @@ def _book_rows(labels: np.ndarray, seed: int) -> np.ndarray:
     ham, spam = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
     ham = ham[np.random.RandomState(seed).permutation(len(ham))[: len(spam)]]
     rows = np.concatenate([ham, spam])
-    return rows[np.random.RandomState(seed).permutation(len(rows))]
+    for _ in range(shuffles):
+        rows = rows[np.random.RandomState(seed).permutation(len(rows))]
+    return rows
 
 
 def _grouped_split(

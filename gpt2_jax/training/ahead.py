@@ -97,7 +97,7 @@ def compile_train(
     count = jax.ShapeDtypeStruct((), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     if train.parallel == "pmap":
-        program, _ = pmap_programs(devices, **step)
+        program, _ = pmap_programs(devices, accumulate=train.accumulate, **step)
         state = jax.tree.map(lambda x: _shaped(x, (num, *x.shape)), state)
         batches = {
             name: _shaped(x, (STEPS, num, size // num, *x.shape[2:]))
@@ -106,9 +106,11 @@ def compile_train(
     else:
         mesh = make_mesh(devices)
         if train.shard == "fsdp":
-            program, _ = fsdp_programs(mesh, unroll=unroll, **step)
+            program, _ = fsdp_programs(
+                mesh, unroll=unroll, accumulate=train.accumulate, **step
+            )
         else:
-            program, _ = jit_programs(mesh, **step)
+            program, _ = jit_programs(mesh, accumulate=train.accumulate, **step)
         cut_leaf = functools.partial(leaf_sharding, mesh)
         state = jax.tree.map(
             lambda x: _shaped(

@@ -62,7 +62,8 @@ def split_kind(prepared: Prepared) -> str:
     """Return how the parts came about."""
     config, dataset = prepared.config.data, prepared.dataset
     if config.book:
-        return "as in the book, drawn at random"
+        which = {"chapter": "", "additional": "'s additional experiments"}
+        return f"as in the book{which[config.book_split]}, drawn at random"
     if dataset.parts is not None:
         return "as given" + (f" in {config.split_column!r}" * bool(config.split_column))
     shares = "/".join(f"{100 * share:g}" for share in config.split)

@@ -56,7 +56,10 @@ def estimate(prepared: Prepared) -> Estimate:
         parameters=_num_bytes(prepared.params),
         optimizer=_num_bytes(moments) + trained,
         features=features,
-        activations=train.batch_size * width * _kept(config, width) * top,
+        activations=-(-train.batch_size // train.accumulate)
+        * width
+        * _kept(config, width)
+        * top,
         flops=forward + train.epochs * (per_epoch + backward),
     )
 

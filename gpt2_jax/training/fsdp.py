@@ -31,7 +31,12 @@ def leaf_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
 
 
 def fsdp_programs(
-    mesh: Mesh, *, labels: Params, unroll: bool = False, **step: Any
+    mesh: Mesh,
+    *,
+    labels: Params,
+    unroll: bool = False,
+    accumulate: int = 1,
+    **step: Any,
 ) -> tuple[Callable[..., Any], Callable[..., Array]]:
     """Return `steps.train_batches` and `predict_step`, as `parallel.jit_programs`.
 
@@ -45,7 +50,9 @@ def fsdp_programs(
     whole = NamedSharding(mesh, PartitionSpec())
 
     def train_cut(*arguments: Any) -> tuple[TrainState, Array]:
-        state, losses = train_batches(*arguments, labels=labels, apply=apply, **step)
+        state, losses = train_batches(
+            *arguments, labels=labels, apply=apply, accumulate=accumulate, **step
+        )
         return jax.tree.map(functools.partial(_cut, mesh), state), losses
 
     def predict(params: Params, batch: dict[str, Array]) -> Array:

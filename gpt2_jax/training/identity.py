@@ -22,6 +22,7 @@ FREE = (
     *COURSE,
     "train.parallel",
     "train.devices",
+    "train.accumulate",
     "train.shard",
     "train.reuse_trunk",
     "train.reuse_max_bytes",

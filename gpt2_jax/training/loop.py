@@ -294,9 +294,10 @@ def _compile(
     """Wrap the steps for `devices`."""
     train = prepared.config.train
     labels = {name: prepared.labels[name] for name in params}
+    how: dict[str, Any] = {"split": split, "accumulate": train.accumulate}
     if train.parallel == "pmap":
-        return pmap_steps(prepared.model, labels, devices, split=split)
-    return jit_steps(prepared.model, labels, devices, split=split, shard=train.shard)
+        return pmap_steps(prepared.model, labels, devices, **how)
+    return jit_steps(prepared.model, labels, devices, shard=train.shard, **how)
 
 
 def _trained_model(

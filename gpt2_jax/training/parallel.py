@@ -62,6 +62,7 @@ def jit_steps(
     *,
     split: int = 0,
     shard: str = "none",
+    accumulate: int = 1,
 ) -> Steps:
     """Compile the steps for a mesh of `devices`, or for the first local one.
 
@@ -71,9 +72,11 @@ def jit_steps(
     mesh, fsdp = make_mesh(devices), shard == "fsdp"
     step: dict[str, Any] = {"model": model, "split": split}
     programs = fsdp_programs if fsdp else jit_programs
-    train_on_mesh, predict_on_mesh = programs(mesh, labels=labels, **step)
+    train_on_mesh, predict_on_mesh = programs(
+        mesh, labels=labels, accumulate=accumulate, **step
+    )
     train_resident = jax.jit(
-        functools.partial(train_steps, labels=labels, **step),
+        functools.partial(train_steps, labels=labels, accumulate=accumulate, **step),
         static_argnums=5,
         donate_argnums=0,
     )
@@ -116,7 +119,7 @@ def jit_steps(
 
 
 def jit_programs(
-    mesh: Mesh, *, labels: Params, **step: Any
+    mesh: Mesh, *, labels: Params, accumulate: int = 1, **step: Any
 ) -> tuple[Callable[..., Any], Callable[..., Array]]:
     """Return `steps.train_batches` and `predict_step`, to be compiled for `mesh`.
 
@@ -124,7 +127,9 @@ def jit_programs(
     device takes the step on its examples, which adds up the gradients itself: left to
     XLA, some would be added in parts, and cross the wire more than once.
     """
-    train = functools.partial(train_batches, labels=labels, **step)
+    train = functools.partial(
+        train_batches, labels=labels, accumulate=accumulate, **step
+    )
     predict = functools.partial(predict_step, **step)
     whole = replicated(mesh)
     if mesh.size > 1:

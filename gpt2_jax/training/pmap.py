@@ -32,10 +32,17 @@ from gpt2_jax.tree import Params
 
 
 def pmap_steps(
-    model: GPT2, labels: Params, devices: Sequence[Device], *, split: int = 0
+    model: GPT2,
+    labels: Params,
+    devices: Sequence[Device],
+    *,
+    split: int = 0,
+    accumulate: int = 1,
 ) -> Steps:
     """Compile the steps for replicated params, and batches cut over `devices`."""
-    train, predict = pmap_programs(devices, labels=labels, model=model, split=split)
+    train, predict = pmap_programs(
+        devices, labels=labels, accumulate=accumulate, model=model, split=split
+    )
     local = local_devices(devices)
 
     def train_cut(
@@ -66,7 +73,7 @@ def pmap_steps(
 
 
 def pmap_programs(
-    devices: Sequence[Device], *, labels: Params, **step: Any
+    devices: Sequence[Device], *, labels: Params, accumulate: int = 1, **step: Any
 ) -> tuple[Callable[..., Any], Callable[..., Array]]:
     """Return `steps.train_batches` and `predict_step`, to be compiled for `devices`.
 
@@ -78,8 +85,11 @@ def pmap_programs(
         # All processes need the logits of all devices, and they are small.
         return jax.lax.all_gather(predict_step(params, batch, **step), AXIS)
 
+    train = functools.partial(
+        train_batches, labels=labels, axis_name=AXIS, accumulate=accumulate, **step
+    )
     return jax.pmap(
-        functools.partial(train_batches, labels=labels, axis_name=AXIS, **step),
+        train,
         axis_name=AXIS,
         in_axes=(0, 1, None, None),
         out_axes=(0, None),

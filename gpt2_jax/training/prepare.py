@@ -18,6 +18,7 @@ from gpt2_jax.training.lora import add_adapters
 from gpt2_jax.training.optimizer import frozen_split, label_params
 from gpt2_jax.tree import Params
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.untrained import PREFIX, untrained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,10 @@ def prepare(config: FinetuneConfig, *, offline: bool = False) -> Prepared:
     """
     dataset = load_dataset(config.data, offline=offline)
     split = split_dataset(dataset, config.data)
-    gpt2_config, params = load_pretrained(config.weights, offline=offline)
+    if config.weights.startswith(PREFIX):
+        gpt2_config, params = untrained(config.weights, config.train.seed)
+    else:
+        gpt2_config, params = load_pretrained(config.weights, offline=offline)
     if gpt2_config.vocab_size < VOCAB_SIZE:
         raise UserError(
             f"{config.weights}: a vocabulary of {gpt2_config.vocab_size} tokens, but "

@@ -16,6 +16,7 @@ from flax.training.train_state import TrainState
 from jax import Array
 
 from gpt2_jax.model import GPT2
+from gpt2_jax.training.accumulate import add_pieces
 from gpt2_jax.training.inputs import Data
 from gpt2_jax.training.optimizer import TRAIN, stop_frozen_gradients
 from gpt2_jax.training.scan import apply_scanned, is_scanned
@@ -102,12 +103,14 @@ def train_step(
     labels: Params,
     split: int = 0,
     axis_name: str | None = None,
+    accumulate: int = 1,
     apply: Callable[..., Array] = apply_model,
 ) -> tuple[TrainState, Array]:
     """Take one optimizer step on the weighted mean cross-entropy of `batch`.
 
     The mean is over the whole batch, on however many devices it lies: sums are added
-    over `axis_name` before the one division. Returns the new state and the loss.
+    over `axis_name` before the one division. With `accumulate` it is worked on in so
+    many pieces, one after the other. Returns the new state and the loss.
     """
     add = functools.partial(_add_devices, axis_name=axis_name)
     weights = batch["weights"]  # [B]
@@ -118,15 +121,19 @@ def train_step(
         key = jax.random.fold_in(key, state.step)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
 
-    def loss_fn(params: Params) -> Array:
+    def loss_fn(params: Params, piece: dict[str, Any], keys: Array | None) -> Array:
         params = stop_frozen_gradients(params, labels)
-        logits = forward(model, params, batch, split=split, keys=keys, apply=apply)
+        logits = forward(model, params, piece, split=split, keys=keys, apply=apply)
         losses = optax.softmax_cross_entropy_with_integer_labels(
-            logits, batch["labels"]
+            logits, piece["labels"]
         )
-        return (losses * weights).sum() / total
+        return (losses * piece["weights"]).sum() / total
 
-    loss, grads = jax.value_and_grad(loss_fn)(state.params)
+    gradients = functools.partial(jax.value_and_grad(loss_fn), state.params)
+    if accumulate == 1:
+        loss, grads = gradients(batch, keys)
+    else:
+        loss, grads = add_pieces(gradients, batch, keys, labels, accumulate)
     loss, grads = add(loss), add(grads)
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
     params = jax.tree.map(  # adding a zero would turn a frozen -0.0 into 0.0

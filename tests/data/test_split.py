@@ -62,6 +62,37 @@ def test_the_books_functions_give_these_rows(sms_path, monkeypatch):
     np.testing.assert_array_equal(split.test, rows[validation_end:])
 
 
+def test_the_additional_experiments_test_other_texts(sms_path, monkeypatch):
+    monkeypatch.setenv("GPT2_JAX_DATA", str(sms_path.parent))
+    config = FINETUNE_PRESETS["book"].data
+    data = load_dataset(config)
+    chapter = split_dataset(data, config)
+    other = split_dataset(data, dataclasses.replace(config, book_split="additional"))
+    assert sorted(whole(other)) == sorted(whole(chapter))
+    spam = [sum(data.labels[row] for row in part) for part in other.parts().values()]
+    assert spam == [515, 73, 159]  # as create_dataset_csvs gives under pandas
+    tested = [{data.texts[row] for row in parts.test} for parts in (chapter, other)]
+    assert len(tested[0] & tested[1]) == 66
+
+
+def test_unseen_leaves_out_what_stands_in_train_and_nothing_else(sms_path, monkeypatch):
+    monkeypatch.setenv("GPT2_JAX_DATA", str(sms_path.parent))
+    config = FINETUNE_PRESETS["book"].data
+    data = load_dataset(config)
+    whole_parts = split_dataset(data, config).parts()
+    unseen = split_dataset(data, dataclasses.replace(config, unseen=True))
+    trained = {data.texts[row] for row in unseen.train}
+    for name, rows in unseen.parts().items():
+        kept = [
+            row
+            for row in whole_parts[name]
+            if name == "train" or data.texts[row] not in trained
+        ]
+        assert rows.tolist() == kept
+    assert (len(unseen.validation), len(unseen.test)) == (149 - 13, 300 - 37)
+    assert unseen.dropped == len(data.labels) - sum(map(len, unseen.parts().values()))
+
+
 def test_the_books_sampling_is_refused_on_other_data():
     config = DataConfig(book=True)
     for labels in ([0, 1, 2] * 9, [0] * 5 + [1] * 9):

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 import pytest
+from training_helpers import run_config, shared_programs
 
 pytest.importorskip("matplotlib")
 
@@ -144,3 +145,23 @@ def test_the_page_needs_nothing_beside_it_and_the_figure_has_bars(x_label, tmp_p
     figure = (tmp_path / "plot.svg").read_text("utf-8")
     assert "LineCollection" in figure  # the error bars
     assert "test accuracy (%)" in figure and x_label in figure
+
+
+@pytest.mark.slow
+def test_a_study_from_end_to_end(tmp_path_factory, tmp_path):
+    config = run_config(tmp_path_factory, keep="last")
+    first = dataclasses.replace(config, pool="first")
+    study = _study(Setting("last real", config), Setting("first", first))
+    with shared_programs(tmp_path / "programs"):
+        for rows in (["1"], ["2"]):
+            run_study(study, [0], tmp_path / "runs", tmp_path / "out", rows=rows)
+    # Both rows read other tokens of the same trunk.
+    assert len(list((tmp_path / "runs" / "trunks").iterdir())) == 1
+    assert not list((tmp_path / "runs").glob("*/checkpoints"))
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seed"] for row in rows] == ["0"] * 2
+    for row in rows:
+        results = tmp_path / "runs" / row["run"] / "results.json"
+        accuracy = json.loads(results.read_text())["accuracy"]
+        assert float(row["test"]) == pytest.approx(100 * accuracy["test"], rel=1e-5)

@@ -22,10 +22,19 @@ _KEY = jax.random.key(5)
 _ROWS = np.arange(24).reshape(3, 8)
 
 
-def _run(num_devices: int, shard: str, *, pool: str = "last_real", rows=_ROWS, **model):
+def _run(
+    num_devices: int,
+    shard: str,
+    *,
+    pool: str = "last_real",
+    rows=_ROWS,
+    accumulate: int = 1,
+    **model,
+):
     """Return host params after a step on each of `rows`, losses, logits, and state."""
     model, _, labels, state = start_with_sgd("all", pool, **model)
-    steps = jit_steps(model, labels, jax.devices()[:num_devices], shard=shard)
+    devices = jax.devices()[:num_devices]
+    steps = jit_steps(model, labels, devices, shard=shard, accumulate=accumulate)
     inputs = uneven_inputs(_ROWS.size, pool)
     state, losses = steps.train(steps.place(state), inputs, rows, _KEY, 16)
     logits = np.asarray(steps.predict(state.params, inputs, np.arange(8), 16))
@@ -46,6 +55,11 @@ def _assert_equal(got, expected) -> None:
 
 def test_params_cut_over_devices_train_as_on_one():
     _assert_equal(_run_on_four(), _run(1, "none"))
+
+
+@pytest.mark.slow
+def test_a_batch_in_pieces_is_that_batch():
+    _assert_equal(_run(2, "fsdp", accumulate=2), _run(1, "none"))
 
 
 @pytest.mark.slow

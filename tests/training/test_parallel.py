@@ -73,11 +73,14 @@ def _run(
     reused: bool = True,
     dropout_rate: float = 0.0,
     batch_size: int = 8,
+    accumulate: int = 1,
 ):
     inputs, split, start = _prepared(scope, reused, dropout_rate)
     model, _, labels, state = start
     devices = jax.devices()[:num_devices]
-    steps = _WRAPPERS[parallel](model, labels, devices, split=split)
+    steps = _WRAPPERS[parallel](
+        model, labels, devices, split=split, accumulate=accumulate
+    )
     return _train(steps, state, inputs, _ROWS[:, :batch_size])
 
 
@@ -120,6 +123,26 @@ def test_a_batch_that_the_devices_do_not_divide_is_that_batch(parallel):
     got = _run(parallel, 4, batch_size=6)
     _assert_equal(got, _on_one_device(batch_size=6))
     assert not np.allclose(got[1], _on_one_device()[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "num_devices", "accumulate", "scope"),
+    [
+        ("jit", 1, 3, "all"),  # the last piece is filled up
+        ("jit", 2, 3, "last_block"),
+        ("pmap", 2, 4, "last_block"),
+    ],
+)
+def test_a_batch_in_pieces_is_that_batch(parallel, num_devices, accumulate, scope):
+    # Examples weigh as their classes do, so that a mean of means would differ.
+    reused = scope != "all"
+    got = _run(parallel, num_devices, scope, reused=reused, accumulate=accumulate)
+    _assert_equal(got, _on_one_device(scope, reused=reused))
+
+
+def test_what_an_example_drops_is_the_same_in_any_piece():
+    expected = _on_one_device(dropout_rate=0.4)
+    _assert_equal(_run("jit", 1, dropout_rate=0.4, accumulate=3), expected)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from helpers import TINY
 from training_helpers import (
+    NUM_LAYERS,
     finished_run,
     losses,
     make_classifier,
@@ -17,6 +20,8 @@ from training_helpers import (
 )
 
 from gpt2_jax.config import TrainConfig
+from gpt2_jax.model import GPT2
+from gpt2_jax.training.inputs import Inputs
 from gpt2_jax.training.loop import finetune
 from gpt2_jax.training.reuse import reuse_trunk
 
@@ -59,6 +64,49 @@ def test_beyond_both_limits_or_on_a_full_disk_it_is_recomputed(tmp_path, monkeyp
     usage = shutil.disk_usage(tmp_path)._replace(free=_NEEDED - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert _reuse(tmp_path, **limits) is None
+
+
+@pytest.mark.parametrize("split", [1, NUM_LAYERS + 1])
+def test_a_trunk_that_is_cached_is_read_and_bit_equal(split, tmp_path, monkeypatch):
+    model, params = make_classifier()
+    cache, inputs = tmp_path / "trunks", make_inputs(12)
+
+    def reuse(inputs: Inputs, params=params, **changes):
+        changed = GPT2(dataclasses.replace(model.config, **changes))
+        config = TrainConfig()
+        return reuse_trunk(
+            changed, params, inputs, config, split, tmp_path, cache=cache
+        )
+
+    first = reuse(inputs)
+    other = jax.tree.map(lambda leaf: 2 * leaf, params)
+    fewer = inputs.select(np.arange(6))
+    for differs in (
+        lambda: reuse(inputs, other),
+        lambda: reuse(inputs, causal=False),
+        lambda: reuse(fewer),
+    ):
+        assert not np.array_equal(differs().values, first.values)
+    assert len(list(cache.iterdir())) == 4
+    monkeypatch.setattr("gpt2_jax.training.reuse.run_trunk", None)  # must not run
+    relabeled = dataclasses.replace(inputs, labels=1 - inputs.labels)
+    again = reuse(relabeled)
+    for name in ("values", "starts", "lengths", "widths"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+    np.testing.assert_array_equal(again.labels, relabeled.labels)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16"])
+def test_a_cached_trunk_keeps_its_dtype(dtype, tmp_path):
+    model, params = make_classifier(dtype=dtype)
+    first, again = (
+        reuse_trunk(
+            model, params, make_inputs(4), TrainConfig(), 1, tmp_path, cache=tmp_path
+        )
+        for _ in range(2)
+    )
+    assert again.values.dtype == first.values.dtype == dtype
+    np.testing.assert_array_equal(again.values, first.values)
 
 
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
