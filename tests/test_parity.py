@@ -94,6 +94,7 @@ def our_losses(tokens, lengths, labels, kernel, bias):
     return np.asarray(losses), state.params
 
 
+@pytest.mark.slow
 def test_forty_steps_of_the_books_training_have_pytorchs_losses():
     stored = np.load(GOLDEN / "book_40_steps.npz")
     losses, params = our_losses(

@@ -83,7 +83,7 @@ def reuse_trunk(
         _save(file, outputs)
         return outputs
     log.info("it is read from %s", file)
-    with np.load(file) as saved:
+    with np.load(file, allow_pickle=False) as saved:
         return dataclasses.replace(
             inputs,
             values=saved["values"].view(dtype),  # NumPy's files know no bfloat16

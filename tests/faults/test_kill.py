@@ -62,10 +62,16 @@ def jobs(tmp_path_factory) -> Iterator[dict[str, dict[str, Any]]]:
 
 def _files(folder: Path) -> dict[str, str]:
     """Return the hash of every file; of checkpoints, whose files tell the time, what
-    their manifests say of the leaves."""
+    their manifests say of the leaves.
+
+    The lock of a download that was killed just after its file came to its place does
+    not count: it goes with the next download of that file.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if path.match(".*.gpt2-jax-*/.lock") and _is_complete(path.parent):
+            continue
         if path.is_file() and not name.startswith("checkpoints"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     for path in folder.glob("checkpoints/*"):
@@ -73,6 +79,11 @@ def _files(folder: Path) -> dict[str, str]:
         assert manifest is not None, path
         found[f"checkpoints/{path.name}"] = str(manifest.leaves)
     return found
+
+
+def _is_complete(scratch: Path) -> bool:
+    destination = scratch.name[1:].partition(".gpt2-jax-")[0]
+    return len(list(scratch.iterdir())) == 1 and scratch.with_name(destination).exists()
 
 
 def _check_killed(operation: str, folder: Path, whole: Path, runs: list[str]) -> None:

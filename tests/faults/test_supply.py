@@ -34,7 +34,8 @@ _MODULES = {"cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 _MODULES |= {"yaml", "code", "codeop", "runpy", "subprocess", "pty", "ctypes"}
 _NAMES = {"eval", "exec", "compile", "__import__"}
 _CALLS = {"os.system", "os.popen", "os.execv", "os.spawnl", "tempfile.mktemp"}
-_CALLS |= {"np.load", "numpy.load", "torch.load", "jnp.load"}
+_CALLS |= {"torch.load", "jnp.load"}
+_LOADS = {"np.load", "numpy.load"}  # these must say that they unpickle nothing
 _METHODS = {"extractall", "extract", "unpack_archive", "tofile", "dump_pickle"}
 
 
@@ -52,6 +53,8 @@ def _bans(source: str) -> Iterator[str]:
             yield from {(node.module or "").split(".")[0]} & _MODULES
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func)
+            if name in _LOADS and "allow_pickle" not in [k.arg for k in node.keywords]:
+                yield name
             if name in _NAMES | _CALLS or name.split(".")[-1] in _METHODS:
                 yield name
             for keyword in node.keywords:

@@ -37,6 +37,7 @@ def _error(classifier: Classifier, steps: int) -> float:
     return max(abs(a.tokens.sum() - a.difference) for a in found)
 
 
+@pytest.mark.slow
 def test_attributions_sum_to_the_difference_the_closer_the_more_steps(classifier):
     errors = [_error(classifier, steps) for steps in (2, 4, 8)]
     assert errors[0] > 5e-3

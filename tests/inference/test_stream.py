@@ -211,6 +211,7 @@ class _Endless(io.RawIOBase):
         return next(self.blocks, b"")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_input():
     def peak(count: int) -> int:
         tracemalloc.start()

@@ -119,6 +119,7 @@ def _assert_same_run(got: Path, expected: Path) -> None:
         np.testing.assert_allclose(ours[path], leaf, rtol=0, atol=1e-5, err_msg=path)
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path_factory, tmp_path):
     # The head alone compiles fastest; four processes train all the others below.
     changes = {"learning_rate": 1e-4, "trainable": ("head",), "eval_every": 5}

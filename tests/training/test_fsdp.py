@@ -53,6 +53,7 @@ def _assert_equal(got, expected) -> None:
         )
 
 
+@pytest.mark.slow
 def test_params_cut_over_devices_train_as_on_one():
     _assert_equal(_run_on_four(), _run(1, "none"))
 
@@ -86,6 +87,7 @@ def test_a_leaf_is_cut_along_its_largest_axis_that_the_devices_divide():
         assert got[: len(spec)] == spec and not any(got[len(spec) :]), shape
 
 
+@pytest.mark.slow
 def test_after_the_steps_each_device_holds_its_part_of_the_state():
     state = _run_on_four()[-1]
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):

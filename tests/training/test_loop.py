@@ -219,6 +219,7 @@ def test_a_used_workdir_is_refused_and_left_alone(run, config):
 
 def test_a_config_of_an_unknown_kind_is_refused_in_one_line(config, tmp_path):
     (tmp_path / "config.json").write_text('{"colour": "red"}')
+    (tmp_path / "run.json").write_text('{"is": {}, "changes": []}')
     with pytest.raises(UserError, match="colour"):
         finetune(config, tmp_path, resume=True)
 

@@ -177,6 +177,7 @@ def _step_flops(trainable: str, clip_norm: float | None = None) -> float:
     return cost["flops"]
 
 
+@pytest.mark.slow
 def test_a_frozen_block_costs_no_backward_pass():
     # Four blocks: a forward pass of all and a backward one (twice as dear) of the last.
     assert _step_flops("last_block") < 0.5 * _step_flops("all")

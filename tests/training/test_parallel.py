@@ -128,8 +128,9 @@ def test_a_batch_that_the_devices_do_not_divide_is_that_batch(parallel):
 @pytest.mark.parametrize(
     ("parallel", "num_devices", "accumulate", "scope"),
     [
-        ("jit", 1, 3, "all"),  # the last piece is filled up
-        ("jit", 2, 3, "last_block"),
+        # The last piece is filled up.
+        pytest.param("jit", 1, 3, "all", marks=_SLOW),
+        pytest.param("jit", 2, 3, "last_block", marks=_SLOW),
         ("pmap", 2, 4, "last_block"),
     ],
 )
@@ -140,6 +141,7 @@ def test_a_batch_in_pieces_is_that_batch(parallel, num_devices, accumulate, scop
     _assert_equal(got, _on_one_device(scope, reused=reused))
 
 
+@_SLOW
 def test_what_an_example_drops_is_the_same_in_any_piece():
     expected = _on_one_device(dropout_rate=0.4)
     _assert_equal(_run("jit", 1, dropout_rate=0.4, accumulate=3), expected)
@@ -147,7 +149,11 @@ def test_what_an_example_drops_is_the_same_in_any_piece():
 
 @pytest.mark.parametrize(
     ("parallel", "num_devices"),
-    [("jit", 4), pytest.param("jit", 8, marks=_SLOW), ("pmap", 2)],
+    [
+        pytest.param("jit", 4, marks=_SLOW),
+        pytest.param("jit", 8, marks=_SLOW),
+        ("pmap", 2),
+    ],
 )
 def test_what_an_example_drops_is_the_same_on_any_devices(parallel, num_devices):
     expected = _on_one_device(dropout_rate=0.4)
@@ -155,6 +161,7 @@ def test_what_an_example_drops_is_the_same_on_any_devices(parallel, num_devices)
     assert not np.allclose(expected[1], _on_one_device()[1], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_each_example_drops_something_else():
     # The same text in every place: were the masks the same too, so were the losses.
     inputs, split, (model, _, labels, state) = _prepared("last_block", True, 0.4)
@@ -269,7 +276,8 @@ def test_adamw_on_several_devices_is_adamw_on_one():
         )
 
 
-@pytest.mark.parametrize("parallel", ["jit", pytest.param("pmap", marks=_SLOW)])
+@_SLOW
+@pytest.mark.parametrize("parallel", _WRAPPERS)
 def test_a_run_on_several_devices_is_the_run_on_one(
     parallel, tmp_path_factory, tmp_path
 ):

@@ -402,6 +402,7 @@ def test_resume_is_one_of_three_words(config, tmp_path):
         finetune(config, tmp_path / "run", resume="always")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(3, 4)
 def test_faults_3_and_4_signals_to_a_process_set_its_exit_code(run, config, tmp_path):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}

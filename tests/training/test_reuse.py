@@ -109,6 +109,7 @@ def test_a_cached_trunk_keeps_its_dtype(dtype, tmp_path):
     np.testing.assert_array_equal(again.values, first.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
 def test_a_run_from_a_file_is_the_run_from_memory(parallel, tmp_path_factory, tmp_path):
     devices = 2 if parallel == "pmap" else None

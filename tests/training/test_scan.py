@@ -33,12 +33,13 @@ def _run(scope: str, pool: str, split: int):
     return flatten(steps.unplace(state.params)), losses, logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scope, pool, split",
     [
         ("all", "last_real", 0),
-        pytest.param("lora", "mean", 0, marks=pytest.mark.slow),
-        pytest.param("last_two_blocks", "last_real", 1, marks=pytest.mark.slow),
+        ("lora", "mean", 0),
+        ("last_two_blocks", "last_real", 1),
     ],
 )
 def test_blocks_in_a_scan_train_as_one_by_one(scope, pool, split, monkeypatch):

@@ -54,6 +54,7 @@ def test_patience_counts_the_epochs_since_the_best(accuracies, exhausted):
     assert not is_exhausted(_history(*accuracies), TrainConfig(), 100)
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_get_better_stops(tmp_path_factory, tmp_path):
     # Such steps change nothing in float32: no epoch is better than the first.
     config = run_config(tmp_path_factory, epochs=4, patience=1, learning_rate=1e-30)

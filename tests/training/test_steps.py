@@ -118,7 +118,13 @@ def _assert_as_expected(got, scope: str, pool: str) -> None:
         )
 
 
-@pytest.mark.parametrize("scope", TRAINABLE)
+@pytest.mark.parametrize(
+    "scope",
+    [
+        pytest.param(s, marks=[] if s in ("last_block", "all") else pytest.mark.slow)
+        for s in TRAINABLE
+    ],
+)
 def test_the_pure_step_changes_all_that_trains_and_nothing_else(scope):
     _, params, labels, _ = _start(scope, "last_real")
     after, flat_labels = _expected(scope, "last_real")[0], flatten(labels)
@@ -150,7 +156,7 @@ def test_a_trunk_run_once_gives_what_the_whole_model_gives(scope, pool):
 
 
 @pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("scope", ["all", "lora"])
+@pytest.mark.parametrize("scope", ["all", pytest.param("lora", marks=pytest.mark.slow)])
 def test_tokens_end_to_end_give_what_padded_batches_give(scope, pool):
     model, _, labels, state = _start(scope, pool)
     examples, padded = make_examples(_ROWS.size), []
@@ -278,6 +284,7 @@ def test_dropout_is_off_in_predictions():
     np.testing.assert_array_equal(*logits)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_float32_logits_and_params():
     batch, logits = _random_features(), {}
     for dtype in ("float32", "bfloat16"):

@@ -116,7 +116,7 @@ def test_the_model_of_a_run_and_the_books_files_change_no_bit(config, num_classe
     params = params_of(config)
     classes = tuple("abcde"[:num_classes])
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder) / "model", TrainedModel(config, params, classes, 4))
+        save_model(Path(folder) / "model", TrainedModel(config, params, classes, 1))
         trained = load_model(Path(folder))
         assert (trained.config, trained.classes) == (config, classes)
         assert_bit_equal(trained.params, params)
