@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gpt2_jax import config as configs
+from gpt2_jax.scratch import scratch
 from gpt2_jax.training.writers import Writer
 from gpt2_jax.tree import flatten
 from gpt2_jax.weights import files
@@ -34,8 +34,11 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
         path: np.ascontiguousarray(leaf)
         for path, leaf in flatten(trained.params).items()
     }
-    with atomically(folder / PARAMS_FILE) as partial:  # without a copy of it in memory
-        write_safetensors(partial, flat)
+    # The library writes without a copy of it all in memory, and leaves a file of its
+    # own where it is killed.
+    with scratch(folder / PARAMS_FILE) as place:
+        write_safetensors(place / PARAMS_FILE, flat)
+        _move(place / PARAMS_FILE, folder / PARAMS_FILE)
     write_json(
         folder / MODEL_FILE,
         sealed(
@@ -76,15 +79,12 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write so that `path` holds the old content or the new one, never a part."""
-    with atomically(path) as partial:
-        partial.write_bytes(content)
-
-
-@contextlib.contextmanager
-def atomically(path: Path) -> Iterator[Path]:
-    """Yield where to write what is then moved to `path`, old content or new."""
     partial = path.with_name(f".{path.name}.partial")
-    yield partial
+    partial.write_bytes(content)
+    _move(partial, path)
+
+
+def _move(partial: Path, path: Path) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())  # a loss of power must not keep the name alone
     partial.replace(path)

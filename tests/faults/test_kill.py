@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import crash_operations
 import numpy as np
 import pytest
 from crash_worker import Worker, worker
@@ -145,7 +146,10 @@ def _kill_at_random(
         ended = forks.run(operation, path, **job)
         assert ended["codes"] == [newest], (ended, path)
         begun.add(newest)
-        assert _files(path) == expected, (path, after)
+        found = _files(path)
+        if newest == crash_operations.STEPS:  # killed before it removed the oldest
+            found.pop(f"checkpoints/{newest - 2}", None)
+        assert found == expected, (path, after)
         shutil.rmtree(path)
     if count > 5:
         assert killed > count / 3  # the others came too late

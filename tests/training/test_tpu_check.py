@@ -89,8 +89,8 @@ def test_every_block_of_params_that_are_cut_counts():
             config, train, devices, 16, compiled, run.split
         )
     assert 1.1 < flops["fsdp"] / flops["none"] < 1.4
-    # Params are gathered twice, and gradients added up once.
-    assert 2 < sent["fsdp"] / sent["none"] < 4
+    # Params are gathered twice, and gradients are added up, whole or in parts.
+    assert 1.5 < sent["fsdp"] / sent["none"] < 4
 
 
 @needs_libtpu
