@@ -24,7 +24,8 @@ BATCH, EPOCHS, EVERY, FEW, WIDTH, PAD = 8, 5, 50, 5, 120, 50256
 
 def ours(name: str, arguments: argparse.Namespace):
     """`gpt2-jax finetune`, with all that it writes."""
-    import matplotlib.pyplot  # noqa: F401  (imports are not timed)
+    # Not used here, but by the run: imports are not timed.
+    import matplotlib.pyplot  # noqa: F401
     import sklearn.linear_model  # noqa: F401
 
     from gpt2_jax.compilation import keep_compiled_programs

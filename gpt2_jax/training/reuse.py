@@ -9,7 +9,7 @@ import logging
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -25,6 +25,8 @@ from gpt2_jax.training.manifest import hash_leaves
 from gpt2_jax.tree import Params
 
 log = logging.getLogger(__name__)
+
+_PLACES = ("starts", "lengths")  # of the texts in the values
 
 
 def reuse_trunk(
@@ -78,19 +80,20 @@ def reuse_trunk(
     if cache is None or not in_memory or jax.process_count() > 1:
         return run()
     file = cache / f"{_trunk_id(model.config, params, inputs, split)}.npz"
-    if not file.is_file():
+    saved = _load(
+        file, {"values": shape, **dict.fromkeys(_PLACES, inputs.starts.shape)}
+    )
+    if saved is None:
         outputs = run()
         _save(file, outputs)
         return outputs
     log.info("it is read from %s", file)
-    with np.load(file, allow_pickle=False) as saved:
-        return dataclasses.replace(
-            inputs,
-            values=saved["values"].view(dtype),  # NumPy's files know no bfloat16
-            starts=saved["starts"],
-            lengths=saved["lengths"],
-            widths=(1,) if split > model.config.num_layers else inputs.widths,
-        )
+    return dataclasses.replace(
+        inputs,
+        values=saved["values"].view(dtype),  # NumPy's files know no bfloat16
+        widths=(1,) if split > model.config.num_layers else inputs.widths,
+        **{name: saved[name] for name in _PLACES},
+    )
 
 
 def _trunk_id(config: GPT2Config, params: Params, inputs: Inputs, split: int) -> str:
@@ -113,11 +116,33 @@ def _trunk_id(config: GPT2Config, params: Params, inputs: Inputs, split: int) ->
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
+def _load(
+    file: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray] | None:
+    """Return what `_save` wrote, or None where it is not there or damaged."""
+    if not file.is_file():
+        return None
+    try:
+        with (
+            file.open("rb") as opened,  # NumPy leaves a damaged one open
+            np.load(opened, allow_pickle=False) as saved,
+        ):
+            arrays = {name: saved[name] for name in shapes}  # checks their CRC
+    except Exception as error:  # a damaged archive raises whatever it likes
+        log.warning("%s: damaged (%s); it is computed again", file, error)
+        return None
+    # A shape that became smaller ends the reading before the CRC.
+    if {name: array.shape for name, array in arrays.items()} != dict(shapes):
+        log.warning("%s: damaged (other shapes); it is computed again", file)
+        return None
+    return arrays
+
+
 def _save(file: Path, outputs: Inputs) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         whole = Path(folder) / file.name
-        arrays = {name: getattr(outputs, name) for name in ("starts", "lengths")}
+        arrays = {name: getattr(outputs, name) for name in _PLACES}
         np.savez(whole, values=outputs.values, **arrays)
         whole.replace(file)  # another run may write the same one
 

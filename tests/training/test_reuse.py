@@ -96,6 +96,29 @@ def test_a_trunk_that_is_cached_is_read_and_bit_equal(split, tmp_path, monkeypat
     np.testing.assert_array_equal(again.labels, relabeled.labels)
 
 
+@pytest.mark.fault(8, 9)
+def test_a_damaged_cache_of_the_trunk_is_computed_again(tmp_path, caplog):
+    model, params = make_classifier()
+    cache, inputs = tmp_path / "trunks", make_inputs(4)
+
+    def values() -> np.ndarray:
+        config = TrainConfig()
+        return reuse_trunk(
+            model, params, inputs, config, 1, tmp_path, cache=cache
+        ).values
+
+    expected = values()
+    (file,) = cache.iterdir()
+    whole, random = file.read_bytes(), np.random.default_rng(5)
+    flips = [bytearray(whole) for _ in range(60)]
+    for content in flips:
+        content[random.integers(len(whole))] ^= 1 << random.integers(8)
+    for content in (b"", whole[:-9], whole[: len(whole) // 2], *flips):
+        file.write_bytes(content)
+        np.testing.assert_array_equal(values(), expected)
+    assert f"{file}: damaged (" in caplog.text
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16"])
 def test_a_cached_trunk_keeps_its_dtype(dtype, tmp_path):
     model, params = make_classifier(dtype=dtype)
