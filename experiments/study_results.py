@@ -16,7 +16,7 @@ from experiments import study_plots
 from gpt2_jax.evaluation import markup
 
 if TYPE_CHECKING:
-    from experiments.study import Setting, Study
+    from experiments.study import Study
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +94,9 @@ def table(
     for key, setting, rows in zip(study.keys(), study.settings, found, strict=True):
         if not rows and not setting.needs:
             continue
-        line = [key, setting.name, *[_short(setting.x)] * over_x]
-        line += _numbers(study, rows, main) if rows else _needed(study, setting, key)
+        name = setting.name if rows else f"{setting.name} (needs {setting.needs})"
+        line = [key, name, *[_short(setting.x)] * over_x]
+        line += _numbers(study, rows, main) if rows else [""] * (len(study.metrics) + 3)
         lines.append(line + [setting.note] * bool(study.note_label))
     return head, lines
 
@@ -106,12 +107,6 @@ def _numbers(study: Study, rows: Sequence[Row], main: str) -> list[str]:
     }
     seconds = statistics.median(row.seconds for row in rows)
     return [*map(str, of.values()), of[main].interval, str(len(rows)), f"{seconds:.1f}"]
-
-
-def _needed(study: Study, setting: Setting, key: str) -> list[str]:
-    line = [""] * (len(study.metrics) + 3)
-    line[0] = f"needs {setting.needs}: `{study.command} --rows {key}`"
-    return line
 
 
 def _write_csv(study: Study, found: Sequence[Sequence[Row]], path: Path) -> None:

@@ -59,7 +59,8 @@ def rows(weights: str, data: dict[str, Any]) -> list[Setting]:
         return Setting(name, config, key=key, needs=needs, note=printed)
 
     def size(key: str, name: str, **changes: Any) -> Setting:
-        return row(key, name, f"--weights {changes['weights']}", **changes)
+        needs = f"the released {changes['weights']}, --rows {key}"
+        return row(key, name, needs, **changes)
 
     everything, lora = {"trainable": ("all",)}, {"trainable": ("lora",)}
     return [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from gpt2_jax.training.inputs import Inputs
 from gpt2_jax.tree import Params
 
 SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
+ALIGNMENT = 64  # bytes, of XLA's buffers on a CPU
 CALLS_IN_FLIGHT = 2  # per device: one runs while the host reads the other
 
 
@@ -64,7 +66,7 @@ def run_trunk(
     _, first, place = np.unique(inputs.starts, return_index=True, return_inverse=True)
     distinct = inputs.select(first)  # equal texts lie, and run, once
     if values is None:
-        values = np.empty(*output_shape(config, distinct, split))
+        values = _aligned(*output_shape(config, distinct, split))
     placed = [jax.device_put(params, device) for device in devices]
     shares = _shares(distinct.lengths, jax.process_count())
     ours = shares[jax.process_index()]
@@ -113,6 +115,14 @@ def output_shape(
     if split > config.num_layers:
         return (len(np.unique(inputs.starts)), config.embed_dim), np.dtype(np.float32)
     return (len(inputs.values), config.embed_dim), jnp.dtype(config.dtype)
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Return new memory at an address where XLA on a CPU reads it without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _run_packed(

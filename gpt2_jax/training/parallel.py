@@ -113,7 +113,10 @@ def jit_steps(
         predict=predict,
         place=place,
         unplace=(lambda tree: tree) if one else functools.partial(_unplace, mesh),
-        hold=(lambda inputs: place(inputs.data)) if one else lambda inputs: inputs,
+        # Nothing donates them, so a CPU reads what lies at an address that suits it.
+        hold=(lambda inputs: jax.device_put(inputs.data, replicated(mesh)))
+        if one
+        else lambda inputs: inputs,
         num_devices=len(devices),
     )
 

@@ -79,13 +79,13 @@ def test_rows_that_are_alike_share_their_runs_and_models_are_deleted(tmp_path):
 
 
 def test_the_table_holds_all_that_is_finished_and_names_what_is_needed(tmp_path):
-    large = Setting("355M", FIRST, needs="--weights 355M", key="6")
+    large = Setting("355M", FIRST, needs="the released 355M, --rows 6", key="6")
     runner, study = Runner(), _study(Setting("mean", MEAN), large)
     run_study(study, [0, 2], tmp_path, tmp_path, runner=runner)
     assert {pool for pool, _, _ in runner.runs} == {"mean"}
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert "| 91.00 ± 1.41 |" in lines[2] and "| 2 |" in lines[2]
-    assert "needs --weights 355M: `python -m s --rows 6`" in lines[3]
+    assert "| 6 | 355M (needs the released 355M, --rows 6) |" in lines[3]
     run_study(study, [0], tmp_path, tmp_path, rows=["6"], runner=runner)
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert "needs" not in lines[3] and "| 1 | mean |" in lines[2]

@@ -19,6 +19,7 @@ from gpt2_jax.config import POOLS
 from gpt2_jax.model import GPT2, to_classifier
 from gpt2_jax.training.features import run_trunk
 from gpt2_jax.training.inputs import lay_out
+from gpt2_jax.training.parallel import jit_steps
 from gpt2_jax.training.steps import gather
 
 _POOLED = TINY.num_layers + 1
@@ -99,6 +100,16 @@ def test_features_are_kept_in_the_compute_dtype():
     model, params = make_classifier(dtype="bfloat16")
     features = run_trunk(model.config, params, make_inputs(2), 1)
     assert features.values.dtype.name == "bfloat16"
+
+
+@pytest.mark.parametrize("split", [1, _POOLED])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_cpu_reads_the_features_where_they_lie(split, dtype):
+    model, params = make_classifier(dtype=dtype)
+    features = run_trunk(model.config, params, make_inputs(7), split)
+    held = jit_steps(model, {}, split=split).hold(features)
+    assert isinstance(held, dict)
+    assert held["values"].unsafe_buffer_pointer() == features.values.ctypes.data
 
 
 def test_a_trunk_over_several_devices_is_that_of_one():
