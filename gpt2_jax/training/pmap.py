@@ -65,7 +65,8 @@ def pmap_steps(
     return Steps(
         train=train_cut,
         predict=predict_cut,
-        place=lambda tree: jax_utils.replicate(tree, local),
+        # Placed as the step's results are, or the second step is compiled anew.
+        place=lambda tree: jax_utils.replicate(tree, local, AXIS),
         unplace=_first_copy,
         hold=lambda inputs: inputs,
         num_devices=len(devices),
