@@ -1,14 +1,17 @@
 """How much of the device's matmul rate the trunk and the train step reach.
 
     python experiments/benchmarks/flops.py --weights mini --width 120
+    ... --weights 124M --dtype bfloat16 --width 128 --texts 512  # on a GPU
 
 Flops are XLA's own count (`cost_analysis`) of the compiled programs; the rate is that
-of one matmul of the MLP's shape, measured in the same process.
+of the faster of two matmuls, one of the MLP's shape and a square one, measured in the
+same process.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -18,7 +21,7 @@ import numpy as np
 
 from gpt2_jax.config import TrainConfig
 from gpt2_jax.data.batches import Examples
-from gpt2_jax.data.packing import CALL_TOKENS
+from gpt2_jax.data.packing import call_tokens
 from gpt2_jax.model import to_classifier
 from gpt2_jax.training.features import block_programs, packed_blocks, run_trunk
 from gpt2_jax.training.inputs import MAX_STEPS, lay_out
@@ -42,9 +45,17 @@ def flops_of(function, *arguments) -> float:
     return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
 
 
+def matmul_rate(rows: int, inner: int, columns: int, dtype: str) -> float:
+    """Return flops per second of [rows, inner] by [inner, columns]."""
+    x, y = jnp.ones((rows, inner), dtype), jnp.ones((inner, columns), dtype)
+    multiply = jax.jit(jnp.matmul)
+    return flops_of(jnp.matmul, x, y) / best_seconds(lambda: multiply(x, y), 20)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default="mini")
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--width", type=int, default=120, help="tokens of each text")
     parser.add_argument("--texts", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -54,12 +65,12 @@ def main() -> None:
 
     config, params = load_pretrained(arguments.weights)
     model, params = to_classifier(config, params, num_classes=2, key=jax.random.key(0))
-    config = model.config
-    x = jnp.ones((CALL_TOKENS, config.embed_dim))
-    kernel = jnp.ones((config.embed_dim, config.mlp_dim))
-    multiply = jax.jit(jnp.matmul)
-    rate = flops_of(jnp.matmul, x, kernel) / best_seconds(
-        lambda: multiply(x, kernel), 50
+    config = dataclasses.replace(model.config, dtype=arguments.dtype)
+    model = model.clone(config=config)
+    tokens_at_once = call_tokens(jax.default_backend())
+    rate = max(
+        matmul_rate(tokens_at_once, config.embed_dim, config.mlp_dim, config.dtype),
+        matmul_rate(4096, 4096, 4096, config.dtype),
     )
 
     random = np.random.default_rng(0)
@@ -74,8 +85,8 @@ def main() -> None:
     inputs = lay_out(examples, np.ones(2, np.float32), padded=False)
     labels = label_params(params, "last_block", config.num_layers)
     split = frozen_split(labels, config.num_layers)
-    rows = max(CALL_TOKENS // width, 1)
-    hidden = jnp.ones((rows, width, config.embed_dim))
+    rows = max(tokens_at_once // width, 1)
+    hidden = jnp.ones((rows, width, config.embed_dim), config.dtype)
     segments = np.ones((rows, width), np.int32)
     block = flops_of(block_programs(config)[1], params["h_0"], hidden, segments)
     trunk = block / rows * len(tokens) * packed_blocks(config, split)
@@ -83,6 +94,11 @@ def main() -> None:
         lambda: run_trunk(config, params, inputs, split).values, arguments.repeats
     )
     features = run_trunk(config, params, inputs, split)
+    whole = config.num_layers + 1  # with the pooling: all that a prediction needs
+    forward = block / rows * len(tokens) * packed_blocks(config, whole)
+    forward_seconds = best_seconds(
+        lambda: run_trunk(config, params, inputs, whole).values, arguments.repeats
+    )
 
     kept = {f"h_{i}" for i in range(split, config.num_layers)} | {"ln_f", "out_head"}
     top = {name: params[name] for name in kept}
@@ -91,7 +107,7 @@ def main() -> None:
     steps = jit_steps(model, labels, split=split)
     state = steps.place(create_train_state(model, top, tx))
     batch = {
-        "features": jnp.ones((size, width, config.embed_dim)),
+        "features": jnp.ones((size, width, config.embed_dim), config.dtype),
         "lengths": np.full(size, width, np.int32),
         "labels": np.zeros(size, np.int32),
         "weights": np.ones(size, np.float32),
@@ -117,6 +133,8 @@ def main() -> None:
     print(f"matmul: {rate / 1e9:.0f} Gflop/s")
     for name, flops, spent in (
         (f"trunk of {len(tokens)} texts", trunk, seconds),
+        # Without the last block, which has one query per text.
+        (f"forward of {len(tokens)} texts", forward, forward_seconds),
         ("step", step, step_seconds),
     ):
         print(

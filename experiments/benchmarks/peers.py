@@ -1,10 +1,13 @@
 """Ours and each peer in turn, whole processes, in one run.
 
     GPT2_JAX_DATA=... python experiments/benchmarks/peers.py --repeats 5
+    ... --weights 124M --dtype bfloat16 --job book all predict --peers chapter-6 \
+        chapter-6-all transformers-compiled transformers-compiled-all sorted
 
-needs the extra `torch` beside the package. A process's time is from after its imports
-to its end, compilation included; `cold` has an empty compilation cache, `warm` one that
-an earlier process filled. Writes a Markdown table and the raw times to `results/`.
+needs the extra `torch` beside the package; the second is for a GPU. A process's time
+is from after its imports to its end, our compilation included; `cold` has an empty
+compilation cache, `warm` one that an earlier process filled. Writes a Markdown table
+and the raw times to `results/`.
 """
 
 from __future__ import annotations
@@ -29,6 +32,17 @@ ROWS = {
         ("gpt2_jax --preset book, warm", "ours-book", "warm"),
         ("chapter 6's loop (PyTorch)", "chapter-6", None),
         ("transformers, eager", "transformers", None),
+        ("transformers, bf16, compiled before", "transformers-compiled", None),
+    ),
+    "all": (
+        ("gpt2_jax --preset book --trainable all, cold", "ours-all", "cold"),
+        ("gpt2_jax --preset book --trainable all, warm", "ours-all", "warm"),
+        ("chapter 6's loop (PyTorch), all layers", "chapter-6-all", None),
+        (
+            "transformers, bf16, compiled before, all layers",
+            "transformers-compiled-all",
+            None,
+        ),
     ),
     "default": (
         ("gpt2_jax, cold", "ours-default", "cold"),
@@ -39,6 +53,7 @@ ROWS = {
         ("gpt2_jax predict, cold", "ours-predict", "cold"),
         ("gpt2_jax predict, warm", "ours-predict", "warm"),
         ("transformers.pipeline, batch_size=64", "pipeline", None),
+        ("transformers, bf16, sorted by length", "sorted", None),
     ),
 }
 
@@ -46,26 +61,39 @@ ROWS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default="mini", help="mini, or a file or folder")
-    parser.add_argument("--job", nargs="+", choices=[*ROWS], default=[*ROWS])
+    parser.add_argument("--dtype", default="float32", help="of our matmuls")
+    jobs_of_cpu = ["book", "default", "predict"]
+    parser.add_argument("--job", nargs="+", choices=[*ROWS], default=jobs_of_cpu)
     parser.add_argument("--repeats", type=int, default=5)
-    peers = ("chapter-6", "transformers", "pipeline")
-    parser.add_argument("--peers", nargs="*", choices=peers, default=peers)
+    peers = [job for rows in ROWS.values() for _, job, cache in rows if cache is None]
+    peers_of_cpu = ["chapter-6", "transformers", "pipeline"]
+    parser.add_argument("--peers", nargs="*", choices=peers, default=peers_of_cpu)
     parser.add_argument("--output", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     jobs: list[str] = arguments.job
     runs: dict[str, list[dict]] = {}
     with tempfile.TemporaryDirectory() as folder:
         if "predict" in jobs:
-            save_classifier(Path(folder), arguments.weights)
+            run_job("save-classifier", arguments, Path(folder), None)
         for _ in range(arguments.repeats):
             for name, job, cache in distinct_rows(jobs):
                 if cache is None and job not in arguments.peers:
                     continue
-                run = run_job(job, arguments.weights, Path(folder), cache)
+                run = run_job(job, arguments, Path(folder), cache)
                 runs.setdefault(f"{job} {cache}", []).append(run)
                 print(f"{name}: {run['seconds']:.1f} s", file=sys.stderr, flush=True)
-    report = {"machine": machine(), "weights": arguments.weights, "runs": runs}
-    table = render(jobs, runs, report["machine"], arguments)
+    facts = machine()
+    facts["device"] += "".join(
+        f", {name}"
+        for name in sorted({r["device"] for some in runs.values() for r in some})
+    )
+    report = {
+        "machine": facts,
+        "weights": arguments.weights,
+        "dtype": arguments.dtype,
+        "runs": runs,
+    }
+    table = render(jobs, runs, facts, arguments)
     print(table)
     arguments.output.mkdir(parents=True, exist_ok=True)
     name = "-".join(["peers", Path(arguments.weights).name, *jobs])
@@ -82,9 +110,11 @@ def distinct_rows(jobs: list[str]) -> list[tuple[str, str, str | None]]:
     return list(rows.values())
 
 
-def run_job(job: str, weights: str, folder: Path, cache: str | None) -> dict:
-    command = [sys.executable, str(HERE / "jobs.py"), job]
-    command += ["--weights", weights, "--folder", str(folder)]
+def run_job(
+    job: str, arguments: argparse.Namespace, folder: Path, cache: str | None
+) -> dict:
+    command = [sys.executable, str(HERE / "jobs.py"), job, "--folder", str(folder)]
+    command += ["--weights", arguments.weights, "--dtype", arguments.dtype]
     environment = dict(os.environ)
     if cache is not None:
         programs = tempfile.mkdtemp(dir=folder) if cache == "cold" else folder / job
@@ -96,22 +126,6 @@ def run_job(job: str, weights: str, folder: Path, cache: str | None) -> dict:
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def save_classifier(folder: Path, weights: str) -> None:
-    """Write a classifier to predict with; its head is random, as the peer's is."""
-    import jax
-    import numpy as np
-
-    from gpt2_jax.model import to_classifier
-    from gpt2_jax.training.artifacts import TrainedModel, save_model
-    from gpt2_jax.weights.pretrained import load_pretrained
-
-    config, params = load_pretrained(weights)
-    model, params = to_classifier(config, params, num_classes=2, key=jax.random.key(0))
-    params = jax.tree.map(np.asarray, params)
-    trained = TrainedModel(model.config, params, ("ham", "spam"), config.max_len)
-    save_model(folder / "classifier" / "model", trained)
 
 
 def machine() -> dict[str, str]:
@@ -143,8 +157,8 @@ def render(
     arguments: argparse.Namespace,
 ) -> str:
     """Return the Markdown table; ratios are of medians, to each peer of the job."""
-    lines = ["| job | seconds, median (range) | peak memory | faster than |"]
-    lines.append("|---|---|---|---|")
+    head = ["job", "seconds, median (range)", "peak memory, host", "device"]
+    lines = [f"| {' | '.join(head)} | faster than |", "|---" * 5 + "|"]
     for job in jobs:
         found = {
             name: runs[key]
@@ -159,6 +173,8 @@ def render(
         for name, some in found.items():
             seconds = [run["seconds"] for run in some]
             peak = max(run["peak_bytes"] for run in some) / 1e9
+            on_device = [b for run in some if (b := run["device_peak_bytes"])]
+            of_device = f"{max(on_device) / 1e9:.2f} GB" if on_device else ""
             ratios = [
                 f"{medians[peer] / medians[name]:.1f}x {peer}"
                 for peer in peers
@@ -166,11 +182,17 @@ def render(
             ]
             lines.append(
                 f"| {name} | {medians[name]:.1f} ({min(seconds):.1f} to "
-                f"{max(seconds):.1f}) | {peak:.2f} GB | {'; '.join(ratios)} |"
+                f"{max(seconds):.1f}) | {peak:.2f} GB | {of_device} | "
+                f"{'; '.join(ratios)} |"
             )
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
     return "\n".join(
-        [*lines, "", f"Weights {arguments.weights}, n={arguments.repeats}; {facts}."]
+        [
+            *lines,
+            "",
+            f"Weights {arguments.weights}, {arguments.dtype}, n={arguments.repeats}; "
+            f"{facts}.",
+        ]
     )
 
 

@@ -12,8 +12,10 @@ import numpy as np
 
 from gpt2_jax.data.batches import next_width, widths_up_to
 
-# Tokens per call: enough for fast matmuls, few enough to stay in a core's cache.
+# Tokens per call: enough for fast matmuls, few enough to stay in a core's cache; or, on
+# a device that is fed by the host, enough to outlast the starting of the next call.
 CALL_TOKENS = 2048
+DEVICE_CALL_TOKENS = 16384
 # Texts of one class of length share rows, so that short ones do not pay for the
 # attention over rows as wide as the longest text.
 CLASSES = (192, 384, 768)
@@ -28,8 +30,13 @@ class Packed:
     positions: np.ndarray  # int32 [R, T] within each text
 
 
-def pack(lengths: np.ndarray, limit: int) -> Iterator[Packed]:
-    """Yield packed rows of all texts, in calls of about `CALL_TOKENS` tokens.
+def call_tokens(platform: str) -> int:
+    """Return how many tokens a device of `platform` (cpu, gpu, tpu) takes at once."""
+    return CALL_TOKENS if platform == "cpu" else DEVICE_CALL_TOKENS
+
+
+def pack(lengths: np.ndarray, limit: int, tokens: int) -> Iterator[Packed]:
+    """Yield packed rows of all texts, in calls of about `tokens` tokens.
 
     `limit` bounds every length. All calls of a class of length have one shape.
     """
@@ -38,14 +45,14 @@ def pack(lengths: np.ndarray, limit: int) -> Iterator[Packed]:
         texts = np.flatnonzero(kinds == kind)
         width = next_width(int(lengths[texts].max()), widths_up_to(limit))
         rows = _fill_rows(texts, lengths, width)
-        size = batch_size(len(rows), width)
+        size = batch_size(len(rows), width, tokens)
         for start in range(0, len(rows), size):
             yield _lay_out(rows[start : start + size], lengths, size, width)
 
 
-def batch_size(num_rows: int, width: int) -> int:
+def batch_size(num_rows: int, width: int, tokens: int) -> int:
     """Return how many rows of `width` tokens one call takes: few sizes to compile."""
-    return min(max(CALL_TOKENS // width, 1), 1 << max(num_rows - 1, 0).bit_length())
+    return min(max(tokens // width, 1), 1 << max(num_rows - 1, 0).bit_length())
 
 
 def _fill_rows(

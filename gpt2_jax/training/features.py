@@ -21,7 +21,7 @@ from jax import Array
 from gpt2_jax.blocks import Block
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.data.batches import by_length
-from gpt2_jax.data.packing import CALL_TOKENS, Packed, pack
+from gpt2_jax.data.packing import Packed, call_tokens, pack
 from gpt2_jax.distributed import exchange_rows
 from gpt2_jax.model import GPT2
 from gpt2_jax.training.devices import Device
@@ -135,23 +135,24 @@ def _run_packed(
 ) -> np.ndarray:
     """Fill `values` [S, D], text after text; return where each starts."""
     embed, block = block_programs(config)
+    tokens = call_tokens(jax.default_backend())
     starts = np.zeros(len(inputs), np.int32)
     written = 0
 
     def run(packed: Packed, params: Params) -> Array:
-        tokens = np.zeros_like(packed.segments)
-        tokens[packed.segments > 0] = np.concatenate(
+        ids = np.zeros_like(packed.segments)
+        ids[packed.segments > 0] = np.concatenate(
             [inputs.tokens_of(text) for text in packed.texts]
         )
         embeddings = {name: params[name] for name in ("wte", "wpe")}
-        x = embed(embeddings, tokens, packed.positions)
+        x = embed(embeddings, ids, packed.positions)
         for i in range(blocks):
             x = block(params[f"h_{i}"], x, packed.segments)
         return x  # [R, T, D]
 
     calls = (
         (packed, run(packed, placed[index % len(placed)]))
-        for index, packed in enumerate(pack(inputs.lengths, inputs.widths[-1]))
+        for index, packed in enumerate(pack(inputs.lengths, inputs.widths[-1], tokens))
     )
     for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
         poll()
@@ -171,7 +172,8 @@ def _run_pooling(
     out = np.empty((len(inputs), config.embed_dim), np.float32)
     names = [f"h_{i}" for i in range(split, config.num_layers)]
     params = {name: params[name] for name in (*names, "ln_f")}
-    for rows, width, size in by_length(inputs.lengths, inputs.widths, CALL_TOKENS):
+    tokens = call_tokens(jax.default_backend())
+    for rows, width, size in by_length(inputs.lengths, inputs.widths, tokens):
         filled = np.pad(rows, (0, size - len(rows)), mode="edge")
         pooled = pool(params, inputs.batches(filled, width))
         out[rows] = np.asarray(pooled)[: len(rows)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from gpt2_jax.data.batches import by_length
-from gpt2_jax.data.packing import CALL_TOKENS
+from gpt2_jax.data.packing import call_tokens
 from gpt2_jax.evaluation.metrics import accuracy, cross_entropy, macro_f1
 from gpt2_jax.training.inputs import Data, Inputs
 from gpt2_jax.training.parallel import Steps
@@ -39,7 +40,7 @@ class Scorer:
         """Return float32 [N, C] in the order of `rows`; `params` are placed."""
         lengths, widths = self.inputs.lengths[rows], self.inputs.widths
         pending = []
-        most_tokens = CALL_TOKENS * self.steps.num_devices
+        most_tokens = call_tokens(jax.default_backend()) * self.steps.num_devices
         for chosen, width, size in by_length(lengths, widths, most_tokens):
             self.poll()
             filled = np.pad(rows[chosen], (0, size - len(chosen)), mode="edge")
