@@ -46,10 +46,12 @@ def _draw_points(study: Study, points: Points, metrics: Sequence[str]) -> Figure
         )
         if summaries
     ]
-    figure = Figure(figsize=(8, 0.9 + 0.32 * len(rows)), layout="constrained")
+    height = max(0.32, 0.14 * (len(metrics) + 1))  # inches of a row
+    size = (8, 0.9 + height * len(rows) + 0.12 * len(metrics) * (len(metrics) > 1))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     for series, metric in enumerate(metrics):
-        shift = 0.18 * (series - (len(metrics) - 1) / 2)
+        shift = (series - (len(metrics) - 1) / 2) / (len(metrics) + 1)
         for place, (_, _, summaries) in enumerate(rows):
             y, color = place + shift, COLORS[series]
             summary = summaries[metric]
@@ -77,7 +79,7 @@ def _draw_points(study: Study, points: Points, metrics: Sequence[str]) -> Figure
     axes.grid(axis="y", visible=False)
     _label(axes.set_xlabel, axes.set_xlim, axes.get_xlim(), study, metrics)
     if len(metrics) > 1:
-        axes.legend()
+        _legend(figure)
     return figure
 
 
@@ -106,7 +108,9 @@ def _draw_lines(study: Study, points: Points, metrics: Sequence[str]) -> Figure:
                 alpha=0.25,
                 markeredgewidth=0,
             )
-        label = name if len(metrics) == 1 else f"{name}: {study.metrics[metric]}"
+        label = study.metrics[metric]
+        if len(names) > 1:
+            label = name if len(metrics) == 1 else f"{name}: {label}"
         axes.errorbar(
             [x for x, _ in found],
             [summary.mean for _, summary in found],
@@ -125,8 +129,15 @@ def _draw_lines(study: Study, points: Points, metrics: Sequence[str]) -> Figure:
     axes.set_xlabel(study.x_label)
     _label(axes.set_ylabel, axes.set_ylim, axes.get_ylim(), study, metrics)
     if len(series) > 1:
-        axes.legend()
+        _legend(figure)
     return figure
+
+
+def _legend(figure: Figure) -> None:
+    """Put the legend above the axes, where it hides no point."""
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    columns = 2 if max(map(len, labels)) <= 40 else 1
+    figure.legend(loc="outside upper left", ncols=columns)
 
 
 def _label(
@@ -136,8 +147,9 @@ def _label(
     study: Study,
     metrics: Sequence[str],
 ) -> None:
-    """Name an axis of numbers; one of percents ends at 100."""
+    """Name an axis of numbers, or of several their unit; percents end at 100."""
     label = study.metrics[metrics[0]]
-    set_label(label)
+    unit = label[label.rfind("(") + 1 : -1] if label.endswith(")") else ""
+    set_label(label if len(metrics) == 1 else unit)
     if label.endswith("(%)"):
         set_limits(max(limits[0], 0.0), min(limits[1], 100.5))
