@@ -34,7 +34,7 @@ def ours(config: PretrainConfig) -> Step:
     def step(windows: np.ndarray) -> float:
         nonlocal state
         state, loss = programs.train(state, programs.cut(windows))
-        return float(loss)
+        return loss.item()
 
     return step
 
@@ -75,7 +75,7 @@ def plain_torch(config: PretrainConfig, *, compiled: bool) -> Step:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return float(loss)
+        return loss.item()
 
     return step
 
