@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gpt2_jax.evaluation.svg import COLORS, STYLE, STYLES, to_svg
 
@@ -126,6 +127,8 @@ def _draw_lines(study: Study, points: Points, metrics: Sequence[str]) -> Figure:
         ticks = sorted({s.x for s in study.settings if s.x})
         axes.set_xticks(ticks, [f"{x:g}" for x in ticks], minor=False)
         axes.set_xticks([], minor=True)
+    elif all(float(s.x or 0).is_integer() for s in study.settings):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # no half a block
     axes.set_xlabel(study.x_label)
     _label(axes.set_ylabel, axes.set_ylim, axes.get_ylim(), study, metrics)
     if len(series) > 1:
