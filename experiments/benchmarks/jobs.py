@@ -34,9 +34,8 @@ def finetune_default(arguments: argparse.Namespace) -> Run:
 
 
 def _finetune(preset: str, arguments: argparse.Namespace, trainable: str) -> Run:
-    # Not used here, but by the run: imports are not timed.
-    import matplotlib.pyplot  # noqa: F401
-    import sklearn.linear_model  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401  (the run needs it; imports are not timed)
+    import sklearn.linear_model  # noqa: F401  (likewise)
 
     from gpt2_jax.compilation import keep_compiled_programs
     from gpt2_jax.config import FINETUNE_PRESETS
@@ -140,6 +139,8 @@ def main() -> None:
     arguments = parser.parse_args()
     ours = arguments.name in JOBS
     jobs = JOBS if ours else importlib.import_module("torch_jobs").JOBS
+    if arguments.name not in jobs:
+        parser.error(f"no job {arguments.name!r}; known: {', '.join([*JOBS, *jobs])}")
     run = jobs[arguments.name](arguments)  # imports everything
     started, cpu_started = time.perf_counter(), time.process_time()
     details = run()
