@@ -7,6 +7,7 @@ read, not repeated, and one that was interrupted goes on.
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import json
 import logging
@@ -16,10 +17,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.study_results import Row, write_results
+from experiments.study_results import Row, numbers_of, write_results
 from gpt2_jax import finetune
 from gpt2_jax.compilation import keep_compiled_programs
-from gpt2_jax.config import FinetuneConfig, from_dict
+from gpt2_jax.config import FinetuneConfig, from_dict, to_dict
 from gpt2_jax.training.identity import digest, flat
 from gpt2_jax.training.watch import Interrupted
 
@@ -117,14 +118,18 @@ def run_once(
         "device": results["device"],
         "commit": _commit(),
     }
-    part = run / f"{NUMBERS}.partial"
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    part.replace(run / NUMBERS)
+    _write_json(run / NUMBERS, values)
     for name in () if keep_models else HEAVY:
         shutil.rmtree(run / name, ignore_errors=True)
     row = finished(study, setting, seed, workdir)
     assert row is not None
     return row
+
+
+def _write_json(path: Path, values: Any) -> None:
+    part = path.with_name(f"{path.name}.partial")
+    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 def _of_seed(setting: Setting, seed: int, workdir: Path) -> tuple[FinetuneConfig, Path]:
@@ -153,6 +158,38 @@ def finished(study: Study, setting: Setting, seed: int, workdir: Path) -> Row | 
     return Row(seed=seed, run=run.name, **values)
 
 
+def adopt(study: Study, results: Path, workdir: Path) -> set[int]:
+    """Put the runs of a results.csv into `workdir`, as finished; return their seeds.
+
+    Raises:
+        ValueError: the file has a run of none of the settings.
+    """
+    configs = {folder_of(setting.config): setting for setting in study.settings}
+    with results.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    for line in lines:
+        name, seed = line["run"], int(line["seed"])
+        setting = configs.get(name.removesuffix(f"-seed{seed}"))
+        if setting is None:
+            raise ValueError(
+                f"{results}: {name} (row {line['row']}, {line['setting']}) has none of "
+                "this study's settings; its table can't be extended, only made anew"
+            )
+        config, run = _of_seed(setting, seed, workdir)
+        if (run / NUMBERS).is_file():
+            continue
+        run.mkdir(parents=True, exist_ok=True)
+        values = {
+            "numbers": {k: float(v) for k, v in numbers_of(line).items()},
+            "seconds": float(line["seconds"]),
+            "device": line["device"],
+            "commit": line["commit"],
+        }
+        _write_json(run / "config.json", to_dict(config))
+        _write_json(run / NUMBERS, values)
+    return {int(line["seed"]) for line in lines}
+
+
 def run_study(
     study: Study,
     seeds: Sequence[int],
@@ -160,18 +197,24 @@ def run_study(
     out: Path,
     *,
     rows: Sequence[str] = (),
+    extend: bool = False,
     **how: Any,
 ) -> None:
     """Run `rows` of `study`, or all that need nothing, and write all that is finished.
 
+    With `extend` the runs in the results.csv of `out` are finished ones.
+
     Raises:
-        ValueError: an unknown row.
+        ValueError: an unknown row, or a results.csv of other settings.
     """
     keys = study.keys()
     if unknown := set(rows) - set(keys):
         raise ValueError(
             f"--rows: no {', '.join(sorted(unknown))}; known: {', '.join(keys)}"
         )
+    written = set(seeds)
+    if extend:
+        written |= adopt(study, out / "results.csv", workdir)
     for key, setting in zip(keys, study.settings, strict=True):
         if key not in rows if rows else setting.needs:
             continue
@@ -181,8 +224,8 @@ def run_study(
                 f"{name} {row.numbers[name]:.2f}" for name in study.metrics
             )
             log.info("row %s (%s), seed %d: %s", key, setting.name, seed, shown)
-        write(study, seeds, workdir, out)
-    write(study, seeds, workdir, out)
+        write(study, sorted(written), workdir, out)
+    write(study, sorted(written), workdir, out)
 
 
 def write(study: Study, seeds: Iterable[int], workdir: Path, out: Path) -> None:
@@ -238,6 +281,11 @@ def main(
         help="of results.csv, table.md, figures and page.html; default: the workdir",
     )
     parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="take the runs in results.csv of --out for finished ones",
+    )
+    parser.add_argument(
         "--keep-models", action="store_true", help="keep what a finished run trained"
     )
     arguments = parser.parse_args()
@@ -254,6 +302,7 @@ def main(
             workdir,
             out,
             rows=arguments.rows,
+            extend=arguments.extend,
             keep_models=arguments.keep_models,
         )
     except ValueError as error:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from experiments.study import Study
 
 
+# The columns of results.csv around the numbers.
+HEAD = ("row", "setting", "x", "seed")
+TAIL = ("seconds", "device", "commit", "run")
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A finished run."""
@@ -116,14 +121,22 @@ def _write_csv(study: Study, found: Sequence[Sequence[Row]], path: Path) -> None
             names |= dict.fromkeys(row.numbers)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        tail = ("seconds", "device", "commit", "run")
-        writer.writerow(["row", "setting", "x", "seed", *names, *tail])
+        writer.writerow([*HEAD, *names, *TAIL])
         for key, setting, rows in zip(study.keys(), study.settings, found, strict=True):
             for row in rows:
                 x = _short(setting.x)
                 numbers = [_short(row.numbers.get(name)) for name in names]
                 tail = [f"{row.seconds:.1f}", row.device, row.commit, row.run]
                 writer.writerow([key, setting.name, x, row.seed, *numbers, *tail])
+
+
+def numbers_of(line: Mapping[str, str]) -> dict[str, str]:
+    """Return the numbers of a run by name, from its line of results.csv."""
+    return {
+        name: value
+        for name, value in line.items()
+        if name not in (*HEAD, *TAIL) and value
+    }
 
 
 def _short(value: float | None) -> str:

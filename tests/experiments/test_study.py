@@ -116,6 +116,25 @@ def test_more_numbers_are_measured_while_the_model_is_there(tmp_path):
         run_study(more, [0], tmp_path, tmp_path, runner=Runner())
 
 
+def test_a_table_is_extended_where_its_runs_are_not(tmp_path):
+    runner, out = Runner(), tmp_path / "out"
+    run_study(_study(), [0, 1], tmp_path / "here", out, runner=runner)
+    there, before = tmp_path / "there", (out / "results.csv").read_text()
+    run_study(_study(), [0], there, out, rows=["1"], extend=True, runner=runner)
+    assert (out / "results.csv").read_text() == before and len(runner.runs) == 4
+    run_study(_study(), [2], there, out, rows=["2"], extend=True, runner=runner)
+    assert runner.runs[4:] == [("mean", 2, False)]
+    lines = (out / "table.md").read_text().splitlines()
+    assert "| 2 |" in lines[2] and "| 3 |" in lines[3]
+
+
+def test_a_table_of_other_settings_is_not_extended(tmp_path):
+    run_study(_study(), [0], tmp_path / "a", tmp_path, runner=Runner())
+    study = _study(Setting("mean", MEAN))
+    with pytest.raises(ValueError, match=r"row 1, first.* none of this study's"):
+        run_study(study, [0], tmp_path / "b", tmp_path, extend=True, runner=Runner())
+
+
 def test_a_run_of_another_config_is_refused(tmp_path):
     study = _study(Setting("mean", MEAN))
     run_study(study, [0], tmp_path, tmp_path, runner=Runner())
