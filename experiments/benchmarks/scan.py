@@ -48,9 +48,9 @@ def stepper(
 ) -> tuple[Callable[[], None], float]:
     """Return what takes a step, and the seconds that its first took."""
     layers = model.config.num_layers
-    names = [f"h_{i}/*" for i in range(split, layers)] + ["ln_f/*", "out_head/*"]
+    names = [f"h_{i}/.*" for i in range(split, layers)] + ["ln_f/.*", "out_head/.*"]
     train = TrainConfig(trainable=tuple(names) if split else ("all",))
-    labels = label_params(params, train.trainable)
+    labels = label_params(params, train.trainable, layers)
     tx = create_optimizer(train, labels, total_steps=100)
     step = jax.jit(
         functools.partial(train_step, model=model, labels=labels, split=split),

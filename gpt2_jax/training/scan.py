@@ -16,9 +16,9 @@ from gpt2_jax.blocks import Block, attention_mask
 from gpt2_jax.model import GPT2
 from gpt2_jax.tree import Params
 
-# More blocks than these are compiled once for all. One by one they take long to compile,
-# and XLA on a CPU adds up the residual stream anew wherever a block reads it: with 11 of
-# them a train step takes half as long again (experiments/benchmarks/scan.py).
+# More blocks than these are compiled once for all. One by one they take long to
+# compile, and XLA on a CPU adds up the residual stream anew wherever a block reads it:
+# eleven of them take half as long again in training (experiments/benchmarks/scan.py).
 SCAN_ABOVE = 8
 
 
