@@ -63,6 +63,15 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "causal": False,
     },
     "LoRA, rank 16, alpha 16": {"trainable": ("lora",)},
+    "rate 5e-4, 20 epochs": {"learning_rate": 5e-4, "epochs": 20},
+    "rate 2e-3, batches of 32, 20 epochs": {
+        "learning_rate": 2e-3,
+        "batch_size": 32,
+        "epochs": 20,
+    },
+    "batches of 16, 20 epochs": {"batch_size": 16, "epochs": 20},
+    "weight decay 1, 20 epochs": {"weight_decay": 1.0, "epochs": 20},
+    "40 epochs": {"epochs": 40},
 }
 ON_ALL_DATA = 7  # of the candidates
 
