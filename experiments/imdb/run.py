@@ -63,7 +63,7 @@ def build(arguments: argparse.Namespace) -> Study:
                 data=data,
                 train=TrainConfig(
                     trainable=(trainable,),
-                    epochs=1,
+                    epochs=arguments.epochs,
                     batch_size=arguments.batch_size,
                     learning_rate=arguments.learning_rate,
                 ),
@@ -77,11 +77,14 @@ def build(arguments: argparse.Namespace) -> Study:
     return Study(
         name="imdb",
         title=f"IMDb reviews: {arguments.weights}, split {arguments.split}",
-        question=f"Test accuracy after one epoch on {sizes[0]:,} reviews, cut after "
-        f"{arguments.max_length} tokens; {sizes[2]:,} test.",
+        question=f"Test accuracy on {sizes[2]:,} reviews after training on "
+        f"{sizes[0]:,}, cut after {arguments.max_length} tokens; epochs: "
+        f"{arguments.epochs}.",
         settings=settings,
         command=f"python -m experiments.imdb.run --split {arguments.split} --texts "
-        f"{shown} --max-length {arguments.max_length} --weights {arguments.weights}",
+        f"{shown} --max-length {arguments.max_length} --weights {arguments.weights} "
+        f"--trainable {' '.join(arguments.trainable)} --epochs {arguments.epochs} "
+        f"--learning-rate {arguments.learning_rate:g}",
         metrics=baselines.LABELS | {"test": "test accuracy (%)"},
         plots=(("test", "tfidf", "word_tfidf", "fasttext"),),
         measure=baselines.measure,
@@ -95,6 +98,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--max-length", type=int, default=256, help="tokens; the rest is cut off")
     add("--weights", default="mini")
     add("--trainable", nargs="+", default=["all", "last_block"])
+    add("--epochs", type=int, default=1)
     add("--learning-rate", type=float, default=5e-4)
     add("--batch-size", type=int, default=8)
     add("--dtype", default="float32", choices=("float32", "bfloat16"))
