@@ -7,7 +7,6 @@ read, not repeated, and one that was interrupted goes on.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import logging
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.study_results import Row, numbers_of, write_results
+from experiments.study_results import Row, read_results, write_results
 from gpt2_jax import finetune
 from gpt2_jax.compilation import keep_compiled_programs
 from gpt2_jax.config import FinetuneConfig, from_dict, to_dict
@@ -162,32 +161,25 @@ def adopt(study: Study, results: Path, workdir: Path) -> set[int]:
     """Put the runs of a results.csv into `workdir`, as finished; return their seeds.
 
     Raises:
-        ValueError: the file has a run of none of the settings.
+        ValueError: no such file, or a run in it has none of the settings.
     """
-    configs = {folder_of(setting.config): setting for setting in study.settings}
-    with results.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    for line in lines:
-        name, seed = line["run"], int(line["seed"])
-        setting = configs.get(name.removesuffix(f"-seed{seed}"))
-        if setting is None:
-            raise ValueError(
-                f"{results}: {name} (row {line['row']}, {line['setting']}) has none of "
-                "this study's settings; its table can't be extended, only made anew"
-            )
-        config, run = _of_seed(setting, seed, workdir)
-        if (run / NUMBERS).is_file():
-            continue
-        run.mkdir(parents=True, exist_ok=True)
-        values = {
-            "numbers": {k: float(v) for k, v in numbers_of(line).items()},
-            "seconds": float(line["seconds"]),
-            "device": line["device"],
-            "commit": line["commit"],
-        }
-        _write_json(run / "config.json", to_dict(config))
-        _write_json(run / NUMBERS, values)
-    return {int(line["seed"]) for line in lines}
+    settings = {folder_of(setting.config): setting for setting in study.settings}
+    rows = read_results(results)
+    folders = [row.run.removesuffix(f"-seed{row.seed}") for row in rows]
+    if unknown := sorted(set(folders) - set(settings)):
+        raise ValueError(
+            f"{results}: runs of none of this study's settings: {', '.join(unknown)}; "
+            "this table can only be made anew"
+        )
+    for row, folder in zip(rows, folders, strict=True):
+        config, run = _of_seed(settings[folder], row.seed, workdir)
+        if not (run / NUMBERS).is_file():
+            values = dataclasses.asdict(row)
+            del values["seed"], values["run"]  # its folder's name
+            run.mkdir(parents=True, exist_ok=True)
+            _write_json(run / "config.json", to_dict(config))
+            _write_json(run / NUMBERS, values)
+    return {row.seed for row in rows}
 
 
 def run_study(

@@ -130,13 +130,31 @@ def _write_csv(study: Study, found: Sequence[Sequence[Row]], path: Path) -> None
                 writer.writerow([key, setting.name, x, row.seed, *numbers, *tail])
 
 
-def numbers_of(line: Mapping[str, str]) -> dict[str, str]:
-    """Return the numbers of a run by name, from its line of results.csv."""
-    return {
-        name: value
-        for name, value in line.items()
-        if name not in (*HEAD, *TAIL) and value
-    }
+def read_results(path: Path) -> list[Row]:
+    """Return the runs of a results.csv.
+
+    Raises:
+        ValueError: there is no such file, or it has other columns.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; nothing to extend, leave out --extend")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = reader.fieldnames or ()
+        if lacking := [name for name in (*HEAD, *TAIL) if name not in names]:
+            raise ValueError(f"{path}: no column {', '.join(lacking)}")
+        numbers = [name for name in names if name not in (*HEAD, *TAIL)]
+        return [
+            Row(
+                seed=int(line["seed"]),
+                run=line["run"],
+                numbers={name: float(line[name]) for name in numbers if line[name]},
+                seconds=float(line["seconds"]),
+                device=line["device"],
+                commit=line["commit"],
+            )
+            for line in reader
+        ]
 
 
 def _short(value: float | None) -> str:

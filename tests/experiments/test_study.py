@@ -130,9 +130,18 @@ def test_a_table_is_extended_where_its_runs_are_not(tmp_path):
 
 def test_a_table_of_other_settings_is_not_extended(tmp_path):
     run_study(_study(), [0], tmp_path / "a", tmp_path, runner=Runner())
-    study = _study(Setting("mean", MEAN))
-    with pytest.raises(ValueError, match=r"row 1, first.* none of this study's"):
-        run_study(study, [0], tmp_path / "b", tmp_path, extend=True, runner=Runner())
+    study, there = _study(Setting("mean", MEAN)), tmp_path / "b"
+    with pytest.raises(ValueError, match=f"none of .* settings: {folder_of(FIRST)};"):
+        run_study(study, [0], there, tmp_path, extend=True, runner=Runner())
+    assert not there.exists()
+
+
+def test_what_is_no_table_is_not_extended(tmp_path):
+    with pytest.raises(ValueError, match=r"results\.csv: no such file"):
+        run_study(_study(), [0], tmp_path, tmp_path, extend=True, runner=Runner())
+    (tmp_path / "results.csv").write_text("row,setting,x,seed,test\n")
+    with pytest.raises(ValueError, match="no column seconds, device, commit, run"):
+        run_study(_study(), [0], tmp_path, tmp_path, extend=True, runner=Runner())
 
 
 def test_a_run_of_another_config_is_refused(tmp_path):
