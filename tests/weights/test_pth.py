@@ -261,8 +261,9 @@ def test_what_is_no_state_dict_is_refused(tmp_path, pickled, match):
     refused(pack(tmp_path / "x.pth", pickled, {"0": TWO_FLOATS}), match)
 
 
-def test_an_odd_escape_is_refused_without_a_warning(tmp_path):
-    path = pack(tmp_path / "x.pth", torch_zip.PROTO_2 + rb"S'\h'" + b"\n.")
+@pytest.mark.parametrize("escape", [rb"\h", rb"\777"])
+def test_an_odd_escape_is_refused_without_a_warning(tmp_path, escape):
+    path = pack(tmp_path / "x.pth", torch_zip.PROTO_2 + b"S'" + escape + b"'\n.")
     refused(path, "opcode STRING is not allowed")
 
 
