@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import jax
@@ -16,13 +17,20 @@ from experiments.pretrain import train as module
 from experiments.pretrain.config import PretrainConfig
 from experiments.pretrain.export import export
 from experiments.pretrain.shard import Windows, step_windows, write_shards
-from experiments.pretrain.steps import compile_programs, create_schedule, init_state
+from experiments.pretrain.steps import (
+    compile_programs,
+    create_schedule,
+    init_state,
+    read_weights,
+    window_losses,
+)
 from experiments.pretrain.train import train
 from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.model import GPT2
 from gpt2_jax.tokenizer import END_OF_TEXT, decode
 from gpt2_jax.training.parallel import make_mesh
 from gpt2_jax.tree import flatten
+from gpt2_jax.weights.hugging_face import write_language_model
 from gpt2_jax.weights.pretrained import load_pretrained
 
 ROOT = Path(__file__).parents[1]
@@ -162,6 +170,60 @@ def test_a_few_pages_become_weights_whether_or_not_it_was_broken_off(
         GPT2(config).apply({"params": params}, text),
         GPT2(CONFIG.model).apply({"params": state.params}, text),
     )
+
+
+def base_weights(folder: Path, **changes) -> tuple[Path, dict]:
+    """Write a tiny language model of 32 positions; return where, and its params."""
+    config = dataclasses.replace(CONFIG, positions=32, **changes)
+    params = jax.tree.map(np.asarray, init_state(config).params)
+    write_language_model(folder, config.model, params)
+    return folder, params
+
+
+@pytest.mark.slow
+def test_it_goes_on_from_pretrained_weights(tokens, tmp_path):
+    folder, params = base_weights(tmp_path / "base", seed=5, num_layers=2)
+    config = dataclasses.replace(CONFIG, num_layers=12, weights=str(folder))
+    run = tmp_path / "run"
+    train(dataclasses.replace(config, steps=4), tokens, run, devices=1)
+    first = Windows.read(tokens, "train", CONFIG.length)
+    batch = first.batch(step_windows(len(first), CONFIG.batch_size, 0, CONFIG.seed))
+    model = dataclasses.replace(CONFIG.model, num_layers=2, max_len=32)
+    expected = window_losses(params, batch, model=GPT2(model)).mean()
+    lines = without_time(run)
+    assert lines[0]["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+    shutil.rmtree(folder)  # what was trained stands in the checkpoint
+    export(run, tmp_path / "weights")
+    exported, trained = load_pretrained(tmp_path / "weights")
+    assert exported == model
+    moved = {
+        path: bool(np.any(leaf != flatten(params)[path]))
+        for path, leaf in flatten(trained).items()
+    }
+    assert all(moved.values())
+
+
+def test_weights_of_other_sizes_are_refused(tmp_path):
+    folder, _ = base_weights(tmp_path / "base")
+    config = dataclasses.replace(CONFIG, weights=str(folder))
+    assert read_weights(config)[0].model == dataclasses.replace(
+        CONFIG.model, max_len=32
+    )
+    refused = {
+        "has embed_dim 8, not the 16": {"embed_dim": 16},
+        "positions=32 must not be below length=33": {"length": 33},
+    }
+    for message, changes in refused.items():
+        with pytest.raises(UserError, match=message):
+            read_weights(dataclasses.replace(config, **changes))
+    model = dataclasses.replace(CONFIG.model, tied=False)
+    params = GPT2(model).init(jax.random.key(0), np.zeros((1, 1), int))["params"]
+    write_language_model(tmp_path / "untied", model, jax.tree.map(np.asarray, params))
+    untied = dataclasses.replace(CONFIG, weights=str(tmp_path / "untied"))
+    with pytest.raises(UserError, match="expected a language model"):
+        read_weights(untied)
 
 
 def test_a_run_is_not_overwritten_and_another_one_not_resumed(tokens, tmp_path):

@@ -13,7 +13,9 @@ from gpt2_jax.config import GPT2Config
 class PretrainConfig:
     """The defaults are the recipe of the shipped base model; see README.md."""
 
-    length: int = 1024  # tokens of a sequence, and positions of the model
+    weights: str = ""  # pretrained ones to go on from, as --weights of gpt2-jax
+    length: int = 1024  # tokens of a sequence
+    positions: int = 0  # of the model; 0: as many as `length`
     embed_dim: int = 256
     num_layers: int = 12
     num_heads: int = 4
@@ -49,13 +51,17 @@ class PretrainConfig:
                 f"batch_size={self.batch_size} is not divisible by accumulate="
                 f"{self.accumulate}"
             )
+        if self.positions and self.positions < self.length:
+            raise ValueError(
+                f"positions={self.positions} must not be below length={self.length}"
+            )
         if not 0 <= self.warmup_steps <= self.steps or not 0 <= self.hold <= 1:
             raise ValueError("warmup_steps must be in [0, steps], hold in [0, 1]")
 
     @property
     def model(self) -> GPT2Config:
         return GPT2Config(
-            max_len=self.length,
+            max_len=self.positions or self.length,
             embed_dim=self.embed_dim,
             num_layers=self.num_layers,
             num_heads=self.num_heads,

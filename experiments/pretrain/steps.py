@@ -21,18 +21,56 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from experiments.pretrain.config import PretrainConfig
+from gpt2_jax.errors import UserError
 from gpt2_jax.model import GPT2
 from gpt2_jax.training.parallel import AXIS, by_example, replicated
 from gpt2_jax.training.steps import create_train_state
 from gpt2_jax.tree import Params, flatten, unflatten
+from gpt2_jax.weights.pretrained import load_pretrained
+
+SIZES = ("embed_dim", "num_layers", "num_heads")
 
 
-def init_state(config: PretrainConfig) -> TrainState:
-    """Return step 0: GPT-2's initialisation, residual projections scaled.
+def read_weights(config: PretrainConfig) -> tuple[PretrainConfig, Params | None]:
+    """Return the params of `config.weights`, and `config` with their sizes.
 
-    Source: Radford et al. 2019, section 2.3: by 1/sqrt(N), for N residual layers.
+    Raises:
+        UserError: the weights are not a language model with GPT-2's vocabulary and a
+            tied head, have other sizes than those that `config` does not leave at
+            their defaults, or fewer positions than a sequence has tokens.
+    """
+    if not config.weights:
+        return config, None
+    found, params = load_pretrained(config.weights)
+    sizes = {name: getattr(found, name) for name in SIZES}
+    sizes["positions"] = found.max_len
+    for name, size in sizes.items():
+        if getattr(config, name) not in (getattr(PretrainConfig, name), size):
+            raise UserError(
+                f"--weights {config.weights}: has {name} {size}, not the "
+                f"{getattr(config, name)} that was given"
+            )
+    try:
+        config = dataclasses.replace(config, **sizes)
+    except ValueError as error:
+        raise UserError(f"--weights {config.weights}: {error}") from None
+    if dataclasses.replace(found, dtype=config.dtype) != config.model:
+        raise UserError(
+            f"--weights {config.weights}: expected a language model with GPT-2's "
+            f"{config.model.vocab_size:,} tokens and a tied head, got {found}"
+        )
+    return config, params
+
+
+def init_state(config: PretrainConfig, params: Params | None = None) -> TrainState:
+    """Return step 0 of `params`, or of GPT-2's initialisation.
+
+    There the residual projections are scaled by 1/sqrt(N), for N residual layers
+    (Radford et al. 2019, section 2.3).
     """
     model = GPT2(config.model)
+    if params is not None:
+        return create_train_state(model, params, create_optimizer(config))
     tokens = jnp.zeros((1, 1), jnp.int32)
     params = jax.jit(model.init)(jax.random.key(config.seed), tokens)["params"]
     scale = 1 / math.sqrt(2 * config.num_layers)

@@ -2,8 +2,9 @@
 
     python -m experiments.pretrain.train TOKENS --workdir RUN
 
-The defaults are the recipe of the shipped base model. RUN holds config.json,
-metrics.jsonl and checkpoints/; `--resume` goes on from the newest one, to the bit.
+The defaults are the recipe of the shipped base model; `--weights` goes on from a
+pretrained one instead. RUN holds config.json, metrics.jsonl and checkpoints/;
+`--resume` goes on from the newest one, to the bit.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from flax.training.train_state import TrainState
 
 from experiments.pretrain.config import PretrainConfig, parse
 from experiments.pretrain.shard import MANIFEST, Windows, step_windows
-from experiments.pretrain.steps import Programs, compile_programs, init_state
+from experiments.pretrain.steps import (
+    Programs,
+    compile_programs,
+    init_state,
+    read_weights,
+)
 from gpt2_jax.config import from_dict, to_dict
 from gpt2_jax.errors import NonFiniteError, UserError
 from gpt2_jax.model import GPT2, count_params
@@ -48,8 +54,10 @@ def train(
     """Train until `config.steps`; return the last state.
 
     Raises:
-        UserError: the shards, the run or the devices are not what is needed.
+        UserError: the weights, the shards, the run or the devices are not what is
+            needed.
     """
+    config, params = read_weights(config)
     windows = Windows.read(tokens, "train", config.length)
     held_out = Windows.read(tokens, "validation", config.length)
     mesh = make_mesh(choose_devices(devices))
@@ -61,7 +69,9 @@ def train(
     programs = compile_programs(GPT2(config.model), mesh, config.accumulate)
     with hold(workdir):
         _claim(config, tokens, workdir, resume=resume)
-        with open_checkpoints(workdir, state := init_state(config)) as checkpoints:
+        with open_checkpoints(
+            workdir, state := init_state(config, params)
+        ) as checkpoints:
             found = checkpoints.restore(state, best=False) if resume else None
             state = programs.place(found[0] if found else state)
             print(
