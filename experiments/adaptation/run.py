@@ -94,8 +94,8 @@ def build(arguments: argparse.Namespace) -> Study:
     return Study(
         name="adaptation",
         title="Does more pre-training on SMS help?",
-        question="Test accuracy on the book's split of SMS Spam, by what the base model "
-        "read before it was fine-tuned: its own corpus only, or also SMS without labels.",
+        question="Accuracy on the book's split of SMS Spam, by what the base model has "
+        "read before it is fine-tuned: its own corpus only, or SMS without labels too.",
         settings=tuple(
             Setting(
                 f"{BASES[name]}, learning rate {shown}",
