@@ -63,16 +63,17 @@ def adapt(name: str, texts: list[str], folder: Path) -> Path:
         file.write_text("".join(lines), "utf-8")
         write_shards([file], tokens, validation_every=20, shard_tokens=1 << 26)
     windows = len(Windows.read(tokens, "train", LENGTH))
+    steps = max(EPOCHS[name] * windows // BATCH, 1)
     config = PretrainConfig(
         weights="mini",
         length=LENGTH,
         dtype="float32",
         batch_size=BATCH,
-        steps=EPOCHS[name] * windows // BATCH,
+        steps=steps,
         optimizer="adamw",
         learning_rate=5e-4,
         weight_decay=0.01,
-        warmup_steps=10,
+        warmup_steps=min(10, steps),
         hold=0.0,
         validate_every=50,
         save_every=50,

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from experiments import baselines
+from experiments.adaptation import run as adaptation
 from experiments.calibration.run import STUDY as CALIBRATION
 from experiments.cut.run import STUDY as CUT
 from experiments.cut.run import patterns
@@ -26,6 +27,7 @@ from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.model import param_shapes
 from gpt2_jax.training.optimizer import frozen_split, label_params
+from gpt2_jax.weights.pretrained import load_pretrained
 
 
 def test_parts_that_are_written_are_the_parts_that_are_read(tmp_path):
@@ -111,3 +113,33 @@ def test_the_settings_of_a_study_are_different_runs(tmp_path, monkeypatch):
         for setting in curve.settings
     ]
     assert max(steps) < 1.5 * min(steps)
+
+
+def test_no_text_that_the_base_model_reads_validates_or_tests(monkeypatch):
+    monkeypatch.setattr(adaptation, "DATA", DataConfig())  # demo
+    dataset = load_dataset(adaptation.DATA)
+    train, validation, test = (
+        {dataset.texts[row] for row in rows}
+        for rows in split_dataset(dataset, adaptation.DATA).parts().values()
+    )
+    more = dataclasses.replace(dataset, texts=(*dataset.texts, "one more"))
+    of_train = adaptation.texts_of("train", dataset, more)
+    of_all = adaptation.texts_of("all", dataset, more)
+    assert set(of_train) == train - validation - test
+    assert set(of_all) == (train | {"one more"}) - validation - test
+    assert of_all == adaptation.texts_of("all", dataset, more)
+
+
+@pytest.mark.slow
+def test_a_base_model_is_adapted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptation, "LENGTH", 16)
+    monkeypatch.setattr(adaptation, "BATCH", 8)  # one for each device
+    monkeypatch.setattr(adaptation, "EPOCHS", {"train": 1})
+    texts = list(load_dataset(DataConfig()).texts[:40])
+    weights = adaptation.adapt("train", texts, tmp_path)
+    config, params = load_pretrained(weights)
+    assert config == load_pretrained("mini")[0]
+    before = load_pretrained("mini")[1]["ln_f"]["scale"]
+    assert np.any(params["ln_f"]["scale"] != before)
+    monkeypatch.setattr(adaptation, "train", None)  # nothing is left to be trained
+    assert adaptation.adapt("train", texts, tmp_path) == weights
