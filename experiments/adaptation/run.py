@@ -30,7 +30,7 @@ from gpt2_jax.data.split import split_dataset
 DATA = FINETUNE_PRESETS["book"].data
 BASES = {"mini": "mini, as shipped", "train": "training part", "all": "all other SMS"}
 EPOCHS = {"train": 5, "all": 3}
-RATES = {"1e-3": 1e-3, "5e-4": 5e-4}
+RATES = {"1e-3": 1e-3, "5e-4": 5e-4, "3e-4": 3e-4}
 LENGTH, BATCH = 128, 16
 FOLDERS = ("weights", "tokens", "run")  # of each base
 
