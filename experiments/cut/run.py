@@ -11,7 +11,7 @@ from experiments.study import Setting, Study, main
 from gpt2_jax.config import DataConfig, FinetuneConfig
 
 LAYERS = 12  # of mini, and of 124M
-CUTS = (0, 3, 6, 8, 9, 10, 11, 12)
+CUTS = range(LAYERS + 1)
 RATES = {"1e-3": 1e-3, "3e-4": 3e-4}
 BASE = FinetuneConfig(data=DataConfig(source="sms-spam"))
 
