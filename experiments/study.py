@@ -20,6 +20,7 @@ from experiments.study_results import Row, read_results, write_results
 from gpt2_jax import finetune
 from gpt2_jax.compilation import keep_compiled_programs
 from gpt2_jax.config import FinetuneConfig, from_dict, to_dict
+from gpt2_jax.errors import UserError
 from gpt2_jax.training.identity import digest, flat
 from gpt2_jax.training.watch import Interrupted
 
@@ -284,10 +285,10 @@ def main(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     log.setLevel(logging.INFO)
     keep_compiled_programs()
-    study = build if isinstance(build, Study) else build(arguments)
-    workdir = arguments.workdir or Path("checkpoints") / study.name
-    out = arguments.out or workdir
     try:
+        study = build if isinstance(build, Study) else build(arguments)
+        workdir = arguments.workdir or Path("checkpoints") / study.name
+        out = arguments.out or workdir
         run_study(
             study,
             arguments.seeds,
@@ -299,6 +300,8 @@ def main(
         )
     except ValueError as error:
         parser.error(str(error))
+    except UserError as error:
+        parser.exit(error.exit_code, f"{error}\n")
     except Interrupted as stopped:
         parser.exit(stopped.exit_code, "stopped; the same command goes on\n")
     print((out / "table.md").read_text("utf-8"), end="")

@@ -13,9 +13,10 @@ from training_helpers import run_config, shared_programs
 
 pytest.importorskip("matplotlib")
 
-from experiments.study import Setting, Study, folder_of, run_study
+from experiments.study import Setting, Study, folder_of, main, run_study
 from experiments.study_results import summarize
 from gpt2_jax.config import FinetuneConfig, to_dict
+from gpt2_jax.errors import DataError
 
 FIRST, MEAN = FinetuneConfig(pool="first"), FinetuneConfig(pool="mean")
 
@@ -156,6 +157,18 @@ def test_a_run_of_another_config_is_refused(tmp_path):
 def test_an_unknown_row_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no 3; known: 1, 2"):
         run_study(_study(), [0], tmp_path, tmp_path, rows=["3"], runner=Runner())
+
+
+def test_data_that_cannot_be_had_are_one_line(tmp_path, monkeypatch, capsys):
+    def build(arguments):
+        raise DataError("no such texts")
+
+    monkeypatch.setattr("experiments.study.keep_compiled_programs", lambda: None)
+    monkeypatch.setattr("sys.argv", ["study", "--workdir", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        main(build)
+    assert stopped.value.code == DataError.exit_code
+    assert capsys.readouterr().err == "no such texts\n"
 
 
 @pytest.mark.parametrize("x_label", ["", "training texts"])
