@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,28 +29,58 @@ from gpt2_jax.config import FINETUNE_PRESETS, DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import Dataset, load_dataset
 from gpt2_jax.data.split import split_dataset
 
-DATA = FINETUNE_PRESETS["book"].data
-BASES = {"mini": "mini, as shipped", "train": "training part", "all": "all other SMS"}
-EPOCHS = {"train": 5, "all": 3}
+BOOK = FINETUNE_PRESETS["book"].data
+SPLITS = {
+    "book": BOOK,
+    "unseen": dataclasses.replace(BOOK, unseen=True),
+    "sms-spam": DataConfig(source="sms-spam"),
+    "demo": DataConfig(),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """What mini reads before it is fine-tuned."""
+
+    shown: str  # in the table
+    splits: tuple[str, ...]  # to fine-tune on; no text that validates or tests is read
+    everything: bool = True  # all other SMS; or the training part of the first split
+    epochs: int = 3
+    seed: int = 0  # of the order of its texts
+
+
+BASES = {
+    "train": Base("training part", ("book",), everything=False, epochs=5),
+    "all": Base("all other SMS", ("book", "unseen", "demo")),
+    "all-1": Base("all other SMS in order 1", ("book",), seed=1),
+    "all-2": Base("all other SMS in order 2", ("book",), seed=2),
+    "all-sms-spam": Base("all other SMS", ("sms-spam",)),
+}
 RATES = {"1e-3": 1e-3, "5e-4": 5e-4, "3e-4": 3e-4}
 LENGTH, BATCH = 128, 16
 FOLDERS = ("weights", "tokens", "run")  # of each base
 
 
-def texts_of(name: str, dataset: Dataset, everything: Dataset) -> list[str]:
+def texts_of(base: Base, datasets: Mapping[str, Dataset], sms: Dataset) -> list[str]:
     """Return the texts to learn from, shuffled; none of them validates or tests."""
-    parts = split_dataset(dataset, DATA).parts()
-    held_out = {dataset.texts[r] for p in ("validation", "test") for r in parts[p]}
+    parts = {name: split_dataset(datasets[name], SPLITS[name]) for name in base.splits}
+    held_out = {
+        datasets[name].texts[row]
+        for name, split in parts.items()
+        for part in ("validation", "test")
+        for row in split.parts()[part]
+    }
+    first = base.splits[0]
     texts = (
-        [dataset.texts[row] for row in parts["train"]]
-        if name == "train"
-        else list(everything.texts)
+        list(sms.texts)
+        if base.everything
+        else [datasets[first].texts[row] for row in parts[first].parts()["train"]]
     )
-    order = np.random.default_rng(0).permutation(len(texts))
+    order = np.random.default_rng(base.seed).permutation(len(texts))
     return [texts[i] for i in order if texts[i] not in held_out]
 
 
-def adapt(name: str, texts: list[str], folder: Path) -> Path:
+def adapt(name: str, base: Base, texts: list[str], folder: Path) -> Path:
     """Train mini on `texts` as a language model; return its weights.
 
     What is finished is kept, and what was interrupted goes on.
@@ -63,7 +95,7 @@ def adapt(name: str, texts: list[str], folder: Path) -> Path:
         file.write_text("".join(lines), "utf-8")
         write_shards([file], tokens, validation_every=20, shard_tokens=1 << 26)
     windows = len(Windows.read(tokens, "train", LENGTH))
-    steps = max(EPOCHS[name] * windows // BATCH, 1)
+    steps = max(base.epochs * windows // BATCH, 1)
     config = PretrainConfig(
         weights="mini",
         length=LENGTH,
@@ -75,6 +107,7 @@ def adapt(name: str, texts: list[str], folder: Path) -> Path:
         weight_decay=0.01,
         warmup_steps=min(10, steps),
         hold=0.0,
+        seed=base.seed,
         validate_every=50,
         save_every=50,
     )
@@ -83,37 +116,52 @@ def adapt(name: str, texts: list[str], folder: Path) -> Path:
     return weights
 
 
+def validation_loss(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
+    return {"validation_loss": results["calibration"]["validation"]["loss_before"]}
+
+
 def build(arguments: argparse.Namespace) -> Study:
     folder = (arguments.workdir or Path("checkpoints") / "adaptation") / "bases"
-    dataset = load_dataset(DATA)
-    everything = load_dataset(DataConfig(source="sms-spam", balance="none"))
-    bases = {"mini": "mini"}
-    for name in EPOCHS:
-        texts = texts_of(name, dataset, everything)
-        bases[name] = str(adapt(name, texts, folder))
+    datasets = {name: load_dataset(data) for name, data in SPLITS.items()}
+    sms = load_dataset(DataConfig(source="sms-spam", balance="none"))
+    weights = {
+        name: str(adapt(name, base, texts_of(base, datasets, sms), folder))
+        for name, base in BASES.items()
+    }
     default = FinetuneConfig()
+
+    def setting(split: str, rate: str, shown: str, weights: str) -> Setting:
+        train = dataclasses.replace(default.train, learning_rate=RATES[rate])
+        config = dataclasses.replace(
+            default, weights=weights, data=SPLITS[split], train=train
+        )
+        return Setting(f"{split}: {shown}, learning rate {rate}", config)
+
     return Study(
         name="adaptation",
         title="Does more pre-training on SMS help?",
-        question="Accuracy on the book's split of SMS Spam, by what the base model has "
-        "read before it is fine-tuned: its own corpus only, or SMS without labels too.",
+        question="Accuracy on SMS Spam, by what the base model has read before it is "
+        "fine-tuned: its own corpus only, or SMS without labels too. The rows of one "
+        "split share its test part.",
         settings=tuple(
-            Setting(
-                f"{BASES[name]}, learning rate {shown}",
-                dataclasses.replace(
-                    default,
-                    weights=weights,
-                    data=DATA,
-                    train=dataclasses.replace(default.train, learning_rate=rate),
+            setting(split, rate, shown, path)
+            for split in SPLITS
+            for rate in RATES
+            for shown, path in [
+                ("mini, as shipped", "mini"),
+                *(
+                    (base.shown, weights[name])
+                    for name, base in BASES.items()
+                    if split in base.splits
                 ),
-            )
-            for shown, rate in RATES.items()
-            for name, weights in bases.items()
+            ]
         ),
         command="python -m experiments.adaptation.run",
-        metrics={name: ACCURACIES[name] for name in ("validation", "test")}
+        metrics={"validation_loss": "validation loss (nats)"}
+        | {name: ACCURACIES[name] for name in ("validation", "test")}
         | {"tfidf": "TF-IDF of characters + logistic regression (%)"},
-        plots=(("validation", "test", "tfidf"),),
+        plots=(("test", "tfidf"), ("validation_loss",)),
+        measure=validation_loss,
     )
 
 

@@ -115,31 +115,36 @@ def test_the_settings_of_a_study_are_different_runs(tmp_path, monkeypatch):
     assert max(steps) < 1.5 * min(steps)
 
 
-def test_no_text_that_the_base_model_reads_validates_or_tests(monkeypatch):
-    monkeypatch.setattr(adaptation, "DATA", DataConfig())  # demo
-    dataset = load_dataset(adaptation.DATA)
+def test_no_text_that_the_base_model_reads_validates_or_tests():
+    data = DataConfig()
+    own = load_dataset(data)  # demo
     train, validation, test = (
-        {dataset.texts[row] for row in rows}
-        for rows in split_dataset(dataset, adaptation.DATA).parts().values()
+        {own.texts[row] for row in rows}
+        for rows in split_dataset(own, data).parts().values()
     )
-    more = dataclasses.replace(dataset, texts=(*dataset.texts, "one more"))
-    of_train = adaptation.texts_of("train", dataset, more)
-    of_all = adaptation.texts_of("all", dataset, more)
-    assert set(of_train) == train - validation - test
+    more = dataclasses.replace(own, texts=(*own.texts, "one more"))
+    part = adaptation.Base("part", ("demo",), everything=False)
+    everything = adaptation.Base("everything", ("demo",))
+    of_part, of_all, in_other_order = (
+        adaptation.texts_of(base, {"demo": own}, more)
+        for base in (part, everything, dataclasses.replace(everything, seed=1))
+    )
+    assert set(of_part) == train - validation - test
     assert set(of_all) == (train | {"one more"}) - validation - test
-    assert of_all == adaptation.texts_of("all", dataset, more)
+    assert of_all == adaptation.texts_of(everything, {"demo": own}, more)
+    assert of_all != in_other_order and sorted(of_all) == sorted(in_other_order)
 
 
 @pytest.mark.slow
 def test_a_base_model_is_adapted_once(tmp_path, monkeypatch):
     monkeypatch.setattr(adaptation, "LENGTH", 16)
     monkeypatch.setattr(adaptation, "BATCH", 8)  # one for each device
-    monkeypatch.setattr(adaptation, "EPOCHS", {"train": 1})
+    base = adaptation.Base("part", ("demo",), everything=False, epochs=1)
     texts = list(load_dataset(DataConfig()).texts[:40])
-    weights = adaptation.adapt("train", texts, tmp_path)
+    weights = adaptation.adapt("part", base, texts, tmp_path)
     config, params = load_pretrained(weights)
     assert config == load_pretrained("mini")[0]
     before = load_pretrained("mini")[1]["ln_f"]["scale"]
     assert np.any(params["ln_f"]["scale"] != before)
     monkeypatch.setattr(adaptation, "train", None)  # nothing is left to be trained
-    assert adaptation.adapt("train", texts, tmp_path) == weights
+    assert adaptation.adapt("part", base, texts, tmp_path) == weights
