@@ -26,13 +26,13 @@ from gpt2_jax.evaluation.baselines import majority_accuracy
 Texts = Sequence[str]
 # Texts to predicted labels [N].
 Predict = Callable[[Texts], np.ndarray]
-LABELS = {
-    "test": "mini, test accuracy (%)",
-    "tfidf": "TF-IDF of characters + logistic regression (%)",
-    "word_tfidf": "TF-IDF of words + logistic regression (%)",
-    "fasttext": "bag of word n-grams, as fastText (%)",
-    "majority": "majority class (%)",
+NAMES = {
+    "tfidf": "TF-IDF of characters + logistic regression",
+    "word_tfidf": "TF-IDF of words + logistic regression",
+    "fasttext": "bag of word n-grams, as fastText",
+    "majority": "majority class",
 }
+LABELS = {"test": "mini, test accuracy (%)"} | {k: f"{v} (%)" for k, v in NAMES.items()}
 # As fastText by default, but for a smaller table, more epochs and Adam.
 BUCKETS, WIDTH, EPOCHS, BATCH, RATE = 2**16, 32, 10, 32, 0.01
 
@@ -65,6 +65,27 @@ def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
         "fasttext": 100 * float((fast(test) == expected).mean()),
         "majority": 100 * majority_accuracy(labels, expected),
     }
+
+
+def accuracies(config: FinetuneConfig, seed: int) -> dict[str, dict[str, float]]:
+    """Return the test accuracy of each in percent, to stand beside a study."""
+    parts = parts_of(config)
+    test, expected = parts["test"]
+    return {
+        name: {"test": 100 * float((predict(test) == expected).mean())}
+        for name, predict in fit_all(*parts["train"], seed=seed).items()
+    }
+
+
+def fit_all(texts: Texts, labels: np.ndarray, *, seed: int) -> dict[str, Predict]:
+    most = np.bincount(labels).argmax()
+    fitted = {
+        "tfidf": fit_char_tfidf(texts, labels),
+        "word_tfidf": fit_word_tfidf(texts, labels),
+        "fasttext": fit_fasttext(texts, labels, seed=seed),
+        "majority": lambda texts: np.full(len(texts), most),
+    }
+    return {NAMES[key]: predict for key, predict in fitted.items()}
 
 
 def fit_char_tfidf(texts: Texts, labels: np.ndarray) -> Predict:

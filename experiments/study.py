@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.study_results import Row, read_results, write_results
+from experiments.study_beside import Measure, beside
+from experiments.study_results import Row, read_results, write_json, write_results
 from gpt2_jax import finetune
 from gpt2_jax.compilation import keep_compiled_programs
 from gpt2_jax.config import FinetuneConfig, from_dict, to_dict
@@ -72,6 +73,7 @@ class Study:
     log_x: bool = False
     note_label: str = ""
     measure: Callable[[Path, Mapping[str, Any]], Mapping[str, float]] = nothing_more
+    beside: Measure | None = None  # of each set of texts; its metrics are of `metrics`
 
     def keys(self) -> list[str]:
         return [s.key or str(i) for i, s in enumerate(self.settings, start=1)]
@@ -118,18 +120,12 @@ def run_once(
         "device": results["device"],
         "commit": _commit(),
     }
-    _write_json(run / NUMBERS, values)
+    write_json(run / NUMBERS, values)
     for name in () if keep_models else HEAVY:
         shutil.rmtree(run / name, ignore_errors=True)
     row = finished(study, setting, seed, workdir)
     assert row is not None
     return row
-
-
-def _write_json(path: Path, values: Any) -> None:
-    part = path.with_name(f"{path.name}.partial")
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def _of_seed(setting: Setting, seed: int, workdir: Path) -> tuple[FinetuneConfig, Path]:
@@ -178,8 +174,8 @@ def adopt(study: Study, results: Path, workdir: Path) -> set[int]:
             values = dataclasses.asdict(row)
             del values["seed"], values["run"]  # its folder's name
             run.mkdir(parents=True, exist_ok=True)
-            _write_json(run / "config.json", to_dict(config))
-            _write_json(run / NUMBERS, values)
+            write_json(run / "config.json", to_dict(config))
+            write_json(run / NUMBERS, values)
     return {row.seed for row in rows}
 
 
@@ -231,7 +227,7 @@ def write(study: Study, seeds: Iterable[int], workdir: Path, out: Path) -> None:
         ]
         for setting in study.settings
     ]
-    write_results(study, found, out)
+    write_results(study, found, beside(study, found, workdir), out)
 
 
 def _commit() -> str:

@@ -10,10 +10,11 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gpt2_jax.evaluation.svg import COLORS, STYLE, STYLES, to_svg
+from gpt2_jax.evaluation.svg import COLORS, INK, STYLE, STYLES, to_svg
 
 if TYPE_CHECKING:
     from experiments.study import Study
+    from experiments.study_beside import Beside
     from experiments.study_results import Summary
 
 Points = Sequence[Mapping[str, "Summary"]]  # of each setting; {}: no run
@@ -21,7 +22,9 @@ MARKERS = "os^Dvp"
 _CAPTION = "Bars: 95% interval of the mean over seeds (Student's t); faint: each seed."
 
 
-def draw(study: Study, points: Points, out: Path) -> list[tuple[str, str]]:
+def draw(
+    study: Study, points: Points, baselines: Sequence[Beside], out: Path
+) -> list[tuple[str, str]]:
     """Write plot.svg, or plot-METRIC.svg; return each for a page, with a caption."""
     kind = _draw_lines if study.x_label else _draw_points
     drawn = []
@@ -30,7 +33,7 @@ def draw(study: Study, points: Points, out: Path) -> list[tuple[str, str]]:
     for metrics in study.plots:
         name = "plot" if len(study.plots) == 1 else f"plot-{metrics[0]}"
         with matplotlib.rc_context(STYLE):
-            figure = kind(study, points, metrics)
+            figure = kind(study, points, baselines, metrics)
             figure.savefig(
                 out / f"{name}.svg", facecolor="white", metadata={"Date": None}
             )
@@ -38,22 +41,30 @@ def draw(study: Study, points: Points, out: Path) -> list[tuple[str, str]]:
     return drawn
 
 
-def _draw_points(study: Study, points: Points, metrics: Sequence[str]) -> Figure:
-    """Draw a line per setting, from top to bottom."""
-    rows = [
-        (key, setting.name, summaries)
-        for key, setting, summaries in zip(
-            study.keys(), study.settings, points, strict=True
-        )
-        if summaries
-    ]
+def _draw_points(
+    study: Study,
+    points: Points,
+    baselines: Sequence[Beside],
+    metrics: Sequence[str],
+) -> Figure:
+    """Draw a line per setting, from top to bottom, its baselines behind them."""
+    shown = _within(points, baselines, metrics)
+    rows: list[tuple[str, Mapping[str, Summary]]] = []
+    for place, (key, setting) in enumerate(
+        zip(study.keys(), study.settings, strict=True)
+    ):
+        if points[place]:
+            rows.append((f"{key}  {setting.name}", points[place]))
+        rows += [(b.name, b.numbers) for b in shown if b.places[-1] == place]
     height = max(0.32, 0.14 * (len(metrics) + 1))  # inches of a row
     size = (8, 0.9 + height * len(rows) + 0.12 * len(metrics) * (len(metrics) > 1))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     for series, metric in enumerate(metrics):
         shift = (series - (len(metrics) - 1) / 2) / (len(metrics) + 1)
-        for place, (_, _, summaries) in enumerate(rows):
+        for place, (_, summaries) in enumerate(rows):
+            if metric not in summaries:
+                continue
             y, color = place + shift, COLORS[series]
             summary = summaries[metric]
             axes.plot(
@@ -74,8 +85,7 @@ def _draw_points(study: Study, points: Points, metrics: Sequence[str]) -> Figure
                 capsize=3,
                 label=study.metrics[metric] if place == 0 else None,
             )
-    names = [f"{key}  {name}" for key, name, _ in rows]
-    axes.set_yticks(range(len(rows)), names, parse_math=False)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     _label(axes.set_xlabel, axes.set_xlim, axes.get_xlim(), study, metrics)
@@ -84,8 +94,13 @@ def _draw_points(study: Study, points: Points, metrics: Sequence[str]) -> Figure
     return figure
 
 
-def _draw_lines(study: Study, points: Points, metrics: Sequence[str]) -> Figure:
-    """Draw a line per name and metric over `x`."""
+def _draw_lines(
+    study: Study,
+    points: Points,
+    baselines: Sequence[Beside],
+    metrics: Sequence[str],
+) -> Figure:
+    """Draw a line per name and metric over `x`, and one across for a baseline."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots()
     names = list(dict.fromkeys(setting.name for setting in study.settings))
@@ -122,6 +137,16 @@ def _draw_lines(study: Study, points: Points, metrics: Sequence[str]) -> Figure:
             capsize=3,
             label=label,
         )
+    if len({baseline.places for baseline in baselines}) == 1:  # all on the same texts
+        shown = _within(points, baselines, metrics)
+        for baseline, style in zip(shown, (*STYLES[1:], (0, (1, 4))), strict=False):
+            axes.axhline(
+                baseline.numbers[metrics[0]].mean,
+                color=INK,
+                linewidth=1,
+                linestyle=style,
+                label=baseline.name,
+            )
     if study.log_x:
         axes.set_xscale("log")
         ticks = sorted({s.x for s in study.settings if s.x})
@@ -131,9 +156,30 @@ def _draw_lines(study: Study, points: Points, metrics: Sequence[str]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # no half a block
     axes.set_xlabel(study.x_label)
     _label(axes.set_ylabel, axes.set_ylim, axes.get_ylim(), study, metrics)
-    if len(series) > 1:
+    if len(axes.get_legend_handles_labels()[1]) > 1:
         _legend(figure)
     return figure
+
+
+def _within(
+    points: Points, baselines: Sequence[Beside], metrics: Sequence[str]
+) -> list[Beside]:
+    """Return the baselines that leave the figure its scale; the table has the rest."""
+    of_runs = [
+        value
+        for summaries in points
+        for metric in metrics
+        if metric in summaries
+        for value in summaries[metric].values
+    ]
+    low, high = min(of_runs), max(of_runs)
+    span = high - low
+    return [
+        baseline
+        for baseline in baselines
+        if metrics[0] in baseline.numbers
+        and low - span <= baseline.numbers[metrics[0]].mean <= high + span
+    ]
 
 
 def _legend(figure: Figure) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from gpt2_jax.evaluation import markup
 
 if TYPE_CHECKING:
     from experiments.study import Study
+    from experiments.study_beside import Beside
 
 
 # The columns of results.csv around the numbers.
@@ -66,13 +68,19 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(mean, sd, half, tuple(values))
 
 
-def write_results(study: Study, found: Sequence[Sequence[Row]], out: Path) -> None:
+def write_results(
+    study: Study,
+    found: Sequence[Sequence[Row]],
+    baselines: Sequence[Beside],
+    out: Path,
+) -> None:
     """Write all files of `study`; `found` are the finished runs of each setting."""
     out.mkdir(parents=True, exist_ok=True)
     _write_csv(study, found, out / "results.csv")
-    head, lines = table(study, found)
-    bars = ["---"] * len(head)
-    text = "".join(f"| {' | '.join(cells)} |\n" for cells in (head, bars, *lines))
+    tables = [table(study, found)]
+    if baselines:
+        tables.append(table_beside(study, baselines))
+    text = "\n".join(_markdown(*lines) for lines in tables)
     (out / "table.md").write_text(text, encoding="utf-8")
     points = [
         {name: summarize([row.numbers[name] for row in rows]) for name in study.metrics}
@@ -80,8 +88,48 @@ def write_results(study: Study, found: Sequence[Sequence[Row]], out: Path) -> No
         else {}
         for rows in found
     ]
-    figures = study_plots.draw(study, points, out)
-    _write_page(study, found, (head, lines), figures, out / "page.html")
+    figures = study_plots.draw(study, points, baselines, out)
+    _write_page(study, found, tables, figures, out / "page.html")
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    bars = ["---"] * len(head)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, bars, *lines))
+
+
+def table_beside(
+    study: Study, baselines: Sequence[Beside]
+) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the lines of the baselines' table."""
+    names = [
+        metric
+        for metric in study.metrics
+        if any(metric in baseline.numbers for baseline in baselines)
+    ]
+    head = ["rows", "on the same texts", *(study.metrics[name] for name in names)]
+    lines = [
+        [
+            key_ranges(study.keys(), baseline.places),
+            baseline.name,
+            *(str(baseline.numbers.get(name, "")) for name in names),
+        ]
+        for baseline in baselines
+    ]
+    return head, lines
+
+
+def key_ranges(keys: Sequence[str], places: Sequence[int]) -> str:
+    """Return the keys at `places`, such as `1 to 3, 5`."""
+    ranges: list[tuple[int, int]] = []
+    for place in places:
+        if ranges and ranges[-1][1] == place - 1:
+            ranges[-1] = (ranges[-1][0], place)
+        else:
+            ranges.append((place, place))
+    return ", ".join(
+        keys[first] if first == last else f"{keys[first]} to {keys[last]}"
+        for first, last in ranges
+    )
 
 
 def table(
@@ -157,6 +205,12 @@ def read_results(path: Path) -> list[Row]:
         ]
 
 
+def write_json(path: Path, values: Any) -> None:
+    part = path.with_name(f"{path.name}.partial")
+    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
 def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
@@ -164,7 +218,7 @@ def _short(value: float | None) -> str:
 def _write_page(
     study: Study,
     found: Sequence[Sequence[Row]],
-    lines: tuple[list[str], list[list[str]]],
+    tables: Sequence[tuple[list[str], list[list[str]]]],
     figures: Sequence[tuple[str, str]],
     path: Path,
 ) -> None:
@@ -177,7 +231,6 @@ def _write_page(
         "commit": ", ".join(sorted({row.commit for row in rows})),
         "runs": str(len({row.run for row in rows})),
     }
-    head, cells = lines
     title, question = map(markup.escape, (study.title, study.question))
     body = f"<h1>{title}</h1>\n<p>{question}</p>\n"
     for svg, caption in figures:
@@ -185,15 +238,20 @@ def _write_page(
             "",
             f"<figure>{svg}<figcaption>{markup.escape(caption)}</figcaption></figure>",
         )
-    body += _section(
-        "The numbers",
+    captions = (
+        "Mean ± standard deviation over seeds; the 95% interval is of the mean.",
+        "Baselines that learn from the texts of those rows.",
+    )
+    numbers = [
         markup.table(
             head,
-            (markup.row(line[0], map(_cell, line[1:])) for line in cells),
+            (markup.row(line[0], map(_cell, line[1:])) for line in lines),
             "each",
-            "Mean ± standard deviation over seeds; the 95% interval is of the mean.",
-        ),
-    )
+            caption,
+        )
+        for (head, lines), caption in zip(tables, captions, strict=False)
+    ]
+    body += _section("The numbers", "".join(numbers))
     again = f"<pre>{markup.escape(command)}</pre>\n" + markup.table(
         ("", ""),
         (markup.row(name, [_cell(value)]) for name, value in facts.items()),

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import baselines
 from experiments.pretrain.config import PretrainConfig
 from experiments.pretrain.export import export
 from experiments.pretrain.shard import Windows, write_shards
@@ -158,10 +159,10 @@ def build(arguments: argparse.Namespace) -> Study:
         ),
         command="python -m experiments.adaptation.run",
         metrics={"validation_loss": "validation loss (nats)"}
-        | {name: ACCURACIES[name] for name in ("validation", "test")}
-        | {"tfidf": "TF-IDF of characters + logistic regression (%)"},
-        plots=(("test", "tfidf"), ("validation_loss",)),
+        | {name: ACCURACIES[name] for name in ("validation", "test")},
+        plots=(("test",), ("validation_loss",)),
         measure=validation_loss,
+        beside=baselines.accuracies,
     )
 
 

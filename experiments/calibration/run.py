@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments import baselines
 from experiments.study import Setting, Study, main
 from gpt2_jax.config import DataConfig, FinetuneConfig
 
@@ -48,6 +49,7 @@ STUDY = Study(
         for epochs in EPOCHS
     ),
     command="python -m experiments.calibration.run",
+    beside=baselines.accuracies,
     metrics=METRICS,
     plots=(("ece_before", "ece_after"), ("test",)),
     x_label="epochs",

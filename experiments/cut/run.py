@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from experiments import baselines
 from experiments.study import Setting, Study, main
 from gpt2_jax.config import DataConfig, FinetuneConfig
 
@@ -43,6 +44,7 @@ STUDY = Study(
         for cut in CUTS
     ),
     command="python -m experiments.cut.run",
+    beside=baselines.accuracies,
     x_label="frozen blocks",
 )
 

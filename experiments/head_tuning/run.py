@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 from typing import Any
 
+from experiments import baselines
 from experiments.study import Setting, Study, main
 from gpt2_jax.config import FINETUNE_PRESETS, FinetuneConfig
 
@@ -106,6 +107,7 @@ def build(arguments: argparse.Namespace) -> Study:
         settings=tuple(rows(weights, SPLITS[split])),
         command="python -m experiments.head_tuning.run "
         f"--weights {weights} --split {split}",
+        beside=baselines.accuracies,
         note_label="the book's repository, 124M, one seed",
     )
 

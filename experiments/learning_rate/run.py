@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from experiments import baselines
 from experiments.study import Setting, Study, main
 from gpt2_jax.config import DataConfig, FinetuneConfig
 
@@ -33,6 +34,7 @@ STUDY = Study(
         for rate in RATES
     ),
     command="python -m experiments.learning_rate.run",
+    beside=baselines.accuracies,
     plots=(("validation",), ("test",)),
     x_label="learning rate",
     log_x=True,

@@ -6,6 +6,7 @@ python -m experiments.recipe.run --seeds 0 1 2
 import dataclasses
 from typing import Any
 
+from experiments import baselines
 from experiments.study import ACCURACIES, Setting, Study, main
 from gpt2_jax.config import FINETUNE_PRESETS, DataConfig, FinetuneConfig
 
@@ -96,8 +97,8 @@ STUDY = Study(
         ]
     ),
     command="python -m experiments.recipe.run",
-    metrics={name: ACCURACIES[name] for name in ("validation", "test")}
-    | {"tfidf": "TF-IDF + logistic regression (%)"},
+    beside=baselines.accuracies,
+    metrics={name: ACCURACIES[name] for name in ("validation", "test")},
     plots=(("validation", "test"),),
 )
 

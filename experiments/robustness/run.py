@@ -5,7 +5,7 @@ python -m experiments.robustness.run --seeds 0 1 2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,26 +44,43 @@ CHANGES: Mapping[str, tuple[str, Callable[[str], str]]] = {
 }
 METRICS = {"test": "as they are, test accuracy (%)"}
 METRICS |= {name: f"{shown} (%)" for name, (shown, _) in CHANGES.items()}
-METRICS |= {"tfidf": "TF-IDF of characters, as they are (%)"}
-METRICS |= {
-    f"tfidf_{name}": f"TF-IDF, {shown} (%)" for name, (shown, _) in CHANGES.items()
-}
 
 
 def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
     """Return accuracies in percent on test texts that were changed."""
-    parts = baselines.parts_of(baselines.config_of(run))
-    (texts, labels), (test, expected) = parts["train"], parts["test"]
+    test, expected = baselines.parts_of(baselines.config_of(run))["test"]
     classifier = Classifier.load(run)
-    tfidf = baselines.fit_char_tfidf(texts, labels)
-    numbers = {}
-    for name, (_, change) in CHANGES.items():
-        changed = [change(text) for text in test]
-        predicted = classifier.predict_proba(changed).argmax(-1)
-        numbers[name] = 100 * float((predicted == expected).mean())
-        baseline = np.asarray(tfidf(changed)) == expected
-        numbers[f"tfidf_{name}"] = 100 * float(baseline.mean())
-    return numbers
+
+    def predict(texts: Sequence[str]) -> np.ndarray:
+        return classifier.predict_proba(texts).argmax(-1)
+
+    return on_changed(predict, test, expected)
+
+
+def beside(config: FinetuneConfig, seed: int) -> dict[str, dict[str, float]]:
+    """Return the same of the baselines."""
+    parts = baselines.parts_of(config)
+    test, expected = parts["test"]
+    return {
+        name: {"test": accuracy(predict, test, expected)}
+        | on_changed(predict, test, expected)
+        for name, predict in baselines.fit_all(*parts["train"], seed=seed).items()
+    }
+
+
+def on_changed(
+    predict: baselines.Predict, texts: Sequence[str], labels: np.ndarray
+) -> dict[str, float]:
+    return {
+        name: accuracy(predict, [change(text) for text in texts], labels)
+        for name, (_, change) in CHANGES.items()
+    }
+
+
+def accuracy(
+    predict: baselines.Predict, texts: Sequence[str], labels: np.ndarray
+) -> float:
+    return 100 * float((np.asarray(predict(texts)) == labels).mean())
 
 
 STUDY = Study(
@@ -81,8 +98,9 @@ STUDY = Study(
     ),
     command="python -m experiments.robustness.run",
     metrics=METRICS,
-    plots=(("test", *CHANGES), ("tfidf", *(f"tfidf_{name}" for name in CHANGES))),
+    plots=(("test", *CHANGES),),
     measure=measure,
+    beside=beside,
 )
 
 if __name__ == "__main__":

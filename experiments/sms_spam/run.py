@@ -5,6 +5,7 @@ python -m experiments.sms_spam.run --seeds 0 1 2 3 4
 
 import dataclasses
 
+from experiments import baselines
 from experiments.study import ACCURACIES, Setting, Study, main
 from gpt2_jax.config import FINETUNE_PRESETS, DataConfig, FinetuneConfig
 
@@ -20,8 +21,8 @@ STUDY = Study(
     question="How accurate is the shipped base model on the SMS Spam Collection?",
     settings=tuple(Setting(f"`{name}`", config) for name, config in SETTINGS.items()),
     command="python -m experiments.sms_spam.run",
-    metrics=ACCURACIES | {"tfidf": "TF-IDF + logistic regression (%)"},
-    plots=(("test", "tfidf"),),
+    beside=baselines.accuracies,
+    metrics=ACCURACIES,
 )
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ from experiments.learning_curve import run as learning_curve
 from experiments.learning_rate.run import STUDY as LEARNING_RATE
 from experiments.parts import take_share, write_parts
 from experiments.prevalence import run as prevalence
-from experiments.robustness.run import CHANGES
-from experiments.robustness.run import STUDY as ROBUSTNESS
+from experiments.robustness import run as robustness
 from experiments.study import folder_of
-from gpt2_jax.config import PRESETS, DataConfig
+from gpt2_jax.config import PRESETS, DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
+from gpt2_jax.evaluation.baselines import majority_accuracy
 from gpt2_jax.model import param_shapes
 from gpt2_jax.training.optimizer import frozen_split, label_params
 from gpt2_jax.weights.pretrained import load_pretrained
@@ -73,8 +73,39 @@ def test_a_baseline_learns_which_words_are_of_which_class(fit):
     assert (np.asarray(predict(texts[150:])) == labels[150:]).mean() > 0.95
 
 
+def test_all_baselines_learn_from_the_training_part(monkeypatch):
+    monkeypatch.setattr(baselines, "fit_fasttext", lambda *_, seed: np.zeros_like)
+    numbers = baselines.accuracies(FinetuneConfig(), seed=0)  # demo
+    assert list(numbers) == list(baselines.NAMES.values())
+    (_, labels), (_, expected) = (
+        baselines.parts_of(FinetuneConfig())[part] for part in ("train", "test")
+    )
+    majority = 100 * majority_accuracy(labels, expected)
+    assert numbers[baselines.NAMES["majority"]] == {"test": pytest.approx(majority)}
+    assert numbers[baselines.NAMES["tfidf"]]["test"] > majority + 20
+
+
+def test_what_stands_beside_a_study_has_its_numbers(monkeypatch):
+    test, expected = baselines.parts_of(FinetuneConfig())["test"]
+
+    def shouts(texts):
+        return np.asarray([text.isupper() or "£" in text for text in texts], int)
+
+    monkeypatch.setattr(baselines, "fit_all", lambda *_, seed: {"shouts": shouts})
+    share, spam = 100 * expected.mean(), shouts(test) @ expected
+    changed = robustness.beside(FinetuneConfig(), 0)["shouts"]
+    assert changed["upper"] == pytest.approx(share)  # all are called spam
+    assert changed["test"] == changed["lower"] > 50
+    of_spam = prevalence.beside(FinetuneConfig(), 0)["shouts"]
+    assert changed["test"] == of_spam["test"]
+    assert of_spam["spam_recall"] == pytest.approx(100 * spam / expected.sum())
+    assert of_spam["spam_precision"] == pytest.approx(100 * spam / shouts(test).sum())
+
+
 def test_texts_are_changed_as_they_say():
-    changed = {name: change("Win a prize") for name, (_, change) in CHANGES.items()}
+    changed = {
+        name: change("Win a prize") for name, (_, change) in robustness.CHANGES.items()
+    }
     assert changed == {
         "upper": "WIN A PRIZE",
         "lower": "win a prize",
@@ -101,7 +132,7 @@ def test_the_settings_of_a_study_are_different_runs(tmp_path, monkeypatch):
         prevalence, "load_dataset", lambda _: load_dataset(DataConfig())
     )
     built = [module.build(arguments) for module in (learning_curve, prevalence)]
-    for study in (CALIBRATION, CUT, LEARNING_RATE, ROBUSTNESS, *built):
+    for study in (CALIBRATION, CUT, LEARNING_RATE, robustness.STUDY, *built):
         runs = {folder_of(setting.config) for setting in study.settings}
         assert len(runs) == len(study.settings) > 2
         assert {metric for plot in study.plots for metric in plot} <= set(study.metrics)

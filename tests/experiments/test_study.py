@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 
 from experiments.study import Setting, Study, folder_of, main, run_study
 from experiments.study_results import summarize
-from gpt2_jax.config import FinetuneConfig, to_dict
+from gpt2_jax.config import DataConfig, FinetuneConfig, to_dict
 from gpt2_jax.errors import DataError
 
 FIRST, MEAN = FinetuneConfig(pool="first"), FinetuneConfig(pool="mean")
@@ -169,6 +169,51 @@ def test_data_that_cannot_be_had_are_one_line(tmp_path, monkeypatch, capsys):
         main(build)
     assert stopped.value.code == DataError.exit_code
     assert capsys.readouterr().err == "no such texts\n"
+
+
+class Baselines:
+    """Two of them, and how often they were fitted."""
+
+    def __init__(self) -> None:
+        self.fitted: list[tuple[str, int]] = []
+
+    def __call__(self, config: FinetuneConfig, seed: int) -> dict:
+        self.fitted.append((config.data.source, seed))
+        near = {"test": 90.5 + seed, "train": 91.0}
+        return {"close <by>": near, "far off": {"test": 10.0}}
+
+
+def test_baselines_stand_beside_the_rows_that_share_their_texts(tmp_path):
+    own = dataclasses.replace(FIRST, data=DataConfig(source="sms-spam"))
+    settings = [Setting(name, FIRST) for name in "ab"]
+    settings += [Setting("c", own), Setting("d", MEAN), Setting("e", MEAN)]
+    study = _study(*settings, beside=(fit := Baselines()))
+    for rows in (["1", "2", "3"], ["4"]):  # row 5 shares the runs of row 4
+        run_study(study, [0, 1], tmp_path, tmp_path, rows=rows, runner=Runner())
+    texts = [("demo", 0), ("demo", 1), ("sms-spam", 0), ("sms-spam", 1)]
+    assert sorted(fit.fitted) == texts  # once for each of them, and each seed
+    table = (tmp_path / "table.md").read_text().split("\n\n")[1].splitlines()
+    head = "| rows | on the same texts | training accuracy (%) | test accuracy (%) |"
+    assert table[0] == head
+    assert table[2:] == [
+        "| 1 to 2, 4 to 5 | close <by> | 91.00 ± 0.00 | 91.00 ± 0.71 |",
+        "| 1 to 2, 4 to 5 | far off |  | 10.00 ± 0.00 |",
+        "| 3 | close <by> | 91.00 ± 0.00 | 91.00 ± 0.71 |",
+        "| 3 | far off |  | 10.00 ± 0.00 |",
+    ]
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.count("close &lt;by&gt;") >= 2 and "far off" in page
+
+
+@pytest.mark.parametrize("x_label", ["", "training texts"])
+def test_a_figure_shows_the_baselines_that_leave_its_scale(x_label, tmp_path):
+    settings = [
+        Setting("a", dataclasses.replace(FIRST, max_length=n), x=n) for n in (10, 100)
+    ]
+    study = _study(*settings, x_label=x_label, beside=Baselines())
+    run_study(study, [0, 1], tmp_path, tmp_path, runner=Runner())
+    figure = (tmp_path / "plot.svg").read_text("utf-8")
+    assert "close &lt;by&gt;" in figure and "far off" not in figure
 
 
 @pytest.mark.parametrize("x_label", ["", "training texts"])
