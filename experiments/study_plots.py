@@ -141,7 +141,9 @@ def _draw_lines(
         shown = _within(points, baselines, metrics)
         for baseline, style in zip(shown, (*STYLES[1:], (0, (1, 4))), strict=False):
             axes.axhline(
-                baseline.numbers[metrics[0]].mean,
+                next(
+                    baseline.numbers[m].mean for m in metrics if m in baseline.numbers
+                ),
                 color=INK,
                 linewidth=1,
                 linestyle=style,
@@ -177,8 +179,11 @@ def _within(
     return [
         baseline
         for baseline in baselines
-        if metrics[0] in baseline.numbers
-        and low - span <= baseline.numbers[metrics[0]].mean <= high + span
+        if any(
+            low - span <= baseline.numbers[metric].mean <= high + span
+            for metric in metrics
+            if metric in baseline.numbers
+        )
     ]
 
 

@@ -39,6 +39,7 @@ def files(system, root="/runs/spam"):
     return {path.removeprefix(root + "/") for path in system.find(root)}
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_goes_on_from_there_and_is_the_run_in_a_folder(
     memory, programs, tmp_path_factory, monkeypatch
 ):

@@ -227,6 +227,7 @@ def test_flags_are_laid_over_the_config_file(tmp_path):
     assert got == _resolved("--epochs", "4", "--pool", "mean")
 
 
+@pytest.mark.slow
 def test_a_run_from_flags_can_be_replayed_from_its_config(inputs, tmp_path, capsys):
     first, again = tmp_path / "first", tmp_path / "again"
     flags = ["--pool", "mean", "--batch-size", "6", "--seed", "4", *_QUICK]

@@ -31,7 +31,8 @@ STEPS, BATCH, WIDTH, PAD = 40, 8, 120, 50256
 
 def logits_of(path, tokens, num_heads=None):
     config, params = load_pretrained(path, num_heads=num_heads)
-    return GPT2(config).apply({"params": params}, jnp.asarray(tokens, jnp.int32))
+    logits = jax.jit(GPT2(config).apply)
+    return logits({"params": params}, jnp.asarray(tokens, jnp.int32))
 
 
 @pytest.mark.parametrize("folder", ["hf_odd", "hf_odd_sharded"])
@@ -235,9 +236,9 @@ def test_forty_steps_on_the_books_own_texts_have_pytorchs_losses(sms_path, monke
 def test_bfloat16_logits_stay_near_float32():
     params = random_params(TINY)
     tokens = np.arange(20).reshape(2, 10)
-    wide = GPT2(TINY).apply({"params": params}, tokens)
+    wide = jax.jit(GPT2(TINY).apply)({"params": params}, tokens)
     narrow_config = GPT2Config(**{**vars(TINY), "dtype": "bfloat16"})
-    narrow = GPT2(narrow_config).apply({"params": params}, tokens)
+    narrow = jax.jit(GPT2(narrow_config).apply)({"params": params}, tokens)
     assert narrow.dtype == jnp.float32
     scale = float(jnp.abs(wide).max())
     np.testing.assert_allclose(narrow, wide, atol=0.05 * scale)

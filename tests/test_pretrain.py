@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from helpers import random_params
 
 from experiments.pretrain import train as module
 from experiments.pretrain.config import PretrainConfig
@@ -219,8 +220,7 @@ def test_weights_of_other_sizes_are_refused(tmp_path):
         with pytest.raises(UserError, match=message):
             read_weights(dataclasses.replace(config, **changes))
     model = dataclasses.replace(CONFIG.model, tied=False)
-    params = GPT2(model).init(jax.random.key(0), np.zeros((1, 1), int))["params"]
-    write_language_model(tmp_path / "untied", model, jax.tree.map(np.asarray, params))
+    write_language_model(tmp_path / "untied", model, random_params(model))
     untied = dataclasses.replace(CONFIG, weights=str(tmp_path / "untied"))
     with pytest.raises(UserError, match="expected a language model"):
         read_weights(untied)

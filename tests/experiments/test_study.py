@@ -210,7 +210,8 @@ def test_a_figure_shows_the_baselines_that_leave_its_scale(x_label, tmp_path):
     settings = [
         Setting("a", dataclasses.replace(FIRST, max_length=n), x=n) for n in (10, 100)
     ]
-    study = _study(*settings, x_label=x_label, beside=Baselines())
+    plots = (("validation", "test"),)  # the baselines have no validation accuracy
+    study = _study(*settings, x_label=x_label, beside=Baselines(), plots=plots)
     run_study(study, [0, 1], tmp_path, tmp_path, runner=Runner())
     figure = (tmp_path / "plot.svg").read_text("utf-8")
     assert "close &lt;by&gt;" in figure and "far off" not in figure

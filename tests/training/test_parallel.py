@@ -152,7 +152,7 @@ def test_what_an_example_drops_is_the_same_in_any_piece():
     [
         pytest.param("jit", 4, marks=_SLOW),
         pytest.param("jit", 8, marks=_SLOW),
-        ("pmap", 2),
+        pytest.param("pmap", 2, marks=_SLOW),
     ],
 )
 def test_what_an_example_drops_is_the_same_on_any_devices(parallel, num_devices):
