@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ log = logging.getLogger("gpt2_jax.study")
 
 NUMBERS = "numbers.json"  # of a finished run
 HEAVY = ("checkpoints", "model")
+CODE = ("../gpt2_jax", "*.py")  # what a run's commit stands for, seen from here
 ACCURACIES = {
     "train": "training accuracy (%)",
     "validation": "validation accuracy (%)",
@@ -154,8 +155,10 @@ def finished(study: Study, setting: Setting, seed: int, workdir: Path) -> Row | 
     return Row(seed=seed, run=run.name, **values)
 
 
-def adopt(study: Study, results: Path, workdir: Path) -> set[int]:
-    """Put the runs of a results.csv into `workdir`, as finished; return their seeds.
+def adopt(study: Study, results: Path, workdir: Path) -> None:
+    """Put the runs of a results.csv into `workdir`, as finished.
+
+    One that lacks a metric, as the study had it not yet, is left out.
 
     Raises:
         ValueError: no such file, or a run in it has none of the settings.
@@ -169,6 +172,9 @@ def adopt(study: Study, results: Path, workdir: Path) -> set[int]:
             "this table can only be made anew"
         )
     for row, folder in zip(rows, folders, strict=True):
+        if lacking := [name for name in study.metrics if name not in row.numbers]:
+            log.info("%s has no %s: not taken", row.run, ", ".join(lacking))
+            continue
         config, run = _of_seed(settings[folder], row.seed, workdir)
         if not (run / NUMBERS).is_file():
             values = dataclasses.asdict(row)
@@ -176,7 +182,6 @@ def adopt(study: Study, results: Path, workdir: Path) -> set[int]:
             run.mkdir(parents=True, exist_ok=True)
             write_json(run / "config.json", to_dict(config))
             write_json(run / NUMBERS, values)
-    return {row.seed for row in rows}
 
 
 def run_study(
@@ -201,9 +206,8 @@ def run_study(
         raise ValueError(
             f"--rows: no {', '.join(sorted(unknown))}; known: {', '.join(keys)}"
         )
-    written = set(seeds)
     if extend:
-        written |= adopt(study, out / "results.csv", workdir)
+        adopt(study, out / "results.csv", workdir)
     for key, setting in zip(keys, study.settings, strict=True):
         if key not in rows if rows else setting.needs:
             continue
@@ -213,16 +217,16 @@ def run_study(
                 f"{name} {row.numbers[name]:.2f}" for name in study.metrics
             )
             log.info("row %s (%s), seed %d: %s", key, setting.name, seed, shown)
-        write(study, sorted(written), workdir, out)
-    write(study, sorted(written), workdir, out)
+        write(study, workdir, out)
+    write(study, workdir, out)
 
 
-def write(study: Study, seeds: Iterable[int], workdir: Path, out: Path) -> None:
+def write(study: Study, workdir: Path, out: Path) -> None:
     """Write the table, the figures and the page of every run that is finished."""
     found = [
         [
             row
-            for seed in seeds
+            for seed in _seeds(setting, workdir)
             if (row := finished(study, setting, seed, workdir)) is not None
         ]
         for setting in study.settings
@@ -230,12 +234,20 @@ def write(study: Study, seeds: Iterable[int], workdir: Path, out: Path) -> None:
     write_results(study, found, beside(study, found, workdir), out)
 
 
+def _seeds(setting: Setting, workdir: Path) -> list[int]:
+    """Return the seeds of the runs of `setting`, finished or not."""
+    prefix = f"{folder_of(setting.config)}-seed"
+    return sorted(
+        int(run.name.removeprefix(prefix)) for run in workdir.glob(f"{prefix}*")
+    )
+
+
 def _commit() -> str:
     """Return the commit of the code, with a + where it was changed since."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = _output([*git, "rev-parse", "--short", "HEAD"])
-        changed = _output([*git, "status", "--porcelain", "--", "../gpt2_jax"])
+        changed = _output([*git, "status", "--porcelain", "--", *CODE])
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + "+" * bool(changed)

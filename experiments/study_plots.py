@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from gpt2_jax.evaluation.svg import COLORS, INK, STYLE, STYLES, to_svg
 
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 Points = Sequence[Mapping[str, "Summary"]]  # of each setting; {}: no run
 MARKERS = "os^Dvp"
-_CAPTION = "Bars: 95% interval of the mean over seeds (Student's t); faint: each seed."
+_CAPTION = (
+    "Bars: 95% interval of the mean over seeds (Student's t); faint: each seed; "
+    "hollow, or across: baselines."
+)
 
 
 def draw(
@@ -47,22 +52,22 @@ def _draw_points(
     baselines: Sequence[Beside],
     metrics: Sequence[str],
 ) -> Figure:
-    """Draw a line per setting, from top to bottom, its baselines behind them."""
+    """Draw a line per setting, from top to bottom, hollow ones for its baselines."""
     shown = _within(points, baselines, metrics)
-    rows: list[tuple[str, Mapping[str, Summary]]] = []
+    rows: list[tuple[str, Mapping[str, Summary], str]] = []
     for place, (key, setting) in enumerate(
         zip(study.keys(), study.settings, strict=True)
     ):
         if points[place]:
-            rows.append((f"{key}  {setting.name}", points[place]))
-        rows += [(b.name, b.numbers) for b in shown if b.places[-1] == place]
+            rows.append((f"{key}  {setting.name}", points[place], "full"))
+        rows += [(b.name, b.numbers, "none") for b in shown if b.places[-1] == place]
     height = max(0.32, 0.14 * (len(metrics) + 1))  # inches of a row
     size = (8, 0.9 + height * len(rows) + 0.12 * len(metrics) * (len(metrics) > 1))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     for series, metric in enumerate(metrics):
         shift = (series - (len(metrics) - 1) / 2) / (len(metrics) + 1)
-        for place, (_, summaries) in enumerate(rows):
+        for place, (_, summaries, fill) in enumerate(rows):
             if metric not in summaries:
                 continue
             y, color = place + shift, COLORS[series]
@@ -81,11 +86,12 @@ def _draw_points(
                 xerr=summary.half,
                 fmt=MARKERS[series],
                 color=color,
+                fillstyle=fill,
                 markersize=6,
                 capsize=3,
                 label=study.metrics[metric] if place == 0 else None,
             )
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows], parse_math=False)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     _label(axes.set_xlabel, axes.set_xlim, axes.get_xlim(), study, metrics)
@@ -107,14 +113,20 @@ def _draw_lines(
     series = [(name, metric) for name in names for metric in metrics]
     for number, (name, metric) in enumerate(series):
         found = sorted(
-            (setting.x or 0.0, summaries[metric])
-            for setting, summaries in zip(study.settings, points, strict=True)
-            if setting.name == name and summaries
+            (
+                (setting.x or 0.0, summaries[metric])
+                for setting, summaries in zip(study.settings, points, strict=True)
+                if setting.name == name and summaries
+            ),
+            key=lambda point: point[0],
         )
         if not found:
             continue
         color = COLORS[number % len(COLORS)]
         marker = MARKERS[number % len(MARKERS)]
+        # Side by side, so that no bar hides another.
+        inches = (number - (len(series) - 1) / 2) * 3 / 72
+        aside = ScaledTranslation(inches, 0, figure.dpi_scale_trans)
         for x, summary in found:
             axes.plot(
                 [x] * len(summary.values),
@@ -123,6 +135,7 @@ def _draw_lines(
                 color=color,
                 alpha=0.25,
                 markeredgewidth=0,
+                transform=axes.transData + aside,
             )
         label = study.metrics[metric]
         if len(names) > 1:
@@ -130,12 +143,13 @@ def _draw_lines(
         axes.errorbar(
             [x for x, _ in found],
             [summary.mean for _, summary in found],
-            yerr=[summary.half or 0.0 for _, summary in found],
+            yerr=[math.nan if s.half is None else s.half for _, s in found],
             fmt=STYLES[number % len(STYLES)],
             marker=marker,
             color=color,
             capsize=3,
             label=label,
+            transform=axes.transData + aside,
         )
     if len({baseline.places for baseline in baselines}) == 1:  # all on the same texts
         shown = _within(points, baselines, metrics)
@@ -175,12 +189,12 @@ def _within(
         for value in summaries[metric].values
     ]
     low, high = min(of_runs), max(of_runs)
-    span = high - low
+    more = (high - low) / 4
     return [
         baseline
         for baseline in baselines
         if any(
-            low - span <= baseline.numbers[metric].mean <= high + span
+            low - more <= baseline.numbers[metric].mean <= high + more
             for metric in metrics
             if metric in baseline.numbers
         )
@@ -204,6 +218,8 @@ def _label(
     """Name an axis of numbers, or of several their unit; percents end at 100."""
     label = study.metrics[metrics[0]]
     unit = label[label.rfind("(") + 1 : -1] if label.endswith(")") else ""
+    if all("accuracy" in study.metrics[metric] for metric in metrics):
+        unit = f"accuracy ({unit})"
     set_label(label if len(metrics) == 1 else unit)
     if label.endswith("(%)"):
         set_limits(max(limits[0], 0.0), min(limits[1], 100.5))

@@ -224,8 +224,6 @@ def _write_page(
 ) -> None:
     """Write one file, without scripts, that needs nothing beside it."""
     rows = [row for rows in found for row in rows]
-    seeds = sorted({row.seed for row in rows})
-    command = f"{study.command} --seeds {' '.join(map(str, seeds))}"
     facts = {
         "device": ", ".join(sorted({row.device for row in rows})),
         "commit": ", ".join(sorted({row.commit for row in rows})),
@@ -239,7 +237,8 @@ def _write_page(
             f"<figure>{svg}<figcaption>{markup.escape(caption)}</figcaption></figure>",
         )
     captions = (
-        "Mean ± standard deviation over seeds; the 95% interval is of the mean.",
+        "Mean ± standard deviation over seeds; the 95% interval is of the mean, by "
+        "Student's t, which knows no bound at 100%.",
         "Baselines that learn from the texts of those rows.",
     )
     numbers = [
@@ -252,7 +251,7 @@ def _write_page(
         for (head, lines), caption in zip(tables, captions, strict=False)
     ]
     body += _section("The numbers", "".join(numbers))
-    again = f"<pre>{markup.escape(command)}</pre>\n" + markup.table(
+    again = f"<pre>{markup.escape(_commands(study, found))}</pre>\n" + markup.table(
         ("", ""),
         (markup.row(name, [_cell(value)]) for name, value in facts.items()),
         "facts",
@@ -260,6 +259,21 @@ def _write_page(
     )
     body += _section("Again", again)
     path.write_text(markup.page(study.title, body), encoding="utf-8")
+
+
+def _commands(study: Study, found: Sequence[Sequence[Row]]) -> str:
+    """Return what makes the runs that are there: a line for the rows of like seeds."""
+    keys_of: dict[tuple[int, ...], list[str]] = {}
+    for key, rows in zip(study.keys(), found, strict=True):
+        if rows:
+            keys_of.setdefault(tuple(row.seed for row in rows), []).append(key)
+    of_all = len(keys_of) == 1 and all(found)
+    return "\n".join(
+        study.command
+        + (f" --rows {' '.join(keys)}" * (not of_all))
+        + f" --seeds {' '.join(map(str, seeds))}"
+        for seeds, keys in keys_of.items()
+    )
 
 
 def _section(title: str, content: str) -> str:

@@ -18,6 +18,7 @@ from experiments.study_results import summarize
 from gpt2_jax.config import DataConfig, FinetuneConfig, to_dict
 from gpt2_jax.errors import DataError
 
+NEW = {"new": 1.0}
 FIRST, MEAN = FinetuneConfig(pool="first"), FinetuneConfig(pool="mean")
 
 
@@ -127,6 +128,27 @@ def test_a_table_is_extended_where_its_runs_are_not(tmp_path):
     assert runner.runs[4:] == [("mean", 2, False)]
     lines = (out / "table.md").read_text().splitlines()
     assert "| 2 |" in lines[2] and "| 3 |" in lines[3]
+
+
+def test_a_run_without_a_number_that_is_shown_now_is_not_taken(tmp_path):
+    run_study(_study(), [0], tmp_path / "a", tmp_path, runner=Runner())
+    more = _study(metrics={"test": "test (%)", "new": "new"}, measure=lambda *_: NEW)
+    runner = Runner()
+    run_study(more, [0], tmp_path / "b", tmp_path, extend=True, runner=runner)
+    assert len(runner.runs) == 2
+    assert "| 90.00 | 1.00 |" in (tmp_path / "table.md").read_text()
+
+
+def test_all_that_is_finished_is_written_and_how_it_is_made(tmp_path):
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    run_study(_study(), [0, 3], runs, out, rows=["2"], runner=Runner())
+    run_study(_study(), [1], runs, out, runner=Runner())
+    with (out / "results.csv").open(encoding="utf-8") as file:
+        rows = [(row["row"], row["seed"]) for row in csv.DictReader(file)]
+    assert rows == [("1", "1"), ("2", "0"), ("2", "1"), ("2", "3")]
+    page = (out / "page.html").read_text("utf-8")
+    expected = "python -m s --rows 1 --seeds 1\npython -m s --rows 2 --seeds 0 1 3"
+    assert expected in page
 
 
 def test_a_table_of_other_settings_is_not_extended(tmp_path):
