@@ -38,7 +38,9 @@ def beside(study: Study, found: Sequence[Sequence[Row]], workdir: Path) -> list[
     places_of: dict[str, list[int]] = {}
     for place, (setting, rows) in enumerate(zip(study.settings, found, strict=True)):
         if rows:
-            data = digest(to_dict(setting.config.data))[:12]
+            # With other metrics or flags of the study the numbers are others.
+            flags = {"metrics": [*study.metrics], "command": study.command}
+            data = digest(flags | {"data": to_dict(setting.config.data)})[:12]
             places_of.setdefault(data, []).append(place)
     return [
         Beside(tuple(places), name, numbers)

@@ -84,15 +84,20 @@ def adapt(name: str, base: Base, texts: list[str], folder: Path) -> Path:
     """Train mini on `texts` as a language model; return its weights.
 
     What is finished is kept, and what was interrupted goes on.
+
+    Raises:
+        ValueError: what is there was made of other texts.
     """
     weights, tokens, run = (folder / f"{name}-{what}" for what in FOLDERS)
+    file = folder / f"{name}.jsonl"
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    if file.is_file() and file.read_text("utf-8") != lines:
+        raise ValueError(f"{file}: other texts; move {folder} away")
     if weights.exists():
         return weights
     if not tokens.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{name}.jsonl"
-        lines = [json.dumps({"text": text}) + "\n" for text in texts]
-        file.write_text("".join(lines), "utf-8")
+        file.write_text(lines, "utf-8")
         write_shards([file], tokens, validation_every=20, shard_tokens=1 << 26)
     windows = len(Windows.read(tokens, "train", LENGTH))
     steps = max(base.epochs * windows // BATCH, 1)

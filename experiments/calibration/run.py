@@ -13,6 +13,7 @@ from typing import Any
 from experiments import baselines
 from experiments.study import Setting, Study, main
 from gpt2_jax.config import DataConfig, FinetuneConfig
+from gpt2_jax.evaluation.metrics import expected_calibration_error
 
 EPOCHS = (1, 2, 5, 10)
 METRICS = {
@@ -32,6 +33,18 @@ def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def beside(config: FinetuneConfig, seed: int) -> dict[str, dict[str, float]]:
+    """Return accuracies, and the calibration error of what gives probabilities."""
+    numbers, parts = baselines.accuracies(config, seed), baselines.parts_of(config)
+    test, expected = parts["test"]
+    makers = {"tfidf": baselines.char_tfidf, "word_tfidf": baselines.word_tfidf}
+    for key, make in makers.items():
+        probabilities = make().fit(*parts["train"]).predict_proba(test)
+        error = expected_calibration_error(probabilities, expected)
+        numbers[baselines.NAMES[key]]["ece_before"] = 100 * error
+    return numbers
+
+
 def _config(source: str, epochs: int) -> FinetuneConfig:
     config = FinetuneConfig(data=DataConfig(source=source))
     train = dataclasses.replace(config.train, epochs=epochs)
@@ -49,7 +62,7 @@ STUDY = Study(
         for epochs in EPOCHS
     ),
     command="python -m experiments.calibration.run",
-    beside=baselines.accuracies,
+    beside=beside,
     metrics=METRICS,
     plots=(("ece_before", "ece_after"), ("test",)),
     x_label="epochs",

@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments import baselines
 from experiments.study import Setting, Study, main
-from gpt2_jax.config import FINETUNE_PRESETS, FinetuneConfig
+from gpt2_jax.config import FINETUNE_PRESETS, PRESETS, FinetuneConfig
 
 BOOK = FINETUNE_PRESETS["book"]
 SPLITS: dict[str, dict[str, Any]] = {
@@ -31,8 +31,8 @@ PRINTED = {
     "8": 98.33,
     "9": 98.67,
     "10": 93.67,
-    "11": 96.67,
-    "12": 98.33,
+    "11b": 96.67,
+    "12b": 98.33,
     "13": 78.33,
     "14": 98.00,
     "15": 98.33,
@@ -77,6 +77,7 @@ def rows(weights: str, data: dict[str, Any]) -> list[Setting]:
         row(
             "10",
             "random weights, all layers",
+            "" if weights in PRESETS else "--weights with the name of a size",
             weights=f"random:{weights}",
             **everything,
         ),
@@ -84,6 +85,9 @@ def rows(weights: str, data: dict[str, Any]) -> list[Setting]:
         # The book multiplies its adapters by alpha, we by alpha / rank, as the paper.
         row("11b", "LoRA, rank 16, alpha 256", lora_alpha=256.0, **lora),
         size("12", "1558M, LoRA, alpha 8", weights="1558M", lora_alpha=8.0, **lora),
+        size(
+            "12b", "1558M, LoRA, alpha 128", weights="1558M", lora_alpha=128.0, **lora
+        ),
         row("13", "padded to 1,024 tokens", max_length=1024),
         row("14", "no padding, batches of 1", pool="last_real", batch_size=1),
         row("15", "no padding, 8 pieces of 1", pool="last_real", accumulate=8),
@@ -108,7 +112,7 @@ def build(arguments: argparse.Namespace) -> Study:
         command="python -m experiments.head_tuning.run "
         f"--weights {weights} --split {split}",
         beside=baselines.accuracies,
-        note_label="the book's repository, 124M, one seed",
+        note_label="the book's repository: 124M, one seed, split additional",
     )
 
 

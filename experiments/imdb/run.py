@@ -20,6 +20,7 @@ from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.data.folders import PARTS
 from gpt2_jax.data.sources import Dataset, load_dataset
 from gpt2_jax.data.split import split_dataset
+from gpt2_jax.tokenizer import decode, encode
 
 BOOK_SIZES = (35_000, 5_000)  # the rest tests
 SEED = 123
@@ -41,6 +42,23 @@ def official_rows(dataset: Dataset) -> list[np.ndarray]:
     random = np.random.default_rng(SEED)
     split = split_dataset(dataset, DataConfig(source="imdb"))
     return [random.permutation(rows) for rows in split.parts().values()]
+
+
+def beside(config: FinetuneConfig, seed: int) -> dict[str, dict[str, float]]:
+    """Return the baselines' accuracies on what the model reads, and on all of it."""
+    whole = baselines.parts_of(config)
+    read = {
+        part: ([decode(encode(t)[: config.max_length]) for t in texts], labels)
+        for part, (texts, labels) in whole.items()
+    }
+    majority = baselines.NAMES["majority"]
+    on_read = baselines.accuracies_on(read, seed)
+    on_whole = baselines.accuracies_on(whole, seed)
+    return on_read | {
+        f"{name}, whole reviews": numbers
+        for name, numbers in on_whole.items()
+        if name != majority
+    }
 
 
 def build(arguments: argparse.Namespace) -> Study:
@@ -84,10 +102,10 @@ def build(arguments: argparse.Namespace) -> Study:
         command=f"python -m experiments.imdb.run --split {arguments.split} --texts "
         f"{shown} --max-length {arguments.max_length} --weights {arguments.weights} "
         f"--trainable {' '.join(arguments.trainable)} --epochs {arguments.epochs} "
-        f"--learning-rate {arguments.learning_rate:g}",
-        metrics=baselines.LABELS | {"test": "test accuracy (%)"},
-        plots=(("test", "tfidf", "word_tfidf", "fasttext"),),
-        measure=baselines.measure,
+        f"--learning-rate {arguments.learning_rate:g} "
+        f"--batch-size {arguments.batch_size} --dtype {arguments.dtype}",
+        metrics={"test": "test accuracy (%)"},
+        beside=beside,
     )
 
 

@@ -43,8 +43,10 @@ def beside(config: FinetuneConfig, seed: int) -> dict[str, dict[str, float]]:
     """Return the same numbers of the baselines; class 1 is spam."""
     parts = baselines.parts_of(config)
     test, expected = parts["test"]
+    balanced = config.data.balance == "weights"
+    fitted = baselines.fit_all(*parts["train"], seed=seed, balanced=balanced)
     numbers = {}
-    for name, predict in baselines.fit_all(*parts["train"], seed=seed).items():
+    for name, predict in fitted.items():
         predicted = np.asarray(predict(test))
         precision, recall, f1, _ = precision_recall_fscore_support(
             expected, predicted, average="binary", zero_division=0.0

@@ -15,6 +15,7 @@ from experiments.adaptation import run as adaptation
 from experiments.calibration.run import STUDY as CALIBRATION
 from experiments.cut.run import STUDY as CUT
 from experiments.cut.run import patterns
+from experiments.head_tuning import run as head_tuning
 from experiments.learning_curve import run as learning_curve
 from experiments.learning_rate.run import STUDY as LEARNING_RATE
 from experiments.parts import take_share, write_parts
@@ -74,7 +75,9 @@ def test_a_baseline_learns_which_words_are_of_which_class(fit):
 
 
 def test_all_baselines_learn_from_the_training_part(monkeypatch):
-    monkeypatch.setattr(baselines, "fit_fasttext", lambda *_, seed: np.zeros_like)
+    monkeypatch.setattr(
+        baselines, "fit_fasttext", lambda *_, **__: lambda x: np.zeros(len(x))
+    )
     numbers = baselines.accuracies(FinetuneConfig(), seed=0)  # demo
     assert list(numbers) == list(baselines.NAMES.values())
     (_, labels), (_, expected) = (
@@ -91,7 +94,7 @@ def test_what_stands_beside_a_study_has_its_numbers(monkeypatch):
     def shouts(texts):
         return np.asarray([text.isupper() or "£" in text for text in texts], int)
 
-    monkeypatch.setattr(baselines, "fit_all", lambda *_, seed: {"shouts": shouts})
+    monkeypatch.setattr(baselines, "fit_all", lambda *_, **__: {"shouts": shouts})
     share, spam = 100 * expected.mean(), shouts(test) @ expected
     changed = robustness.beside(FinetuneConfig(), 0)["shouts"]
     assert changed["upper"] == pytest.approx(share)  # all are called spam
@@ -100,6 +103,42 @@ def test_what_stands_beside_a_study_has_its_numbers(monkeypatch):
     assert changed["test"] == of_spam["test"]
     assert of_spam["spam_recall"] == pytest.approx(100 * spam / expected.sum())
     assert of_spam["spam_precision"] == pytest.approx(100 * spam / shouts(test).sum())
+
+
+def test_weights_of_classes_find_more_of_the_rare_one():
+    random = np.random.default_rng(0)
+    labels = np.asarray([0] * 180 + [1] * 20)
+    prize = random.random(200) < np.where(labels, 0.5, 0.1)
+    texts = [f"word{i % 7}{' prize' * prize[i]}" for i in range(200)]
+    for fit in (baselines.fit_char_tfidf, baselines.fit_fasttext):
+        plain, balanced = (fit(texts, labels, balanced=b)(texts) for b in (False, True))
+        assert np.sum(balanced == 1) > np.sum(plain == 1), fit.__name__
+
+
+def test_long_texts_keep_all_their_words_and_pairs():
+    words = [f"w{i}" for i in range(400)]
+    (bag, short) = baselines._bags([" ".join(words), "w0 w1"])
+    assert np.count_nonzero(bag) == 799 and np.count_nonzero(short) == 3
+    assert set(short) - {0} <= set(bag)
+
+
+def test_the_head_tuning_table_has_the_books_19_rows():
+    settings = {row.key: row for row in head_tuning.rows("mini", {})}
+    assert {key.rstrip("b") for key in settings} == {str(k) for k in range(1, 20)}
+    alike = [{"1", "18"}]  # all else are different runs
+    folders = {key: folder_of(row.config) for key, row in settings.items()}
+    for key, folder in folders.items():
+        same = {k for k, other in folders.items() if other == folder}
+        assert same == {key} or same in alike
+    # The book counts an adapter alpha times, here it is alpha / rank times.
+    for key, alpha in (("11b", 16), ("12b", 8)):
+        train = settings[key].config.train
+        assert train.lora_alpha / train.lora_rank == alpha and settings[key].note
+    assert not settings["10"].needs
+    of_path = {row.key: row for row in head_tuning.rows("some/folder", {})}
+    assert of_path["10"].needs  # random weights have no path; all others run
+    ran = {key for key, row in of_path.items() if not row.needs}
+    assert ran == {key for key, row in settings.items() if not row.needs} - {"10"}
 
 
 def test_texts_are_changed_as_they_say():
@@ -179,3 +218,5 @@ def test_a_base_model_is_adapted_once(tmp_path, monkeypatch):
     assert np.any(params["ln_f"]["scale"] != before)
     monkeypatch.setattr(adaptation, "train", None)  # nothing is left to be trained
     assert adaptation.adapt("part", base, texts, tmp_path) == weights
+    with pytest.raises(ValueError, match="other texts; move"):
+        adaptation.adapt("part", base, texts[1:], tmp_path)
