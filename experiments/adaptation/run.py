@@ -122,7 +122,9 @@ def adapt(name: str, base: Base, texts: list[str], folder: Path) -> Path:
 
 
 def validation_loss(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
-    return {"validation_loss": results["calibration"]["validation"]["loss_before"]}
+    return {
+        "validation_loss": 100 * results["calibration"]["validation"]["loss_before"]
+    }
 
 
 def build(arguments: argparse.Namespace) -> Study:
@@ -162,7 +164,7 @@ def build(arguments: argparse.Namespace) -> Study:
             ]
         ),
         command="python -m experiments.adaptation.run",
-        metrics={"validation_loss": "validation loss (nats)"}
+        metrics={"validation_loss": "validation loss (0.01 nats)"}
         | {name: ACCURACIES[name] for name in ("validation", "test")},
         plots=(("test",), ("validation_loss",)),
         measure=validation_loss,
