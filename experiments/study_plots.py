@@ -151,6 +151,14 @@ def _draw_lines(
             label=label,
             transform=axes.transData + aside,
         )
+        # What is put aside does not scale the axes by itself.
+        for x, summary in found:
+            half, values = summary.half or 0.0, summary.values
+            low, high = (
+                min(summary.mean - half, *values),
+                max(summary.mean + half, *values),
+            )
+            axes.update_datalim([(x, low), (x, high)])
     if len({baseline.places for baseline in baselines}) == 1:  # all on the same texts
         shown = _within(points, baselines, metrics)
         for baseline, style in zip(shown, (*STYLES[1:], (0, (1, 4))), strict=False):
@@ -170,6 +178,7 @@ def _draw_lines(
         axes.set_xticks([], minor=True)
     elif all(float(s.x or 0).is_integer() for s in study.settings):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # no half a block
+    axes.autoscale_view()
     axes.set_xlabel(study.x_label)
     _label(axes.set_ylabel, axes.set_ylim, axes.get_ylim(), study, metrics)
     if len(axes.get_legend_handles_labels()[1]) > 1:

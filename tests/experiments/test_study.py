@@ -239,6 +239,32 @@ def test_a_figure_shows_the_baselines_that_leave_its_scale(x_label, tmp_path):
     assert "close &lt;by&gt;" in figure and "far off" not in figure
 
 
+def test_the_axes_of_lines_hold_every_point(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig",
+        lambda figure, *_, **__: drawn.append(figure),
+    )
+    monkeypatch.setattr("experiments.study_plots.to_svg", lambda *_: "")
+    settings = [
+        Setting(name, dataclasses.replace(FIRST, pool=name, max_length=n), x=n)
+        for name in ("first", "mean")
+        for n in (10, 40)
+    ]
+    study = _study(*settings, x_label="tokens", plots=(("test",), ("ece_before",)))
+    study = dataclasses.replace(
+        study,
+        metrics=study.metrics | {"ece_before": "error (%)"},
+        measure=lambda run, _: {"ece_before": 30.0 + len(run.name)},
+    )
+    run_study(study, [0, 3], tmp_path, tmp_path, runner=Runner())
+    tests, errors = (figure.axes[0] for figure in drawn[-2:])
+    assert tests.get_ylim()[0] < 90 and 93 < tests.get_ylim()[1] <= 100.5
+    assert errors.get_ylim()[0] < 48 < errors.get_ylim()[1]  # a name of 18 letters
+    for axes in (tests, errors):
+        assert 0 < axes.get_xlim()[0] < 10 and 40 < axes.get_xlim()[1] < 50
+
+
 @pytest.mark.parametrize("x_label", ["", "training texts"])
 def test_the_page_needs_nothing_beside_it_and_the_figure_has_bars(x_label, tmp_path):
     settings = [
