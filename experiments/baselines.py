@@ -22,7 +22,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from gpt2_jax.config import FinetuneConfig, from_dict
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
-from gpt2_jax.evaluation.baselines import majority_accuracy
 
 Texts = Sequence[str]
 Parts = Mapping[str, tuple[list[str], np.ndarray]]  # texts and labels of each part
@@ -60,15 +59,8 @@ def config_of(run: Path) -> FinetuneConfig:
 def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
     """Return test accuracies in percent, of what is trained on the texts of `run`."""
     config = config_of(run)
-    parts = parts_of(config)
-    (texts, labels), (test, expected) = parts["train"], parts["test"]
-    word = fit_word_tfidf(texts, labels)
-    fast = fit_fasttext(texts, labels, seed=config.train.seed)
-    return {
-        "word_tfidf": 100 * float((word(test) == expected).mean()),
-        "fasttext": 100 * float((fast(test) == expected).mean()),
-        "majority": 100 * majority_accuracy(labels, expected),
-    }
+    numbers = accuracies(config, config.train.seed)
+    return {key: numbers[name]["test"] for key, name in NAMES.items()}
 
 
 def accuracies(config: FinetuneConfig, seed: int) -> dict[str, dict[str, float]]:

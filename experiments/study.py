@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import shutil
 import subprocess
@@ -17,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from experiments.study_beside import Measure, beside
-from experiments.study_results import Row, read_results, write_json, write_results
+from experiments.study_results import Row, write_json, write_results
+from experiments.study_runs import NUMBERS, adopt, finished, of_seed, seeds_of
 from gpt2_jax import finetune
 from gpt2_jax.compilation import keep_compiled_programs
-from gpt2_jax.config import FinetuneConfig, from_dict, to_dict
+from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.errors import UserError
-from gpt2_jax.training.identity import digest, flat
 from gpt2_jax.training.watch import Interrupted
 
 log = logging.getLogger("gpt2_jax.study")
 
-NUMBERS = "numbers.json"  # of a finished run
 HEAVY = ("checkpoints", "model")
 CODE = ("../gpt2_jax", "*.py")  # what a run's commit stands for, seen from here
 ACCURACIES = {
@@ -91,14 +89,6 @@ def run_numbers(results: Mapping[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def folder_of(config: FinetuneConfig) -> str:
-    """Return a name for the runs of `config`: rows that are alike share them."""
-    defaults, changes = flat(FinetuneConfig()), flat(config)
-    changes = {k: v for k, v in changes.items() if v != defaults[k]}
-    changes.pop("train.seed", None)
-    return digest(changes)[:12]
-
-
 def run_once(
     study: Study,
     setting: Setting,
@@ -111,7 +101,7 @@ def run_once(
     """Make a run, or read it where it is finished."""
     if (row := finished(study, setting, seed, workdir)) is not None:
         return row
-    config, run = _of_seed(setting, seed, workdir)
+    config, run = of_seed(setting, seed, workdir)
     resume = (run / "config.json").is_file()
     results = runner(config, run, resume=resume, trunk_cache=workdir / "trunks")
     numbers = {**run_numbers(results), **study.measure(run, results)}
@@ -127,61 +117,6 @@ def run_once(
     row = finished(study, setting, seed, workdir)
     assert row is not None
     return row
-
-
-def _of_seed(setting: Setting, seed: int, workdir: Path) -> tuple[FinetuneConfig, Path]:
-    train = dataclasses.replace(setting.config.train, seed=seed)
-    config = dataclasses.replace(setting.config, train=train)
-    return config, workdir / f"{folder_of(config)}-seed{seed}"
-
-
-def finished(study: Study, setting: Setting, seed: int, workdir: Path) -> Row | None:
-    """Return what a finished run gave, or None.
-
-    Raises:
-        ValueError: the run there is another one, or lacks a number of the study.
-    """
-    config, run = _of_seed(setting, seed, workdir)
-    if not (run / NUMBERS).is_file():
-        return None
-    there = json.loads((run / "config.json").read_text("utf-8"))
-    if from_dict(FinetuneConfig, there) != config:
-        raise ValueError(f"{run}: a run of another config; move it away")
-    values = json.loads((run / NUMBERS).read_text("utf-8"))
-    if lacking := [name for name in study.metrics if name not in values["numbers"]]:
-        raise ValueError(
-            f"{run}: finished without {', '.join(lacking)}; delete it to run it again"
-        )
-    return Row(seed=seed, run=run.name, **values)
-
-
-def adopt(study: Study, results: Path, workdir: Path) -> None:
-    """Put the runs of a results.csv into `workdir`, as finished.
-
-    One that lacks a metric, as the study had it not yet, is left out.
-
-    Raises:
-        ValueError: no such file, or a run in it has none of the settings.
-    """
-    settings = {folder_of(setting.config): setting for setting in study.settings}
-    rows = read_results(results)
-    folders = [row.run.removesuffix(f"-seed{row.seed}") for row in rows]
-    if unknown := sorted(set(folders) - set(settings)):
-        raise ValueError(
-            f"{results}: runs of none of this study's settings: {', '.join(unknown)}; "
-            "this table can only be made anew"
-        )
-    for row, folder in zip(rows, folders, strict=True):
-        if lacking := [name for name in study.metrics if name not in row.numbers]:
-            log.info("%s has no %s: not taken", row.run, ", ".join(lacking))
-            continue
-        config, run = _of_seed(settings[folder], row.seed, workdir)
-        if not (run / NUMBERS).is_file():
-            values = dataclasses.asdict(row)
-            del values["seed"], values["run"]  # its folder's name
-            run.mkdir(parents=True, exist_ok=True)
-            write_json(run / "config.json", to_dict(config))
-            write_json(run / NUMBERS, values)
 
 
 def run_study(
@@ -226,20 +161,12 @@ def write(study: Study, workdir: Path, out: Path) -> None:
     found = [
         [
             row
-            for seed in _seeds(setting, workdir)
+            for seed in seeds_of(setting, workdir)
             if (row := finished(study, setting, seed, workdir)) is not None
         ]
         for setting in study.settings
     ]
     write_results(study, found, beside(study, found, workdir), out)
-
-
-def _seeds(setting: Setting, workdir: Path) -> list[int]:
-    """Return the seeds of the runs of `setting`, finished or not."""
-    prefix = f"{folder_of(setting.config)}-seed"
-    return sorted(
-        int(run.name.removeprefix(prefix)) for run in workdir.glob(f"{prefix}*")
-    )
 
 
 def _commit() -> str:
@@ -309,7 +236,7 @@ def main(
     except ValueError as error:
         parser.error(str(error))
     except UserError as error:
-        parser.exit(error.exit_code, f"{error}\n")
+        parser.exit(error.exit_code, f"error: {error}\n")
     except Interrupted as stopped:
         parser.exit(stopped.exit_code, "stopped; the same command goes on\n")
     print((out / "table.md").read_text("utf-8"), end="")

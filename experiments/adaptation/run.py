@@ -91,7 +91,7 @@ def adapt(name: str, base: Base, texts: list[str], folder: Path) -> Path:
     weights, tokens, run = (folder / f"{name}-{what}" for what in FOLDERS)
     file = folder / f"{name}.jsonl"
     lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
-    if file.is_file() and file.read_text("utf-8") != lines:
+    if tokens.exists() and file.read_text("utf-8") != lines:
         raise ValueError(f"{file}: other texts; move {folder} away")
     if weights.exists():
         return weights
@@ -122,6 +122,7 @@ def adapt(name: str, base: Base, texts: list[str], folder: Path) -> Path:
 
 
 def validation_loss(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
+    """Return it in hundredths of a nat, as a table has two decimals."""
     return {
         "validation_loss": 100 * results["calibration"]["validation"]["loss_before"]
     }

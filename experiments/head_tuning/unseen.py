@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from experiments.head_tuning.run import SPLITS, rows
-from experiments.study import folder_of
 from experiments.study_results import summarize
+from experiments.study_runs import folder_of
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
+from gpt2_jax.errors import UserError
 
 
 def unseen_texts(book: DataConfig, unseen: DataConfig) -> tuple[list[str], np.ndarray]:
@@ -47,27 +48,40 @@ def read_correct(path: Path, texts: Sequence[str]) -> np.ndarray:
     return np.asarray([line["predicted"] == line["label"] for line in lines])
 
 
+def table(weights: str, workdir: Path) -> list[str]:
+    """Return a line for each row whose runs of the book's split left predictions.
+
+    Raises:
+        ValueError: none did, or they are of other texts.
+    """
+    book, unseen = (rows(weights, SPLITS[s]) for s in ("book", "unseen"))
+    texts, kept = unseen_texts(book[0].config.data, unseen[0].config.data)
+    lines = []
+    for setting in book:
+        pattern = f"{folder_of(setting.config)}-seed*/predictions.csv"
+        paths = sorted(workdir.glob(pattern))
+        if not paths:
+            continue
+        correct = [read_correct(path, texts)[kept] for path in paths]
+        found = summarize([100 * float(each.mean()) for each in correct])
+        cells = (setting.key, setting.name, found, found.interval, len(paths))
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    if not lines:
+        raise ValueError(f"{workdir}: no predictions.csv of a run of the book's split")
+    head = "| row | setting | test accuracy (%) | 95% interval | seeds |"
+    return [head, "| --- | --- | --- | --- | --- |", *lines]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default="mini", metavar="W")
     parser.add_argument("--workdir", type=Path, default=Path("checkpoints/head_tuning"))
     arguments = parser.parse_args(argv)
-    book, unseen = (rows(arguments.weights, SPLITS[s]) for s in ("book", "unseen"))
-    texts, kept = unseen_texts(book[0].config.data, unseen[0].config.data)
-    print("| row | setting | test accuracy (%) | 95% interval | seeds |")
-    print("| --- | --- | --- | --- | --- |")
-    for setting in book:
-        pattern = f"{folder_of(setting.config)}-seed*/predictions.csv"
-        paths = sorted(arguments.workdir.glob(pattern))
-        if not paths:
-            continue
-        try:
-            correct = [read_correct(path, texts)[kept] for path in paths]
-        except ValueError as error:
-            parser.error(str(error))
-        found = summarize([100 * float(each.mean()) for each in correct])
-        cells = (setting.key, setting.name, found, found.interval, len(paths))
-        print(f"| {' | '.join(map(str, cells))} |")
+    try:
+        lines = table(arguments.weights, arguments.workdir)
+    except (ValueError, UserError) as error:
+        parser.error(str(error))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

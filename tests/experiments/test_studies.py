@@ -12,23 +12,27 @@ pytest.importorskip("sklearn")
 
 from experiments import baselines
 from experiments.adaptation import run as adaptation
-from experiments.calibration.run import STUDY as CALIBRATION
+from experiments.calibration import run as calibration
 from experiments.cut.run import STUDY as CUT
 from experiments.cut.run import patterns
 from experiments.head_tuning import run as head_tuning
+from experiments.imdb import run as imdb
 from experiments.learning_curve import run as learning_curve
 from experiments.learning_rate.run import STUDY as LEARNING_RATE
 from experiments.parts import take_share, write_parts
 from experiments.prevalence import run as prevalence
 from experiments.robustness import run as robustness
-from experiments.study import folder_of
+from experiments.study_runs import folder_of
 from gpt2_jax.config import PRESETS, DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.evaluation.baselines import majority_accuracy
 from gpt2_jax.model import param_shapes
+from gpt2_jax.tokenizer import encode
 from gpt2_jax.training.optimizer import frozen_split, label_params
 from gpt2_jax.weights.pretrained import load_pretrained
+
+NAMES = list(baselines.NAMES.values())
 
 
 def test_parts_that_are_written_are_the_parts_that_are_read(tmp_path):
@@ -141,6 +145,27 @@ def test_the_head_tuning_table_has_the_books_19_rows():
     assert ran == {key for key, row in settings.items() if not row.needs} - {"10"}
 
 
+def test_calibration_has_the_error_of_what_gives_probabilities(monkeypatch):
+    monkeypatch.setattr(baselines, "accuracies", lambda *_: {n: {} for n in NAMES})
+    numbers = calibration.beside(FinetuneConfig(), 0)  # demo
+    errors = [numbers[name].get("ece_before") for name in NAMES]
+    assert all(0 < error < 25 for error in errors[:2]) and errors[2:] == [None, None]
+
+
+def test_baselines_of_imdb_read_what_the_model_reads_and_all_of_it(monkeypatch):
+    read = []
+
+    def fit_all(texts, labels, *, seed):
+        read.append(max(len(encode(text)) for text in texts))
+        return {name: lambda texts: np.zeros(len(texts)) for name in NAMES}
+
+    monkeypatch.setattr(baselines, "fit_all", fit_all)
+    numbers = imdb.beside(FinetuneConfig(max_length=5), 0)  # demo
+    assert read[0] == 5 < read[1]
+    whole = [f"{name}, whole reviews" for name in NAMES[:-1]]  # one majority is enough
+    assert list(numbers) == [*NAMES, *whole]
+
+
 def test_texts_are_changed_as_they_say():
     changed = {
         name: change("Win a prize") for name, (_, change) in robustness.CHANGES.items()
@@ -171,7 +196,7 @@ def test_the_settings_of_a_study_are_different_runs(tmp_path, monkeypatch):
         prevalence, "load_dataset", lambda _: load_dataset(DataConfig())
     )
     built = [module.build(arguments) for module in (learning_curve, prevalence)]
-    for study in (CALIBRATION, CUT, LEARNING_RATE, robustness.STUDY, *built):
+    for study in (calibration.STUDY, CUT, LEARNING_RATE, robustness.STUDY, *built):
         runs = {folder_of(setting.config) for setting in study.settings}
         assert len(runs) == len(study.settings) > 2
         assert {metric for plot in study.plots for metric in plot} <= set(study.metrics)

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 
 from experiments.head_tuning.run import SPLITS, rows
 from experiments.head_tuning.unseen import main, unseen_texts
-from experiments.study import folder_of
+from experiments.study_runs import folder_of
 
 
 def _predict(path, texts, wrong):
@@ -31,6 +31,9 @@ def test_texts_that_stand_in_train_do_not_count(
     assert len(texts) == 300 and kept.sum() == 263  # 37 of the 300 stand in train
     seen = [place for place, is_kept in enumerate(kept) if not is_kept]
     new = [place for place, is_kept in enumerate(kept) if is_kept]
+    with pytest.raises(SystemExit):
+        main(["--workdir", str(tmp_path)])
+    assert "no predictions.csv of a run" in capsys.readouterr().err
     folder = folder_of(book.config)
     for seed, wrong in enumerate([seen, new[:10]]):
         (run := tmp_path / f"{folder}-seed{seed}").mkdir()

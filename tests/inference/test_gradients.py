@@ -59,6 +59,7 @@ def _check_difference(classifier: Classifier, width: int | None) -> None:
         assert found.tokens.sum() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_difference_is_that_of_the_log_probabilities(classifier):
     _check_difference(classifier, None)
 

@@ -90,6 +90,7 @@ def lora_run(tmp_path_factory):
     return workdir, finetune(config, workdir)
 
 
+@pytest.mark.slow
 def test_a_lora_run_moves_only_kernels_and_the_head(lora_run, tmp_path_factory):
     workdir, results = lora_run
     trained = load_model(workdir)
@@ -109,6 +110,7 @@ def test_a_lora_run_moves_only_kernels_and_the_head(lora_run, tmp_path_factory):
     assert results["params"]["trainable"] == adapters + 2 * d + 2
 
 
+@pytest.mark.slow
 def test_the_merged_run_classifies_as_the_adapted_one_did(lora_run):
     # results.json is of the model with adapters, the classifier of the merged one.
     workdir, _ = lora_run

@@ -145,8 +145,14 @@ def _features(scope: str, pool: str) -> tuple[int, Inputs]:
     return split, run_trunk(model.config, params, _inputs(pool), split)
 
 
-@pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("scope", ["head", "last_block", "last_two_blocks"])
+@pytest.mark.parametrize(
+    ("scope", "pool"),
+    [
+        pytest.param(s, p, marks=[] if s == "last_block" else pytest.mark.slow)
+        for s in ("head", "last_block", "last_two_blocks")
+        for p in POOLS
+    ],
+)
 def test_a_trunk_run_once_gives_what_the_whole_model_gives(scope, pool):
     split, features = _features(scope, pool)
     model, params, labels, state = _start(scope, pool, split=split)
@@ -184,7 +190,7 @@ def test_where_all_blocks_train_there_is_no_trunk_to_run_once(scope):
     assert frozen_split(labels, NUM_LAYERS) == 0
 
 
-@pytest.mark.parametrize("num_devices", [1, 2])
+@pytest.mark.parametrize("num_devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_calls_of_any_length_are_bit_equal_and_one_program(num_devices):
     model, _, labels, state = _start("last_block", "last_real")
     devices = jax.local_devices()[:2]
@@ -267,6 +273,7 @@ def _dropout_loss(rate: float, key: jax.Array, step: int = 0) -> float:
     return _step(steps, state.replace(step=step), _random_features(), key)[1]
 
 
+@pytest.mark.slow
 def test_dropout_changes_the_loss_with_the_key_and_the_step_alone():
     losses = {
         _dropout_loss(0.0, _KEY),
