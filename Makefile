@@ -17,7 +17,7 @@ test: $(VENV)/dev.stamp
 
 slow: $(VENV)/dev.stamp
 	$(PYTEST) -m slow --durations=20
-	$(PYTEST) tests/test_parity.py tests/training/test_steps.py
+	$(PYTEST) tests/model/test_parity.py tests/engine/test_steps.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

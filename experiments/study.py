@@ -19,10 +19,10 @@ from experiments.study_beside import Measure, beside
 from experiments.study_results import Row, write_json, write_results
 from experiments.study_runs import NUMBERS, adopt, finished, of_seed, seeds_of
 from gpt2_jax import finetune
-from gpt2_jax.compilation import keep_compiled_programs
 from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.engine.compilation import keep_compiled_programs
 from gpt2_jax.errors import UserError
-from gpt2_jax.training.watch import Interrupted
+from gpt2_jax.workdir.signals import Interrupted
 
 log = logging.getLogger("gpt2_jax.study")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from experiments.study_results import Row, Summary, summarize, write_json
 from gpt2_jax.config import FinetuneConfig, to_dict
-from gpt2_jax.training.identity import digest
+from gpt2_jax.storage.sealed import digest
 
 if TYPE_CHECKING:
     from experiments.study import Study

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from experiments.study_results import Row, read_results, write_json
 from gpt2_jax.config import FinetuneConfig, from_dict, to_dict
-from gpt2_jax.training.identity import digest, flat
+from gpt2_jax.storage.sealed import digest
+from gpt2_jax.workdir.identity import flat
 
 if TYPE_CHECKING:
     from experiments.study import Setting, Study

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gpt2_jax.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from gpt2_jax.config import GPT2Config
     from gpt2_jax.inference.classifier import Classifier
-    from gpt2_jax.model import GPT2, to_classifier
-    from gpt2_jax.training.loop import finetune
+    from gpt2_jax.model.gpt2 import GPT2, to_classifier
+    from gpt2_jax.training.finetune import finetune
     from gpt2_jax.weights.pretrained import load_pretrained
 
-__version__ = "0.1.0"
 __all__ = [
     "GPT2",
     "Classifier",
@@ -23,12 +24,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "GPT2": "gpt2_jax.model",
+    "GPT2": "gpt2_jax.model.gpt2",
     "Classifier": "gpt2_jax.inference.classifier",
     "GPT2Config": "gpt2_jax.config",
-    "finetune": "gpt2_jax.training.loop",
+    "finetune": "gpt2_jax.training.finetune",
     "load_pretrained": "gpt2_jax.weights.pretrained",
-    "to_classifier": "gpt2_jax.model",
+    "to_classifier": "gpt2_jax.model.gpt2",
 }
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from gpt2_jax.cli import main
+from gpt2_jax.cli.main import main
 
 sys.exit(main())

@@ -12,13 +12,29 @@ from collections.abc import Mapping
 from typing import Any
 
 POOLS = ("last_real", "last", "first", "mean")
+
+
 DTYPES = ("float32", "bfloat16")
+
+
 BALANCES = ("none", "undersample", "weights")
+
+
 BOOK_SPLITS = ("chapter", "additional")
+
+
 SCHEDULES = ("constant", "linear", "cosine")
+
+
 PARALLEL = ("jit", "pmap")
+
+
 SHARDS = ("none", "fsdp")
+
+
 METRICS = ("accuracy", "loss", "f1")
+
+
 TRAINABLE = ("head", "last_block", "last_two_blocks", "all", "lora")
 
 

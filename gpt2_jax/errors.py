@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class UserError(Exception):
     """What is wrong, where, and what to do, in one line."""
@@ -31,3 +34,30 @@ class NonFiniteError(UserError):
     """The loss, or what trains, has become NaN or infinite."""
 
     exit_code = 5
+
+
+TO_PREDICT = (
+    "free the device of other programs, use a smaller model, or run on the CPU with "
+    "JAX_PLATFORMS=cpu"
+)
+
+
+@contextlib.contextmanager
+def naming_memory_errors(what_to_do: str) -> Iterator[None]:
+    """Turn what XLA, numpy and Python raise without memory into one line.
+
+    Raises:
+        DeviceError: the block needs more memory than there is.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or [""])[0][:200] or "of the host"
+        raise DeviceError(f"out of memory ({reason}); {what_to_do}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    # XLA's status is the first word of what jax raises; it has no class of its own.
+    return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")

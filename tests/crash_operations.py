@@ -19,21 +19,24 @@ import numpy as np
 from flax.training.train_state import TrainState
 from helpers import TINY
 
-from gpt2_jax import cli, distributed, download, tokenizer_files
+from gpt2_jax import distributed
+from gpt2_jax.checkpoints import checkpoint, manifest, step_folders
+from gpt2_jax.checkpoints.checkpoint import Checkpoints
+from gpt2_jax.checkpoints.manifest import Manifest
+from gpt2_jax.cli import main as cli
 from gpt2_jax.config import TrainConfig
+from gpt2_jax.engine import trunk_cache
+from gpt2_jax.engine.param_labels import FREEZE, TRAIN
+from gpt2_jax.engine.texts import Inputs
 from gpt2_jax.errors import DataError
-from gpt2_jax.inference import export
+from gpt2_jax.export import classifier, tokenizer_files
 from gpt2_jax.inference.output import resume_answers, write_answers
 from gpt2_jax.inference.rows import Row
-from gpt2_jax.model import GPT2
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.storage import download
 from gpt2_jax.tokenizer import encoding
-from gpt2_jax.training import checkpoint, manifest, reuse, step_folders
-from gpt2_jax.training.artifacts import load_model, save_model
-from gpt2_jax.training.checkpoint import Checkpoints
-from gpt2_jax.training.inputs import Inputs
-from gpt2_jax.training.manifest import Manifest
-from gpt2_jax.training.optimizer import FREEZE, TRAIN
 from gpt2_jax.weights import hub
+from gpt2_jax.weights.trained import load_model, save_model
 
 Job = dict[str, Any]
 Started = Callable[[], object]
@@ -114,11 +117,11 @@ def _keep_trunk(job: Job, started: Started) -> None:
             values[row] = row + np.arange(values.shape[1])
         return dataclasses.replace(inputs, values=values)
 
-    reuse.run_trunk = lambda *arguments: run_trunk(*arguments[:5])
+    trunk_cache.run_trunk = lambda *arguments: run_trunk(*arguments[:5])
     one = np.ones(1, np.int32)
     inputs = Inputs(np.ones(40_000, np.int32), 0 * one, 40_000 * one, one, one, (1,))
     folder, config = Path(job["folder"]), TrainConfig(reuse_max_bytes=0)
-    kept = reuse.reuse_trunk(GPT2(TINY), {}, inputs, config, 1, folder)
+    kept = trunk_cache.reuse_trunk(GPT2(TINY), {}, inputs, config, 1, folder)
     assert isinstance(kept.values, np.memmap)
     (folder / "sha256").write_text(hashlib.sha256(kept.values).hexdigest())
 
@@ -126,10 +129,10 @@ def _keep_trunk(job: Job, started: Started) -> None:
 def _export(job: Job, started: Started) -> None:
     """Write a folder for transformers; nothing is compiled to compare probabilities."""
     destination = Path(job["folder"]) / "out"
-    export._step = lambda trained: lambda params, batch: np.zeros((1, 2))
+    classifier._step = lambda trained: lambda params, batch: np.zeros((1, 2))
     started()
     if not destination.exists():
-        export.export_run(Path(job["run"]), destination, "hf")
+        classifier.export_run(Path(job["run"]), destination, "hf")
 
 
 def _download(job: Job, started: Started) -> None:

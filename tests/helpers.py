@@ -10,10 +10,10 @@ import numpy as np
 import safetensors.numpy
 
 from gpt2_jax.config import GPT2Config
-from gpt2_jax.model import param_shapes
-from gpt2_jax.tree import flatten, unflatten
+from gpt2_jax.model.gpt2 import param_shapes
+from gpt2_jax.model.tree import flatten, unflatten
 from gpt2_jax.weights.convert import to_state_dict
-from gpt2_jax.weights.names import HUGGING_FACE
+from gpt2_jax.weights.rules import HUGGING_FACE
 
 TINY = GPT2Config(vocab_size=61, max_len=24, embed_dim=12, num_layers=3, num_heads=2)
 

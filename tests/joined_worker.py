@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gpt2_jax.config import FinetuneConfig, from_dict
 from gpt2_jax.distributed import Processes, together
-from gpt2_jax.training.loop import finetune
+from gpt2_jax.training.finetune import finetune
 
 if __name__ == "__main__":
     coordinator, count, process, jobs = sys.argv[1:]

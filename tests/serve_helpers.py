@@ -17,7 +17,7 @@ from training_helpers import ON_DISK
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.serve.server import listen, make_server
-from gpt2_jax.training.artifacts import TrainedModel
+from gpt2_jax.weights.trained import TrainedModel
 
 MAX_LENGTH = 32
 HOST = "localhost"

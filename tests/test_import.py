@@ -12,7 +12,7 @@ for module in pkgutil.walk_packages(gpt2_jax.__path__, "gpt2_jax."):
     needs_extra = module.name.startswith("gpt2_jax.serve.")
     if module.name != "gpt2_jax.__main__" and not needs_extra:
         importlib.import_module(module.name)
-import gpt2_jax.serve.command
+import gpt2_jax.cli.serve
 """
 
 
@@ -36,7 +36,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_the_command_line_answers_usage_without_jax():
-    loaded = loaded_after("import gpt2_jax.cli as cli\ncli.build_parser()")
+    loaded = loaded_after("import gpt2_jax.cli.main as cli\ncli.build_parser()")
     assert not loaded & (HEAVY | EXTRAS)
 
 

@@ -19,18 +19,17 @@ import pytest
 from helpers import TINY, random_params, write_hugging_face
 from jax.experimental.compilation_cache import compilation_cache
 
-from gpt2_jax.cli import main
+from gpt2_jax.cli.main import main
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
-from gpt2_jax.data.batches import Examples
-from gpt2_jax.model import GPT2, to_classifier
+from gpt2_jax.engine.param_labels import FREEZE, TRAIN, label_params
+from gpt2_jax.engine.steps import create_train_state
+from gpt2_jax.engine.texts import Data, Examples, Inputs, lay_out
+from gpt2_jax.model.gpt2 import GPT2, to_classifier
+from gpt2_jax.model.lora import add_adapters
+from gpt2_jax.model.tree import Params
 from gpt2_jax.tokenizer import VOCAB_SIZE
-from gpt2_jax.training.artifacts import TrainedModel, save_model
-from gpt2_jax.training.inputs import Data, Inputs, lay_out
-from gpt2_jax.training.loop import finetune
-from gpt2_jax.training.lora import add_adapters
-from gpt2_jax.training.optimizer import FREEZE, TRAIN, label_params
-from gpt2_jax.training.steps import create_train_state
-from gpt2_jax.tree import Params
+from gpt2_jax.training.finetune import finetune
+from gpt2_jax.weights.trained import TrainedModel, save_model
 
 NUM_LAYERS = TINY.num_layers
 # What the fine-tuning command needs: the real vocabulary.

@@ -20,14 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpt2_jax.config import TrainConfig
-from gpt2_jax.data.batches import Examples
-from gpt2_jax.data.packing import call_tokens
-from gpt2_jax.model import to_classifier
-from gpt2_jax.training.features import block_programs, packed_blocks, run_trunk
-from gpt2_jax.training.inputs import MAX_STEPS, lay_out
-from gpt2_jax.training.optimizer import create_optimizer, frozen_split, label_params
-from gpt2_jax.training.parallel import jit_steps
-from gpt2_jax.training.steps import create_train_state, train_step
+from gpt2_jax.engine.jit import jit_steps
+from gpt2_jax.engine.optimizer import create_optimizer
+from gpt2_jax.engine.packing import call_tokens
+from gpt2_jax.engine.param_labels import frozen_split, label_params
+from gpt2_jax.engine.steps import create_train_state, train_step
+from gpt2_jax.engine.texts import MAX_STEPS, Examples, lay_out
+from gpt2_jax.engine.trunk import block_programs, packed_blocks, run_trunk
+from gpt2_jax.model.gpt2 import to_classifier
 from gpt2_jax.weights.pretrained import load_pretrained
 
 

@@ -37,9 +37,9 @@ def _finetune(preset: str, arguments: argparse.Namespace, trainable: str) -> Run
     import matplotlib.pyplot  # noqa: F401  (the run needs it; imports are not timed)
     import sklearn.linear_model  # noqa: F401  (likewise)
 
-    from gpt2_jax.compilation import keep_compiled_programs
     from gpt2_jax.config import FINETUNE_PRESETS
-    from gpt2_jax.training.loop import finetune
+    from gpt2_jax.engine.compilation import keep_compiled_programs
+    from gpt2_jax.training.finetune import finetune
 
     config = FINETUNE_PRESETS[preset]
     config = dataclasses.replace(
@@ -66,7 +66,7 @@ def _finetune(preset: str, arguments: argparse.Namespace, trainable: str) -> Run
 
 def predict(arguments: argparse.Namespace) -> Run:
     """`Classifier` on every message, as raw texts."""
-    from gpt2_jax.compilation import keep_compiled_programs
+    from gpt2_jax.engine.compilation import keep_compiled_programs
     from gpt2_jax.inference.classifier import Classifier
 
     texts = messages()
@@ -85,9 +85,9 @@ def save_classifier(arguments: argparse.Namespace) -> Run:
     import jax
     import numpy as np
 
-    from gpt2_jax.model import to_classifier
-    from gpt2_jax.training.artifacts import TrainedModel, save_model
+    from gpt2_jax.model.gpt2 import to_classifier
     from gpt2_jax.weights.pretrained import load_pretrained
+    from gpt2_jax.weights.trained import TrainedModel, save_model
 
     def run() -> dict[str, Any]:
         config, params = load_pretrained(arguments.weights)

@@ -29,10 +29,10 @@ import numpy as np
 import safetensors.numpy
 
 from gpt2_jax.config import PRESETS
-from gpt2_jax.model import param_shapes
-from gpt2_jax.tree import flatten
-from gpt2_jax.weights.names import HUGGING_FACE
+from gpt2_jax.model.gpt2 import param_shapes
+from gpt2_jax.model.tree import flatten
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.rules import HUGGING_FACE
 
 # Kind of load, type in the file, type asked for.
 CASES = (

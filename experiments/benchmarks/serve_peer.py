@@ -20,9 +20,9 @@ from pydantic import BaseModel
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
 from gpt2_jax import tokenizer as ours
-from gpt2_jax.training.artifacts import TrainedModel, load_model
 from gpt2_jax.weights.convert import to_state_dict
-from gpt2_jax.weights.names import HUGGING_FACE
+from gpt2_jax.weights.rules import HUGGING_FACE
+from gpt2_jax.weights.trained import TrainedModel, load_model
 
 
 def to_transformers(

@@ -28,8 +28,8 @@ from gpt2_jax.config import FINETUNE_PRESETS
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.weights.convert import to_state_dict
-from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH
 
 BATCH, EPOCHS, EVERY, FEW, WIDTH, PAD = 8, 5, 50, 5, 120, ours.END_OF_TEXT
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

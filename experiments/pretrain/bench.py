@@ -20,8 +20,8 @@ import numpy as np
 
 from experiments.pretrain.config import CHOICES, PretrainConfig
 from experiments.pretrain.steps import compile_programs, init_state
-from gpt2_jax.model import GPT2
-from gpt2_jax.training.parallel import make_mesh
+from gpt2_jax.engine.jit import make_mesh
+from gpt2_jax.model.gpt2 import GPT2
 
 Step = Callable[[np.ndarray], float]
 

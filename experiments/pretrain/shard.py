@@ -24,8 +24,8 @@ import numpy as np
 
 from gpt2_jax.data.tables import read_columns, read_text
 from gpt2_jax.errors import DataError, UserError
+from gpt2_jax.storage.atomic import staged
 from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, encode
-from gpt2_jax.weights.staging import staged
 
 SUFFIXES = (".txt", ".md", ".jsonl")
 PARTS = ("train", "validation")

@@ -21,11 +21,11 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from experiments.pretrain.config import PretrainConfig
+from gpt2_jax.engine.jit import AXIS, by_example, replicated
+from gpt2_jax.engine.steps import create_train_state
 from gpt2_jax.errors import UserError
-from gpt2_jax.model import GPT2
-from gpt2_jax.training.parallel import AXIS, by_example, replicated
-from gpt2_jax.training.steps import create_train_state
-from gpt2_jax.tree import Params, flatten, unflatten
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.tree import Params, flatten, unflatten
 from gpt2_jax.weights.pretrained import load_pretrained
 
 SIZES = ("embed_dim", "num_layers", "num_heads")

@@ -30,15 +30,15 @@ from experiments.pretrain.steps import (
     init_state,
     read_weights,
 )
+from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.config import from_dict, to_dict
+from gpt2_jax.engine.devices import choose_devices
+from gpt2_jax.engine.jit import make_mesh
+from gpt2_jax.engine.param_labels import label_params
 from gpt2_jax.errors import NonFiniteError, UserError
-from gpt2_jax.model import GPT2, count_params
-from gpt2_jax.training.artifacts import write_json
-from gpt2_jax.training.checkpoint import Checkpoints
-from gpt2_jax.training.devices import choose_devices
-from gpt2_jax.training.lock import hold
-from gpt2_jax.training.optimizer import label_params
-from gpt2_jax.training.parallel import make_mesh
+from gpt2_jax.model.gpt2 import GPT2, count_params
+from gpt2_jax.storage.atomic import write_json
+from gpt2_jax.workdir.lock import hold
 
 MAY_CHANGE = ("log_every", "validate_every", "save_every")  # when a run is resumed
 

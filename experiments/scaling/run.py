@@ -14,7 +14,7 @@ import dataclasses
 import jax
 
 from gpt2_jax.config import PARALLEL, PRESETS, TRAINABLE, TrainConfig
-from gpt2_jax.training.ahead import abstract_run, collective_bytes, compile_train
+from gpt2_jax.plan.aot import abstract_run, collective_bytes, compile_train
 
 DEVICES = (1, 2, 4, 8)
 

@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import lzma
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from gpt2_jax.errors import DataError
 
+
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of texts; `.gz` and `.xz` are unpacked as they are read.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: a folder; expected a file of texts")
+    try:
+        with path.open("rb") as raw, contextlib.ExitStack() as stack:
+            if path.suffix not in PACKED:
+                yield raw
+                return
+            unpacked = PACKED[path.suffix](raw)
+            yield cast(BinaryIO, stack.enter_context(unpacked))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except UNPACK_ERRORS as error:
+        raise damaged(path, error) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
 STDIN = "-"
+
+
 MAX_BYTES = 4 << 30  # of a file when unpacked; a few kB of gzip can hold more
+
+
 PACKED = {".gz": gzip.open, ".xz": lzma.open}
+
+
 UNPACK_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 
 

@@ -12,6 +12,8 @@ from gpt2_jax.data.tables import Table, kind_of, read_table
 from gpt2_jax.errors import DataError
 
 PARTS = ("train", "validation", "test")
+
+
 _NAMES = {
     "train": "train",
     "training": "train",

@@ -19,18 +19,34 @@ from pathlib import Path
 
 from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.tables import Table
-from gpt2_jax.download import cache_dir, download
 from gpt2_jax.errors import DataError
+from gpt2_jax.storage.download import cache_dir, download
 
 URLS = ("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",)
+
+
 # Stanford states no hash; public projects in several languages agree on this one.
 SHA256 = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
+
+
 BYTES = 84_125_825
+
+
 ARCHIVE, FOLDER, COPY = "aclImdb_v1.tar.gz", "aclImdb", "imdb"
+
+
 EACH = 12_500  # reviews of each class in each part
+
+
 MAX_REVIEW = 1 << 20  # bytes; the longest has 14 kB
+
+
 MAX_MEMBER = 256 << 20  # of what is read over: a hostile one would unpack for ever
+
+
 _KINDS = [(part, label) for part in ("test", "train") for label in ("pos", "neg")]
+
+
 _MEMBER = re.compile(rf"{FOLDER}/(train|test)/(pos|neg)/\d+_\d+\.txt")
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from gpt2_jax.errors import DataError
 
 Row = tuple[int, dict[str, Any]]  # line number, columns
+
+
 MAX_FIELD = 64 << 20  # characters; an unclosed quote would take the rest of the file
 
 

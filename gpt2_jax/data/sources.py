@@ -15,25 +15,35 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt2_jax import bucket
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import checks
 from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.folders import PARTS, part_of, read_folder
 from gpt2_jax.data.imdb import load_imdb
 from gpt2_jax.data.tables import Table, read_table
-from gpt2_jax.download import cache_dir, download, forbidden_by
 from gpt2_jax.errors import DataError
+from gpt2_jax.storage import bucket
+from gpt2_jax.storage.download import cache_dir, download, forbidden_by
 
 # UCI 228, SMS Spam Collection v.1 (Almeida, Gómez Hidalgo, Yamakami, DocEng 2011).
 SMS_URLS = (
     "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
     "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
 )
+
+
 SMS_ZIP_SHA256 = "1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3"
+
+
 SMS_ZIP_BYTES = 203_415
+
+
 SMS_MEMBER = "SMSSpamCollection"
+
+
 SMS_SHA256 = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"
+
+
 SMS_BYTES = 477_907
 
 

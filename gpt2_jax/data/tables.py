@@ -14,6 +14,8 @@ from gpt2_jax.data.rows import Row, read_delimited, read_jsonl
 from gpt2_jax.errors import DataError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl")  # each of them may be followed by .gz, .xz
+
+
 SUFFIXES = (*TEXT_SUFFIXES, *arrow.SUFFIXES)
 
 

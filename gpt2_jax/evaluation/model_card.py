@@ -17,6 +17,8 @@ _BASES = {
     "774M": "openai-community/gpt2-large",
     "1558M": "openai-community/gpt2-xl",
 }
+
+
 _DATA = {
     "demo": "part of gpt2-jax (Apache-2.0)",
     "sms-spam": "CC BY 4.0 (Almeida, Gómez Hidalgo, Yamakami: SMS Spam Collection v.1, "
@@ -24,6 +26,8 @@ _DATA = {
     "imdb": "IMDb reviews, no licence stated (Maas et al., ACL 2011; "
     "https://ai.stanford.edu/~amaas/data/sentiment/)",
 }
+
+
 _METRICS = {"accuracy": "accuracy", "f1": "f1", "precision": "precision"} | {
     "recall": "recall",
     "roc_auc": "roc_auc",

@@ -20,7 +20,10 @@ from gpt2_jax.evaluation.markup import (
 
 MAX_SHOWN = 600  # characters of a text
 
+
 _WHEN = ("before", "after")
+
+
 _FIGURES = {
     "loss": "Loss on a few batches of the training part and of validation.",
     "accuracy": "Accuracy after each epoch, on the same training batches and on all of "

@@ -10,18 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpt2_jax.data.batches import pad_examples
+from gpt2_jax.engine.engine import Scorer
+from gpt2_jax.engine.jit import jit_steps
+from gpt2_jax.engine.texts import lay_out, pad_examples
+from gpt2_jax.engine.trunk import SLAB, run_trunk
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.evaluation.metrics import softmax
-from gpt2_jax.evaluation.threshold import decide
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
-from gpt2_jax.model import GPT2
+from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.tokenizer import END_OF_TEXT, encode
-from gpt2_jax.training.features import SLAB, run_trunk
-from gpt2_jax.training.inputs import lay_out
-from gpt2_jax.training.parallel import jit_steps
-from gpt2_jax.training.scoring import Scorer
 from gpt2_jax.weights.pretrained import read_pretrained
 from gpt2_jax.weights.trained import TrainedModel, load_model
 

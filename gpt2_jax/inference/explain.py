@@ -16,9 +16,15 @@ from gpt2_jax.tokenizer import encode, encoding
 if TYPE_CHECKING:
     from gpt2_jax.inference.classifier import Classifier
 
+
 OCCLUSION, GRADIENTS = METHODS = ("occlusion", "gradients")
+
+
 MAX_SPANS = 64  # predictions that an explanation may cost, less one
+
+
 BATCH_TEXTS = 4096  # texts without a word that are predicted at once
+
 
 Span = tuple[int, int]
 

@@ -21,11 +21,11 @@ import numpy as np
 from jax import Array
 
 from gpt2_jax.config import GPT2Config
-from gpt2_jax.data.batches import by_length, widths_up_to
-from gpt2_jax.data.packing import CALL_TOKENS
-from gpt2_jax.model import GPT2
+from gpt2_jax.engine.packing import CALL_TOKENS
+from gpt2_jax.engine.widths import by_length, widths_up_to
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.tree import Params
 from gpt2_jax.tokenizer import END_OF_TEXT
-from gpt2_jax.tree import Params
 
 STEPS = 64  # points on a path: trained models turn sharply near the baseline
 

@@ -14,7 +14,10 @@ from gpt2_jax.data.tables import kind_of, read_columns
 from gpt2_jax.errors import DataError
 
 MAX_LINE_BYTES = 64 * 2**20  # of one line, or of one quoted CSV row
+
+
 _CHUNK_BYTES = 2**20
+
 
 Line = tuple[int, str]  # its number, and it without its "\n"
 

@@ -11,6 +11,8 @@ from gpt2_jax.inference.classifier import Prediction
 from gpt2_jax.inference.explain import Word
 
 MARKED = 0.1  # of the largest weight: words below it are not marked
+
+
 _FOR, _AGAINST, _PLAIN = "\033[1;32m", "\033[1;31m", "\033[0m"
 
 

@@ -14,13 +14,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from gpt2_jax import __version__
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.explain import MAX_SPANS, variants, word_spans, word_weights
 from gpt2_jax.serve.batcher import Batcher, QueueFullError
 from gpt2_jax.serve.guard import Guard, problem
-from gpt2_jax.serve.metrics import Metrics
+from gpt2_jax.serve.prometheus import Metrics
 from gpt2_jax.serve.schema import (
     PROBLEMS,
     ClassifyRequest,
@@ -32,6 +31,7 @@ from gpt2_jax.serve.schema import (
 )
 from gpt2_jax.serve.static import page_routes
 from gpt2_jax.tokenizer import decode, encode
+from gpt2_jax.version import __version__
 
 # An explanation predicts the text once for each word. Long texts get fewer, longer
 # spans, so that one explanation costs about as much as another.

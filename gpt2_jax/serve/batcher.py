@@ -15,15 +15,16 @@ from concurrent.futures import Future, InvalidStateError
 import numpy as np
 
 from gpt2_jax.config import ServeConfig
-from gpt2_jax.data.batches import next_width, widths_up_to
-from gpt2_jax.errors import UserError
-from gpt2_jax.memory import TO_PREDICT, naming_memory_errors
+from gpt2_jax.engine.widths import next_width, widths_up_to
+from gpt2_jax.errors import TO_PREDICT, UserError, naming_memory_errors
 
 # Texts of a batch. Few, because each is compiled for each width before the first
 # request; a batch that is three quarters full is filled up with its last text.
 SIZES = (1, 2, 4, 8, 16)
 
+
 logger = logging.getLogger(__name__)
+
 
 Predict = Callable[[Sequence[str]], np.ndarray]
 

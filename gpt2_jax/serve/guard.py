@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpt2_jax.config import ServeConfig
-from gpt2_jax.serve.metrics import Metrics
+from gpt2_jax.serve.prometheus import Metrics
 
 SECURITY_HEADERS = {
     "cache-control": "no-store",

@@ -62,6 +62,8 @@ _PROBLEMS = {
     429: "too many texts wait; see Retry-After",
     503: "not ready, or no answer in time; see Retry-After",
 }
+
+
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in _PROBLEMS.items()

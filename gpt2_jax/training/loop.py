@@ -1,314 +1,285 @@
-"""The main job: from a config to a trained classifier and its report."""
+"""The training loop proper: steps, evaluations on the way, checkpoints."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from flax.training.train_state import TrainState
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gpt2_jax import bucket, distributed
-from gpt2_jax.config import FinetuneConfig
-from gpt2_jax.data.batches import epoch_rows
-from gpt2_jax.download import forbidden_by
-from gpt2_jax.errors import UserError, WeightsError
-from gpt2_jax.evaluation.calibration import fit_temperature
-from gpt2_jax.memory import naming_memory_errors, to_train
-from gpt2_jax.training import artifacts
-from gpt2_jax.training.checkpoint import Checkpoints
-from gpt2_jax.training.describe import describe
-from gpt2_jax.training.devices import (
-    Device,
-    choose_devices,
-    describe_devices,
-    local_devices,
-    on_host,
-)
-from gpt2_jax.training.epochs import Trainer
-from gpt2_jax.training.identity import identify, run_id
-from gpt2_jax.training.inputs import Inputs, join, lay_out
-from gpt2_jax.training.lock import hold
-from gpt2_jax.training.lora import merge_adapters
-from gpt2_jax.training.optimizer import create_optimizer
-from gpt2_jax.training.parallel import Steps, jit_steps
-from gpt2_jax.training.pmap import pmap_steps
-from gpt2_jax.training.prepare import Prepared, prepare
-from gpt2_jax.training.results import collect_results, write_report
-from gpt2_jax.training.reuse import reuse_trunk
-from gpt2_jax.training.scoring import Scorer
-from gpt2_jax.training.step_folders import check_space, remove_leftovers
-from gpt2_jax.training.steps import create_train_state
-from gpt2_jax.training.watch import Clock, StopSignals
-from gpt2_jax.training.workdir import claim, finished_results, naming_disk_errors
-from gpt2_jax.training.writers import check_writers, open_writers
-from gpt2_jax.tree import Params
+from gpt2_jax import distributed
+from gpt2_jax.checkpoints.checkpoint import Checkpoints
+from gpt2_jax.checkpoints.nonfinite import stop_diverged
+from gpt2_jax.engine.engine import Scorer
+from gpt2_jax.engine.texts import MAX_STEPS
+from gpt2_jax.engine.widths import epoch_rows
+from gpt2_jax.plan.prepare import Prepared
+from gpt2_jax.training.selection import is_exhausted, score
+from gpt2_jax.workdir import metrics_log
+from gpt2_jax.workdir.signals import Interrupted, StopSignals
+from gpt2_jax.workdir.writers import Writer
 
 log = logging.getLogger(__name__)
 
 
-def finetune(
-    config: FinetuneConfig | None = None,
-    workdir: str | Path = "checkpoints/run",
-    *,
-    resume: bool | str = False,
-    allow_data_change: bool = False,
-    offline: bool = False,
-    trunk_cache: str | Path | None = None,
-) -> dict[str, Any]:
-    """Fine-tune a pretrained GPT-2 into a classifier; return what results.json holds.
-
-    Writes the files of a run into `workdir` (README, "The files of a run"), a folder or
-    a URL of a bucket. With
-    `resume` it goes on from the newest checkpoint there, or starts if there is none;
-    a damaged one is an error, or with `resume="auto"` passed over in words. With
-    `allow_data_change` the data need not be those that it began with; with `offline` it
-    leaves the network alone. Runs that name the same folder as `trunk_cache` compute
-    the outputs of a frozen trunk once for all of them.
-
-    Raises:
-        UserError: something that the user gave cannot be used; see `errors`.
-        training.watch.Interrupted: SIGINT or SIGTERM came; the state is saved.
-    """
-    config, url = config or FinetuneConfig(), str(workdir)
-    how: dict[str, Any] = {
-        "resume": resume,
-        "allow_data_change": allow_data_change,
-        "offline": offline,
-        "trunk_cache": None if trunk_cache is None else Path(trunk_cache),
-    }
-    if not bucket.is_url(url):
-        return _finetune(config, Path(workdir), None, **how)
-    if forbidden := forbidden_by(offline):
-        raise UserError(f"--workdir {url}: {forbidden} forbids it")
-    with bucket.mirrored(url, writes=distributed.is_first()) as mirror:
-        return _finetune(config, mirror.folder, mirror, **how)
+# What one call may take: long enough to cost nothing, short enough to be stopped.
+CALL_SECONDS = 0.5
 
 
-def _finetune(
-    config: FinetuneConfig,
-    workdir: Path,
-    mirror: bucket.Mirror | None,
-    *,
-    resume: bool | str,
-    allow_data_change: bool,
-    offline: bool,
-    trunk_cache: Path | None,
-) -> dict[str, Any]:
-    clock = Clock()
-    if resume not in (False, True, "auto"):
-        raise UserError(f"resume={resume!r} is not one of False, True, auto")
-    check_writers(config.train)
-    with (
-        clock.compiling(),
-        StopSignals(workdir, mirror and mirror.url) as stop,
-        contextlib.ExitStack() as held,
-        naming_disk_errors(workdir),
-        naming_memory_errors(to_train(config)),
-        contextlib.ExitStack() as stack,
-    ):
-        distributed.first_alone(lambda: held.enter_context(hold(workdir)))
-        with clock.phase("load"):
-            prepared = prepare(config, offline=offline)
-            for line in describe(prepared):
-                log.info(line)
-            devices = choose_devices(config.train.devices)
-            for line in describe_devices(devices, config.train):
-                log.info(line)
-            run = identify(prepared)
-            stop.poll()
-            distributed.first_alone(
-                lambda: claim(
-                    workdir,
-                    config,
-                    run,
-                    resume=bool(resume),
-                    allow_data_change=allow_data_change,
-                )
-            )
-            num_steps = config.train.epochs * _steps_per_epoch(prepared)
-            if results := finished_results(workdir, num_steps):
-                log.info("already complete: %d of %d steps", num_steps, num_steps)
-                return results
-            distributed.first_alone(lambda: remove_leftovers(workdir))
-            params, split, inputs = _reuse_trunk(
-                prepared, workdir, devices, clock, stop.poll, trunk_cache
-            )
-            steps = _compile(prepared, params, split, devices)
-        labels = {name: prepared.labels[name] for name in params}
-        tx = create_optimizer(config.train, labels, num_steps)
-        with on_host():  # what is cut over the devices may fit none of them
-            state = create_train_state(prepared.model, params, tx)
-        state = jax.tree.map(np.asarray, state)
-        checkpoints = stack.enter_context(
-            Checkpoints(
-                workdir,
-                labels,
-                run=run_id(config, run),
-                keep=config.train.keep_checkpoints,
-                committed=mirror.push if mirror else lambda: None,
-            )
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """What a run of steps needs beside its state."""
+
+    prepared: Prepared
+    scorer: Scorer
+    checkpoints: Checkpoints
+    workdir: Path
+    stop: StopSignals
+    writers: Sequence[Writer] = ()
+
+    def run(self, state: TrainState, *, behind: bool = False) -> TrainState:
+        """Take every step that `state` has not taken; return the state on the host.
+
+        `behind`: what was due after its last step has not been done.
+
+        Raises:
+            Interrupted: a signal came; the state is saved.
+            NonFiniteError: the loss, or what trains, is NaN or infinite.
+        """
+        config, steps = self.prepared.config.train, self.scorer.steps
+        num_rows = len(self._rows("train"))
+        per_epoch = num_rows // config.batch_size
+        step, total = int(state.step), config.epochs * per_epoch
+        metrics = metrics_log.MetricsLog(
+            self.workdir / "metrics.jsonl",
+            self.writers,
+            writes=distributed.is_first(),
         )
-        distributed.first_alone(lambda: _check_space(checkpoints, state, prepared))
-        restored, behind = None, False
-        if resume:
-            restored = checkpoints.restore(
-                state, best=False, fall_back=resume == "auto"
+        metrics.truncate(step, behind=behind)
+        key = jax.random.key(config.seed)
+        started = time.perf_counter()
+        state, limit = steps.place(state), 1
+        self.stop.poll()
+        with _progress(total, step) as bar, logging_redirect_tqdm([log.parent or log]):
+            if behind:
+                self._after(metrics, state, step, started, saved=True)
+            for epoch in range(step // per_epoch, config.epochs):
+                if self._is_exhausted(metrics):
+                    log.info("no better epoch in the last %d: stopped", config.patience)
+                    break
+                rows = epoch_rows(num_rows, config.batch_size, config.seed, epoch)
+                while step < (epoch + 1) * per_epoch:
+                    done = step - epoch * per_epoch
+                    call, width = self._next_call(rows[done:], step, limit)
+                    called = time.perf_counter()
+                    state, losses = self._train(state, call, width, key)
+                    self._check_losses(metrics, state, step, losses)
+                    if time.perf_counter() - called < CALL_SECONDS / 2:
+                        limit = min(2 * limit, MAX_STEPS)
+                    step += len(call)
+                    bar.update(len(call))
+                    limit = self.stop.meet(limit)
+                    self._after(metrics, state, step, started)
+        return steps.unplace(state)
+
+    def _is_exhausted(self, metrics: metrics_log.MetricsLog) -> bool:
+        config, count = self.prepared.config.train, len(self._rows("validation"))
+        # The first process, which writes the lines, has read all of them.
+        return bool(distributed.least(-is_exhausted(metrics.read(), config, count))[0])
+
+    def _after(
+        self,
+        metrics: metrics_log.MetricsLog,
+        state: TrainState,
+        step: int,
+        started: float,
+        *,
+        saved: bool = False,
+    ) -> None:
+        """Do what is due after `step`; on a signal save in its place, and leave.
+
+        `saved`: the state of `step` is, without what was due.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        config = self.prepared.config.train
+        per_epoch = len(self._rows("train")) // config.batch_size
+        ended = step % per_epoch == 0
+        self.checkpoints.check()
+        try:
+            self.stop.poll()
+            if (step - 1) % config.eval_every == 0:
+                seconds = time.perf_counter() - started
+                total = config.epochs * per_epoch
+                self._log_evaluation(metrics, state, step, total, seconds)
+            if ended or (config.save_every and step % config.save_every == 0):
+                scores = self.scorer.measure(state.params, self._rows("validation"))
+                self._check_score("validation loss", scores["loss"], state, step)
+                if ended:
+                    self._log_epoch(metrics, state, step, step // per_epoch, scores)
+                self._save(state, step, scores, saved=saved)
+        except Interrupted:
+            # Without a score: the run that nobody stopped has no such candidate.
+            if not saved:
+                meta = {"step": step, "behind": True}
+                self.checkpoints.save(self.scorer.steps.unplace(state), meta, None)
+            self.checkpoints.finish()
+            self.stop.leave(step)
+
+    def _check_losses(
+        self,
+        metrics: metrics_log.MetricsLog,
+        state: TrainState,
+        step: int,
+        losses: np.ndarray,
+    ) -> None:
+        """Log the losses of the steps after `step`, as far as they are finite.
+
+        Raises:
+            NonFiniteError: they are not.
+        """
+        finite = np.isfinite(losses)
+        good = len(losses) if finite.all() else int(finite.argmin())
+        metrics.write_losses(step, losses[:good])
+        if good < len(losses):
+            self._check_score("loss", float(losses[good]), state, step + good + 1)
+
+    def _check_score(
+        self, name: str, value: float, state: TrainState, step: int
+    ) -> None:
+        """End the run if a loss of `step` is NaN or infinite.
+
+        Raises:
+            NonFiniteError: it is.
+        """
+        if not np.isfinite(value):
+            self.checkpoints.finish()
+            stop_diverged(
+                self.workdir,
+                step,
+                value,
+                self.checkpoints.tree(self.scorer.steps.unplace(state)),
+                self.checkpoints.newest,
+                name=name,
             )
-        scorer = Scorer.create(
-            steps, inputs, resident=_fits_device(inputs, config), poll=stop.poll
+
+    def _next_call(
+        self, rows: np.ndarray, step: int, limit: int
+    ) -> tuple[np.ndarray, int]:
+        """Return the first of `rows` [S, B] that one call takes, and their width.
+
+        A call ends where something is due. The width of a step is that of its own
+        texts, wherever calls begin and end: a resumed run pads as the whole one did.
+        """
+        config, inputs = self.prepared.config.train, self.scorer.inputs
+        limit = min(limit, config.eval_every - (step - 1) % config.eval_every)
+        if config.save_every:
+            limit = min(limit, config.save_every - step % config.save_every)
+        width, count = inputs.width(rows[0]), 1
+        limit = min(limit, self._most_steps(width))
+        while count < min(limit, len(rows)) and inputs.width(rows[count]) == width:
+            count += 1
+        return rows[:count], width
+
+    def _train(
+        self, state: TrainState, rows: np.ndarray, width: int, key: jax.Array
+    ) -> tuple[TrainState, np.ndarray]:
+        return self.scorer.steps.train(state, self.scorer.data, rows, key, width)
+
+    def _most_steps(self, width: int) -> int:
+        """Return how many steps a call can take."""
+        if self.scorer.data is not self.scorer.inputs:  # all of it is on the device
+            return MAX_STEPS
+        batch_size = self.prepared.config.train.batch_size
+        return self.scorer.inputs.most_steps(batch_size, width)
+
+    def _rows(self, part: str) -> np.ndarray:
+        return self.scorer.inputs.parts[part]
+
+    def _few(self, part: str) -> np.ndarray:
+        """Return the rows that evaluations on the way look at, as the book does."""
+        config = self.prepared.config.train
+        return self._rows(part)[: config.eval_batches * config.batch_size]
+
+    def _log_evaluation(
+        self,
+        metrics: metrics_log.MetricsLog,
+        state: TrainState,
+        step: int,
+        total: int,
+        seconds: float,
+    ) -> None:
+        scores = {
+            f"{part}_loss": self.scorer.scores(state.params, self._few(part))[0]
+            for part in ("train", "validation")
+        }
+        for name, value in scores.items():
+            self._check_score(name.replace("_", " "), value, state, step)
+        batch_size = self.prepared.config.train.batch_size
+        metrics.write(
+            step=step,
+            examples_seen=step * batch_size,
+            seconds=round(seconds, 3),
+            **scores,
+        )
+        log.info(
+            "step %d of %d: train loss %.3f, validation loss %.3f",
+            step,
+            total,
+            scores["train_loss"],
+            scores["validation_loss"],
         )
 
-        with clock.phase("evaluate"):
-            before = scorer.scores(steps.place(params), inputs.parts["test"])[1]
-        log.info("test accuracy before training: %.2f%%", 100 * before)
-        if restored:
-            state, meta = restored
-            behind = meta["behind"]
-            _log_resumed(meta["step"], num_steps, trunk=bool(split))
-        elif resume:
-            log.info("no checkpoint to resume from: starting at step 0")
-        with clock.phase("train"), open_writers(config, workdir) as writers:
-            trainer = Trainer(prepared, scorer, checkpoints, workdir, stop, writers)
-            state = trainer.run(state, behind=behind)
-            taken = int(state.step)
-        checkpoints.finish()
-        distributed.least(0)  # the first process has saved
-        if mirror and not distributed.is_first():
-            mirror.pull()
-        if config.train.keep == "best":
-            best = checkpoints.restore(state, best=True, fall_back=resume == "auto")
-            if best is None:
-                raise WeightsError(f"{checkpoints.folder}: the best step is gone")
-            state, meta = best
-            log.info("kept the best step on validation: %d", meta["step"])
-
-        with clock.phase("evaluate"):
-            placed = steps.place(state.params)
-            logits = {
-                part: scorer.logits(placed, rows) for part, rows in inputs.parts.items()
-            }
-            validation = prepared.examples["validation"]
-            temperature = fit_temperature(logits["validation"], validation.labels)
-            trained = _trained_model(prepared, state.params, temperature)
-            if distributed.is_first():
-                artifacts.save_model(workdir / "model", trained)
-            results = collect_results(
-                prepared,
-                logits,
-                temperature=temperature,
-                before=before,
-                steps=taken,
-                seconds=clock.seconds,
-                devices=steps.num_devices,
-            )
-        if distributed.is_first():
-            write_report(prepared, logits, results, workdir, clock)
-    return results
-
-
-def _steps_per_epoch(prepared: Prepared) -> int:
-    return len(prepared.examples["train"]) // prepared.config.train.batch_size
-
-
-def _reuse_trunk(
-    prepared: Prepared,
-    workdir: Path,
-    devices: list[Device],
-    clock: Clock,
-    poll: Callable[[], None],
-    cache: Path | None,
-) -> tuple[Params, int, Inputs]:
-    """Return the params still needed, the split they start at, and their inputs.
-
-    When the frozen trunk can be run once per text it is, and its params stay behind.
-    """
-    model, split = prepared.model, prepared.frozen_split
-    examples, parts = join(prepared.examples)
-    padded = prepared.config.pool == "last"
-    tokens = lay_out(examples, prepared.class_weights, padded=padded)
-    tokens = dataclasses.replace(tokens, parts=parts)
-    train = prepared.config.train
-    batches = epoch_rows(len(parts["train"]), train.batch_size, train.seed, epoch=0)
-    tokens = tokens.narrow(parts["train"][batches])
-    with clock.phase("trunk"):
-        features = reuse_trunk(
-            model,
-            prepared.params,
-            tokens,
-            train,
-            split,
-            workdir,
-            local_devices(devices),
-            poll,
-            cache,
+    def _log_epoch(
+        self,
+        metrics: metrics_log.MetricsLog,
+        state: TrainState,
+        step: int,
+        epoch: int,
+        scores: dict[str, float],
+    ) -> None:
+        _, train = self.scorer.scores(state.params, self._few("train"))
+        metrics.write(
+            step=step,
+            epoch=epoch,
+            train_accuracy=train,
+            **{f"validation_{name}": value for name, value in scores.items()},
         )
-    if features is None:
-        return prepared.params, 0, tokens
-    done = {"wte", "wpe", *(f"h_{i}" for i in range(split))}
-    if split > model.config.num_layers:
-        done.add("ln_f")
-    rest = {name: leaf for name, leaf in prepared.params.items() if name not in done}
-    return rest, split, features
-
-
-def _check_space(
-    checkpoints: Checkpoints, state: TrainState, prepared: Prepared
-) -> None:
-    step, model = (
-        sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-        for tree in (checkpoints.tree(state), prepared.params)
-    )
-    keep = prepared.config.train.keep_checkpoints
-    check_space(checkpoints.folder, step, model, keep)
-
-
-def _log_resumed(step: int, num_steps: int, *, trunk: bool) -> None:
-    """Say where the run goes on.
-
-    Raises:
-        UserError: it is past the end already.
-    """
-    if step > num_steps:
-        raise UserError(
-            f"the checkpoint is of step {step}, but these --epochs end at step "
-            f"{num_steps}; choose more"
+        log.info(
+            "epoch %d: accuracy %.2f%% on %d training texts, %.2f%% on validation",
+            epoch,
+            100 * train,
+            len(self._few("train")),
+            100 * scores["accuracy"],
         )
-    log.info("resumed at step %d of %d", step, num_steps)
-    if trunk:
-        log.info("the frozen trunk's output is not kept; it was computed again")
+
+    def _save(
+        self, state: TrainState, step: int, scores: dict[str, float], *, saved: bool
+    ) -> None:
+        metric, count = self.prepared.config.train.metric, len(self._rows("validation"))
+        meta = {"step": step, "behind": False}
+        meta |= {f"validation_{name}": value for name, value in scores.items()}
+        if saved:
+            self.checkpoints.rescore(step, meta, score(scores, metric, count))
+        else:
+            state = self.scorer.steps.unplace(state)
+            self.checkpoints.save(state, meta, score(scores, metric, count))
 
 
-def _fits_device(inputs: Inputs, config: FinetuneConfig) -> bool:
-    return inputs.values.nbytes <= config.train.reuse_max_bytes
-
-
-def _compile(
-    prepared: Prepared, params: Params, split: int, devices: list[Device]
-) -> Steps:
-    """Wrap the steps for `devices`."""
-    train = prepared.config.train
-    labels = {name: prepared.labels[name] for name in params}
-    how: dict[str, Any] = {"split": split, "accumulate": train.accumulate}
-    if train.parallel == "pmap":
-        return pmap_steps(prepared.model, labels, devices, **how)
-    return jit_steps(prepared.model, labels, devices, shard=train.shard, **how)
-
-
-def _trained_model(
-    prepared: Prepared, params: Params, temperature: float
-) -> artifacts.TrainedModel:
-    """Join what was trained with the frozen trunk; adapters go into their kernels."""
-    whole = jax.tree.map(np.asarray, {**prepared.params, **params})
-    config = prepared.model.config
-    if config.lora_rank:
-        whole = merge_adapters(whole, config)
-    config = dataclasses.replace(config, dropout_rate=0.0, lora_rank=0)
-    return artifacts.TrainedModel(
-        config, whole, prepared.dataset.classes, prepared.max_length, temperature
+def _progress(total: int, done: int) -> tqdm:
+    return tqdm(
+        total=total,
+        initial=done,
+        unit="step",
+        disable=not (sys.stderr.isatty() and distributed.is_first()),
+        leave=False,
     )

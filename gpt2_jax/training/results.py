@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import platform
 from pathlib import Path
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 
 from gpt2_jax import config as configs
+from gpt2_jax.engine.param_labels import trained_leaves
 from gpt2_jax.evaluation import baselines
 from gpt2_jax.evaluation.calibration import describe_calibration
 from gpt2_jax.evaluation.curves import collect_curves
@@ -25,14 +25,17 @@ from gpt2_jax.evaluation.metrics import (
 )
 from gpt2_jax.evaluation.model_card import write_model_card
 from gpt2_jax.evaluation.report import Report, write_report_html
-from gpt2_jax.model import count_params
-from gpt2_jax.training import artifacts
-from gpt2_jax.training.checkpoint import trained_leaves
-from gpt2_jax.training.describe import class_counts, length_counts, split_kind
-from gpt2_jax.training.prepare import Prepared
-from gpt2_jax.training.watch import Clock
+from gpt2_jax.model.gpt2 import count_params
+from gpt2_jax.plan.describe import class_counts, length_counts, split_kind
+from gpt2_jax.plan.prepare import Prepared, ids_sha256
+from gpt2_jax.storage.atomic import write_json
+from gpt2_jax.workdir import metrics_log
+from gpt2_jax.workdir.clock import Clock
+from gpt2_jax.workdir.predictions import PREDICTIONS, write_predictions
 
 MAX_ERRORS = 20
+
+
 _PACKAGES = ("gpt2-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -103,11 +106,6 @@ def collect_results(
     }
 
 
-def ids_sha256(rows: np.ndarray) -> str:
-    """Return the hash of a set of row numbers, in their order."""
-    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
-
-
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -129,8 +127,8 @@ def write_report(
     classes = prepared.dataset.classes
     temperature = results["calibration"]["temperature"]
     probabilities = {part: softmax(rows / temperature) for part, rows in logits.items()}
-    for part, name in artifacts.PREDICTIONS.items():
-        artifacts.write_predictions(
+    for part, name in PREDICTIONS.items():
+        write_predictions(
             workdir / name,
             prepared.texts(part),
             [classes[label] for label in prepared.examples[part].labels],
@@ -140,8 +138,8 @@ def write_report(
     test = prepared.examples["test"].labels
     curves = collect_curves(probabilities["test"], test, classes, ECE_BINS)
     curves["lengths"] = length_counts(prepared)
-    artifacts.write_json(workdir / "curves.json", curves)
-    history = artifacts.MetricsLog(workdir / "metrics.jsonl").read()
+    write_json(workdir / "curves.json", curves)
+    history = metrics_log.MetricsLog(workdir / "metrics.jsonl").read()
     write_pictures(workdir, history, results)
     figures = draw_figures(history, results, curves)
     results["seconds"] = clock.seconds
@@ -150,4 +148,4 @@ def write_report(
     report = Report(results, config, prepared.texts("test"), figures, workdir)
     write_report_html(report)
     write_model_card(report)
-    artifacts.write_json(workdir / "results.json", results)
+    write_json(workdir / "results.json", results)

@@ -13,14 +13,17 @@ import numpy as np
 from gpt2_jax import config as configs
 from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.storage.sealed import read_json
 from gpt2_jax.weights.convert import StateDict
 from gpt2_jax.weights.files import Contents
-from gpt2_jax.weights.json_file import read_json
-from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH, OPENAI, Naming
+from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH, OPENAI, Naming
 from gpt2_jax.weights.tensorflow_checkpoint import HPARAMS
 
 CONFIG = "config.json"
+
+
 MODEL_ARGS = "model_args"  # of a nanoGPT checkpoint, beside its tensors
+
 
 # Fields of a Hugging Face config.json that must hold for our model to be that model.
 _REQUIRED_FIELDS = {
@@ -32,6 +35,8 @@ _REQUIRED_FIELDS = {
     "reorder_and_upcast_attn": False,
     "add_cross_attention": False,
 }
+
+
 # Ours -> theirs.
 _HUGGING_FACE_SIZES = {
     "vocab_size": "vocab_size",
@@ -40,7 +45,11 @@ _HUGGING_FACE_SIZES = {
     "num_layers": "n_layer",
     "num_heads": "n_head",
 }
+
+
 _NANOGPT_SIZES = _HUGGING_FACE_SIZES | {"max_len": "block_size"}
+
+
 _OPENAI_SIZES = _HUGGING_FACE_SIZES | {"vocab_size": "n_vocab", "max_len": "n_ctx"}
 
 

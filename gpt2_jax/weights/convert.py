@@ -9,9 +9,10 @@ import numpy as np
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.model import param_shapes
-from gpt2_jax.tree import Params, flatten, unflatten
-from gpt2_jax.weights.names import (
+from gpt2_jax.model.gpt2 import param_shapes
+from gpt2_jax.model.tree import Params, flatten, unflatten
+from gpt2_jax.weights.arrays import DTYPES, FLOATS, fault_of
+from gpt2_jax.weights.rules import (
     CLASSES,
     HUGGING_FACE,
     LANGUAGE,
@@ -20,7 +21,6 @@ from gpt2_jax.weights.names import (
     Rule,
     detect_naming,
 )
-from gpt2_jax.weights.values import DTYPES, FLOATS, fault_of
 
 StateDict = Mapping[str, np.ndarray]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,22 @@ from typing import Any
 import numpy as np
 
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.weights import pth, safetensors_file, tensorflow_checkpoint
-from gpt2_jax.weights.json_file import read_json as read_json
-from gpt2_jax.weights.json_file import read_sealed, sealed
+from gpt2_jax.storage.sealed import check_sums, read_json
+from gpt2_jax.weights import pth, tensorflow_checkpoint
+from gpt2_jax.weights import safetensors as safetensors_file
 
 SINGLE = "model.safetensors"
+
+
 INDEX = "model.safetensors.index.json"
+
+
 TORCH_SINGLE = "pytorch_model.bin"
+
+
 TORCH_INDEX = "pytorch_model.bin.index.json"
-SUMS = "gpt2_jax.json"  # the hashes of a folder that we wrote
+
+
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 
 
@@ -51,38 +56,6 @@ def read_contents(path: Path) -> Contents:
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """Read all tensors of a file or folder; see `read_contents`."""
     return read_contents(path).tensors
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_sums(folder: Path) -> None:
-    """Write the SHA-256 of each file of a folder beside them."""
-    sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
-    text = json.dumps(sealed({"sha256": sums}), indent=2) + "\n"
-    (folder / SUMS).write_text(text, "utf-8")
-
-
-def check_sums(folder: Path) -> None:
-    """Compare a folder that we wrote with its hashes; folders of others have none.
-
-    Raises:
-        WeightsError: a file is not what was written.
-    """
-    if not (folder / SUMS).is_file():
-        return
-    expected = read_sealed(folder / SUMS).get("sha256")
-    if not isinstance(expected, Mapping):
-        raise WeightsError(f"{folder / SUMS}: damaged (no sha256); get it again")
-    found = {path.name: path for path in folder.iterdir() if path.is_file()}
-    for name, sha256 in expected.items():
-        if name not in found or sha256_of(found[name]) != sha256:
-            raise WeightsError(
-                f"{folder / name}: damaged, or changed since {SUMS} was written; get "
-                f"it again, or remove {SUMS} if you changed it yourself"
-            )
 
 
 def _read_file(path: Path) -> Contents:

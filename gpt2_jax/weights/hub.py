@@ -12,12 +12,13 @@ from pathlib import Path
 
 import safetensors
 
-from gpt2_jax import resume
 from gpt2_jax.config import PRESETS, GPT2Config
-from gpt2_jax.download import forbidden_by
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.storage import range_requests
+from gpt2_jax.storage.download import forbidden_by
+from gpt2_jax.storage.sealed import sha256_of
 from gpt2_jax.weights import files, hub_cache
-from gpt2_jax.weights.names import detect_naming
+from gpt2_jax.weights.rules import detect_naming
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class Mirror:
 
 
 _RASBT = "rasbt/gpt2-from-scratch-pytorch"
+
+
 MIRRORS: Mapping[str, tuple[Mirror, ...]] = types.MappingProxyType(
     {
         "124M": (
@@ -121,19 +124,19 @@ def _download(name: str, mirror: Mirror) -> Path:
         if path is not None:  # by another process, while this one waited
             return path
         log.info(f"{name}: downloading {_url(mirror)}")
-        headers = resume.fetch(
+        headers = range_requests.fetch(
             _url(mirror), partial, max_bytes=_most_bytes(PRESETS[name]), title=name
         )
         try:
             sha256 = _check(partial, name, mirror, headers)
             commit = _commit(mirror, headers)
             is_main = mirror.revision == "main"
-            resume.finish(partial)
+            range_requests.finish(partial)
             return hub_cache.store(
                 mirror.repo, mirror.file, commit, sha256, is_main=is_main
             )
         finally:
-            resume.discard(partial)
+            range_requests.discard(partial)
 
 
 def _check(path: Path, name: str, mirror: Mirror, headers: Mapping[str, str]) -> str:
@@ -142,7 +145,7 @@ def _check(path: Path, name: str, mirror: Mirror, headers: Mapping[str, str]) ->
     Raises:
         ValueError, WeightsError: it is not, or the file is no GPT-2 of this size.
     """
-    got = files.sha256_of(path)
+    got = sha256_of(path)
     told = headers.get("x-linked-etag", "").strip('"')
     told = told if hub_cache.is_sha256(told) else None
     expected = mirror.sha256 or told or got

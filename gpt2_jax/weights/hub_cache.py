@@ -19,7 +19,7 @@ from pathlib import Path
 
 import filelock
 
-from gpt2_jax.weights import files
+from gpt2_jax.storage.sealed import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def find(
         path = folder / "snapshots" / commit / file
         if not path.is_file():
             continue
-        got, blob = files.sha256_of(path), path.resolve().name
+        got, blob = sha256_of(path), path.resolve().name
         if is_sha256(blob) and blob != got:
             problems.append(f"{path}: damaged (SHA-256 was {blob}, now is {got})")
         elif sha256 not in (None, got):

@@ -13,10 +13,9 @@ from pathlib import Path
 from gpt2_jax import config as configs
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.model import param_shapes
-from gpt2_jax.tree import Params, flatten
-from gpt2_jax.weights import files
-from gpt2_jax.weights.json_file import read_sealed, sealed
+from gpt2_jax.model.gpt2 import param_shapes
+from gpt2_jax.model.tree import Params, flatten
+from gpt2_jax.storage.sealed import read_sealed, sealed, sha256_of
 
 _CONFIG, _PARAMS = "config.json", "params"
 
@@ -73,7 +72,7 @@ def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
 def _hashes(folder: Path) -> dict[str, str]:
     root = folder / _PARAMS
     return {
-        str(path.relative_to(root)): files.sha256_of(path)
+        str(path.relative_to(root)): sha256_of(path)
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }

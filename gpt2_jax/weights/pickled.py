@@ -195,7 +195,10 @@ _GLOBALS: dict[str, Any] = {
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     **{f"torch.{name}": dtype for name, dtype in _STORAGES.items()},
 }
+
+
 _CALLABLE = (_ordered_dict, _rebuild_tensor, _rebuild_parameter)
+
 
 # Opcodes that push one value, made of their argument; those with none ignore it.
 _VALUES: dict[str, Callable[[Any], Any]] = {
@@ -211,6 +214,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "BINFLOAT": float,
     **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), str),
 }
+
 
 # Opcodes that work on what is on the stack.
 _ON_STACK: dict[str, Callable[[list[Any]], None]] = {

@@ -12,7 +12,8 @@ import jax
 
 from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.tree import Params
+from gpt2_jax.model.tree import Params
+from gpt2_jax.storage.sealed import sha256_of
 from gpt2_jax.weights import files, hub, orbax_folder
 from gpt2_jax.weights.architecture import (
     MODEL_ARGS,
@@ -20,14 +21,17 @@ from gpt2_jax.weights.architecture import (
     is_hugging_face,
     labels_of,
 )
+from gpt2_jax.weights.arrays import DTYPES, FLOATS
 from gpt2_jax.weights.convert import convert_state_dict
-from gpt2_jax.weights.names import HUGGING_FACE, NANOGPT, detect_naming
+from gpt2_jax.weights.rules import HUGGING_FACE, NANOGPT, detect_naming
 from gpt2_jax.weights.trained import load_model, model_folder
-from gpt2_jax.weights.values import DTYPES, FLOATS
 
 log = logging.getLogger(__name__)
 
+
 MINI_SHA256 = "d650757d55552f020e9e3507cf2fc521b160eca8dcbe6db9fec0221d681a701a"
+
+
 _COMPILED = "_orig_mod."  # torch.compile puts it before every name
 
 
@@ -191,7 +195,7 @@ def _read_mini(dtype: str) -> Pretrained:
     asset = importlib.resources.files("gpt2_jax") / "assets" / "gpt2-mini"
     with importlib.resources.as_file(asset) as folder:
         file = folder / files.SINGLE
-        if not file.is_file() or files.sha256_of(file) != MINI_SHA256:
+        if not file.is_file() or sha256_of(file) != MINI_SHA256:
             raise WeightsError(
                 f"{file}: the shipped base model is damaged (its SHA-256 is not "
                 f"{MINI_SHA256}); install gpt2-jax again"

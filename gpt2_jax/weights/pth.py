@@ -16,11 +16,15 @@ from typing import Any, cast
 import numpy as np
 
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.weights.arrays import read_into
 from gpt2_jax.weights.pickled import Storage, Tensor, parse
-from gpt2_jax.weights.streams import read_into
 
 _NESTED = ("model", "model_state_dict", "state_dict")  # nanoGPT, the book, others
+
+
 _MAX_READ = 4 << 20  # bytes at once; the pickle and the directory are far smaller
+
+
 _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch's old magic number, pickled
 
 

@@ -16,13 +16,23 @@ import ml_dtypes
 import numpy as np
 
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.weights.streams import read_into
+from gpt2_jax.weights.arrays import read_into
 
 HPARAMS = "hparams.json"
+
+
 _STATE = "checkpoint"  # TensorFlow's note of which checkpoint is the newest
+
+
 _MAGIC, _FOOTER_BYTES = 0xDB4775248B80FB57, 48
+
+
 _MAX_INDEX_BYTES = 1 << 20  # that of the largest GPT-2 has 20 kB
+
+
 _MAX_KEY_BYTES = 256  # a few bytes of index can name a key as long as the one before
+
+
 _DTYPES = {  # tensorflow/core/framework/types.proto
     1: np.dtype("<f4"),
     2: np.dtype("<f8"),

@@ -12,9 +12,42 @@ import numpy as np
 from gpt2_jax import config as configs
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.model import param_shapes
-from gpt2_jax.tree import Params, flatten, unflatten
-from gpt2_jax.weights import files, json_file
+from gpt2_jax.model.gpt2 import param_shapes
+from gpt2_jax.model.tree import Params, flatten, unflatten
+from gpt2_jax.storage import sealed as json_file
+from gpt2_jax.storage.atomic import move_into_place, scratch, write_json
+from gpt2_jax.storage.sealed import sealed, sha256_of
+from gpt2_jax.weights import files
+from gpt2_jax.weights.safetensors import write_safetensors
+
+
+def save_model(folder: Path, trained: TrainedModel) -> None:
+    """Write `params.safetensors`, and then `classifier.json` with its SHA-256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {
+        path: np.ascontiguousarray(leaf)
+        for path, leaf in flatten(trained.params).items()
+    }
+    # The library writes without a copy of it all in memory, and leaves a file of its
+    # own where it is killed.
+    with scratch(folder / PARAMS_FILE) as place:
+        write_safetensors(place / PARAMS_FILE, flat)
+        move_into_place(place / PARAMS_FILE, folder / PARAMS_FILE)
+    write_json(
+        folder / MODEL_FILE,
+        sealed(
+            {
+                "config": configs.to_dict(trained.config),
+                "classes": list(trained.classes),
+                "max_length": trained.max_length,
+                "temperature": trained.temperature,
+                "threshold": trained.threshold
+                and dataclasses.asdict(trained.threshold),
+                "params_sha256": sha256_of(folder / PARAMS_FILE),
+            }
+        ),
+    )
+
 
 PARAMS_FILE, MODEL_FILE = "params.safetensors", "classifier.json"
 
@@ -75,7 +108,7 @@ def load_model(run: Path) -> TrainedModel:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{folder / MODEL_FILE}: {error}") from error
     path = folder / PARAMS_FILE
-    if not path.is_file() or files.sha256_of(path) != expected:
+    if not path.is_file() or sha256_of(path) != expected:
         raise WeightsError(f"{path}: damaged (SHA-256 is not {expected}); train again")
     flat = files.read_state_dict(path)
     if not _fits(flat, config):

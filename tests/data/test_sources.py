@@ -11,8 +11,8 @@ import pytest
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import sources
 from gpt2_jax.data.sources import load_dataset, read_sms
-from gpt2_jax.download import download
 from gpt2_jax.errors import DataError
+from gpt2_jax.storage.download import download
 
 CONTENT = b'ham\thi there\nspam\twin "now\nham\tyo\nspam\tclick\n'
 

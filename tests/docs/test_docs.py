@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from training_helpers import weights
 
-from gpt2_jax.cli import build_parser
+from gpt2_jax.cli.main import build_parser
 
 _ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"(?:<!-- not run: (.+?) -->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -108,7 +108,7 @@ def test_every_command_in_the_documents_is_one_of_ours_and_parses():
 
 _PROGRAM = """#!{python}
 import sys
-from gpt2_jax.cli import main
+from gpt2_jax.cli.main import main
 argv = sys.argv[1:]
 if argv[0] == "finetune":  # a tiny model, briefly
     argv += ["--weights", "{weights}", "--epochs", "1"]

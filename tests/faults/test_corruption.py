@@ -21,10 +21,11 @@ from helpers import TINY, random_params
 from training_helpers import random_run, shared_programs
 
 from gpt2_jax import tokenizer
+from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.errors import UserError
-from gpt2_jax.inference.export import export_run
-from gpt2_jax.training.checkpoint import Checkpoints
-from gpt2_jax.weights import llms_from_scratch, orbax_folder
+from gpt2_jax.export import llms_from_scratch
+from gpt2_jax.export.classifier import export_run
+from gpt2_jax.weights import orbax_folder
 from gpt2_jax.weights.hub_cache import find as find_cached
 from gpt2_jax.weights.pretrained import Pretrained, load_pretrained, read_pretrained
 from gpt2_jax.weights.trained import load_model

@@ -15,21 +15,21 @@ import crash_operations
 import pytest
 from training_helpers import run_config
 
-from gpt2_jax.cli import main
+from gpt2_jax.checkpoints.checkpoint import Checkpoints
+from gpt2_jax.checkpoints.manifest import read_manifest
+from gpt2_jax.cli.main import main
 from gpt2_jax.config import to_dict
 from gpt2_jax.errors import UserError, WeightsError
-from gpt2_jax.training import loop
-from gpt2_jax.training.checkpoint import Checkpoints
-from gpt2_jax.training.lock import hold
-from gpt2_jax.training.manifest import read_manifest
-from gpt2_jax.training.workdir import naming_disk_errors
+from gpt2_jax.storage.disk import naming_disk_errors
+from gpt2_jax.training import finetune as loop
+from gpt2_jax.workdir.lock import hold
 
 _SAVE = """
 import resource, signal, sys
 from pathlib import Path
 import crash_operations as worker
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.training.checkpoint import Checkpoints
+from gpt2_jax.checkpoints.checkpoint import Checkpoints
 with Checkpoints(Path(sys.argv[1]), worker.LABELS) as checkpoints:
     state = worker.advance(worker.first_state())
     checkpoints.save(state, {"step": 1}, 0.5)

@@ -12,12 +12,12 @@ from helpers import TINY, random_params, write_hugging_face
 from serve_helpers import StubClassifier, post, serving
 from training_helpers import random_run
 
-from gpt2_jax.cli import main
+from gpt2_jax.cli.main import main
 from gpt2_jax.config import GPT2Config, from_dict
 from gpt2_jax.data.tables import read_table
 from gpt2_jax.errors import DataError, WeightsError
+from gpt2_jax.storage.sealed import SEAL
 from gpt2_jax.weights import files
-from gpt2_jax.weights.json_file import SEAL
 from gpt2_jax.weights.pretrained import read_pretrained
 from gpt2_jax.weights.tensorflow_checkpoint import _MAX_KEY_BYTES, _block, _tensor
 from gpt2_jax.weights.trained import MODEL_FILE, load_model

@@ -67,8 +67,8 @@ def test_fuzz_what_a_server_of_weights_answers(tmp_path, monkeypatch):
     """The other way round: what comes back is kept only if it is the file."""
     from file_server import Answer, serve
 
-    from gpt2_jax import download
     from gpt2_jax.errors import WeightsError
+    from gpt2_jax.storage import download
 
     monkeypatch.setattr(download, "TIMEOUT_SECONDS", 2.0)
     with serve() as server:

@@ -10,14 +10,15 @@ import pytest
 from fuzzing import ENCODINGS, dump, fuzz, mutated, mutated_json, nothing_runs
 from hypothesis import strategies as st
 
-from gpt2_jax import cli, config
-from gpt2_jax.cli_finetune import finetune_config
+from gpt2_jax import config
+from gpt2_jax.cli import main as cli
+from gpt2_jax.cli.finetune import finetune_config
 from gpt2_jax.data.tables import read_table
 from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.inference.classifier import Prediction
 from gpt2_jax.inference.rows import file_rows, stream_groups
 from gpt2_jax.inference.show import json_line
-from gpt2_jax.inference.stream import windows
+from gpt2_jax.inference.windows import windows
 from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, decode, encode
 
 _CSV = 'text,label,id\r\n"a ""quoted"", text\nof two lines",ham,1\r\nb,spam,2\r\n'

@@ -17,9 +17,9 @@ from crash_worker import Worker, worker
 from file_server import Answer, serve
 from training_helpers import random_run
 
+from gpt2_jax.checkpoints.manifest import Manifest, read_manifest
+from gpt2_jax.checkpoints.step_folders import find_steps
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.training.manifest import Manifest, read_manifest
-from gpt2_jax.training.step_folders import find_steps
 from gpt2_jax.weights.trained import load_model
 
 _SEED = 11

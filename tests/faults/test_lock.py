@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from training_helpers import finished_run, run_config
 
-from gpt2_jax.cli import main
+from gpt2_jax.cli.main import main
 from gpt2_jax.config import to_dict
 from gpt2_jax.errors import UserError, WeightsError
-from gpt2_jax.training.lock import OWNER, hold
-from gpt2_jax.training.loop import finetune
+from gpt2_jax.training.finetune import finetune
+from gpt2_jax.workdir.lock import OWNER, hold
 
 _HOLD = """
 import sys, time
 from pathlib import Path
-from gpt2_jax.training.lock import hold
+from gpt2_jax.workdir.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

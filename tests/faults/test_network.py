@@ -13,9 +13,9 @@ import requests
 from file_server import Answer, serve
 from training_helpers import error_line
 
-from gpt2_jax import download
-from gpt2_jax.cli import main
+from gpt2_jax.cli.main import main
 from gpt2_jax.errors import DataError
+from gpt2_jax.storage import download
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from training_helpers import losses, run_config
 
+from gpt2_jax.checkpoints.manifest import read_manifest
 from gpt2_jax.errors import NonFiniteError
-from gpt2_jax.training import epochs
-from gpt2_jax.training.epochs import Trainer
-from gpt2_jax.training.loop import finetune
-from gpt2_jax.training.manifest import read_manifest
+from gpt2_jax.training import loop
+from gpt2_jax.training.finetune import finetune
+from gpt2_jax.training.loop import Trainer
 
 
 def _spoil(patch: pytest.MonkeyPatch, at: int, *, loss: bool) -> None:
     """Make a leaf NaN after step `at`, and with `loss` the loss of it too."""
     train = Trainer._train
-    patch.setattr(epochs, "MAX_STEPS", 1)
+    patch.setattr(loop, "MAX_STEPS", 1)
 
     def spoiled(self, state, rows, width, key):
         step = int(state.step) + 1

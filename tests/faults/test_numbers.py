@@ -20,17 +20,17 @@ from training_helpers import (
     start_with_sgd,
 )
 
+from gpt2_jax.checkpoints.manifest import read_manifest
 from gpt2_jax.config import DataConfig, GPT2Config, ServeConfig, TrainConfig
+from gpt2_jax.engine.engine import Scorer
+from gpt2_jax.engine.steps import train_step
 from gpt2_jax.errors import NonFiniteError
 from gpt2_jax.evaluation.calibration import describe_calibration, fit_temperature
 from gpt2_jax.evaluation.curves import operating_points
+from gpt2_jax.evaluation.decision import choose_threshold
 from gpt2_jax.evaluation.metrics import evaluate_probabilities, softmax
-from gpt2_jax.evaluation.threshold import choose_threshold
-from gpt2_jax.training.loop import finetune
-from gpt2_jax.training.manifest import read_manifest
-from gpt2_jax.training.scoring import Scorer
-from gpt2_jax.training.steps import train_step
-from gpt2_jax.tree import flatten
+from gpt2_jax.model.tree import flatten
+from gpt2_jax.training.finetune import finetune
 
 
 def _strict(path: Path) -> None:

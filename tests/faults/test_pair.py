@@ -16,8 +16,8 @@ import pytest
 from crash_worker import Worker, worker
 from training_helpers import run_config
 
+from gpt2_jax.checkpoints.manifest import read_manifest
 from gpt2_jax.config import to_dict
-from gpt2_jax.training.manifest import read_manifest
 
 _SEED = 13
 _TRIES = 20 if os.environ.get("GPT2_JAX_FAULTS") == "long" else 2

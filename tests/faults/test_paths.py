@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from training_helpers import error_line, random_run
 
-from gpt2_jax.cli import main
+from gpt2_jax.cli.main import main
 from gpt2_jax.data.tables import read_table
-from gpt2_jax.inference.stream import windows
+from gpt2_jax.inference.windows import windows
 
 
 @pytest.fixture(scope="module")

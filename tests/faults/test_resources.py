@@ -20,14 +20,13 @@ import pytest
 from serve_helpers import StubClassifier, head, serving, until
 from training_helpers import error_line, random_run, run_config
 
-from gpt2_jax import cli_finetune
+from gpt2_jax.cli import finetune as cli_finetune
 from gpt2_jax.config import to_dict
-from gpt2_jax.errors import DeviceError
+from gpt2_jax.errors import DeviceError, naming_memory_errors
 from gpt2_jax.inference.classifier import Classifier
-from gpt2_jax.memory import naming_memory_errors
-from gpt2_jax.training import loop
-from gpt2_jax.training.lock import OWNER, hold
-from gpt2_jax.training.watch import Clock
+from gpt2_jax.training import finetune as loop
+from gpt2_jax.workdir.clock import Clock
+from gpt2_jax.workdir.lock import OWNER, hold
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def test_answers_that_fill_a_small_disk_end_in_one_line(run, tmp_path, capsys):
 @pytest.mark.fault(11)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_standard_output_is_one_line(run):
-    code = "import sys, gpt2_jax.cli; sys.exit(gpt2_jax.cli.main())"
+    code = "import sys, gpt2_jax.cli.main; sys.exit(gpt2_jax.cli.main.main())"
     command = [sys.executable, "-c", code, "predict", str(run), "a text"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -195,7 +194,7 @@ _LONG = """
 import pathlib, re, sys
 from gpt2_jax.data.tables import read_table
 from gpt2_jax.errors import DataError
-from gpt2_jax.inference.stream import open_input, windows
+from gpt2_jax.inference.windows import open_input, windows
 def peak():
     status = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) >> 10

@@ -17,9 +17,9 @@ import pytest
 from crash_worker import Worker, worker
 from training_helpers import run_config
 
+from gpt2_jax.checkpoints.manifest import Manifest
+from gpt2_jax.checkpoints.step_folders import find_steps
 from gpt2_jax.config import to_dict
-from gpt2_jax.training.manifest import Manifest
-from gpt2_jax.training.step_folders import find_steps
 
 _SEED = 12
 _TRIES = 50 if os.environ.get("GPT2_JAX_FAULTS") == "long" else 5

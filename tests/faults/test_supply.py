@@ -21,11 +21,13 @@ from serve_helpers import StubClassifier, head, serving, tiny_trained
 from training_helpers import finished_run
 
 from gpt2_jax.config import ServeConfig
+from gpt2_jax.export.pth_writer import write_pth
 from gpt2_jax.inference.output import write_answers
 from gpt2_jax.inference.rows import Row
-from gpt2_jax.training.artifacts import MetricsLog, save_model, write_predictions
-from gpt2_jax.training.lock import hold
-from gpt2_jax.weights.pth_writer import write_pth
+from gpt2_jax.weights.trained import save_model
+from gpt2_jax.workdir.lock import hold
+from gpt2_jax.workdir.metrics_log import MetricsLog
+from gpt2_jax.workdir.predictions import write_predictions
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gpt2_jax"

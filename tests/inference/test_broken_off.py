@@ -71,8 +71,8 @@ def test_a_line_of_ten_megabytes_takes_bounded_time_and_memory(tmp_path):
     started = time.monotonic()
     command = _command(tmp_path, tmp_path / "out.jsonl")
     code = (
-        "import pathlib, re, sys, gpt2_jax.cli\n"
-        "assert gpt2_jax.cli.main(sys.argv[1:]) == 0\n"
+        "import pathlib, re, sys, gpt2_jax.cli.main\n"
+        "assert gpt2_jax.cli.main.main(sys.argv[1:]) == 0\n"
         # ru_maxrss would be that of the process which started this one, if larger
         "status = pathlib.Path('/proc/self/status').read_text()\n"
         "print(int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) >> 10)"

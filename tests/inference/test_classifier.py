@@ -17,14 +17,14 @@ from training_helpers import ON_DISK, finished_run, run_config
 
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.inference.classifier import Classifier
-from gpt2_jax.model import GPT2, to_classifier
-from gpt2_jax.training.artifacts import TrainedModel, load_model, save_model
-from gpt2_jax.training.loop import finetune
-from gpt2_jax.tree import flatten
+from gpt2_jax.model.gpt2 import GPT2, to_classifier
+from gpt2_jax.model.tree import flatten
+from gpt2_jax.storage.sealed import SEAL
+from gpt2_jax.training.finetune import finetune
 from gpt2_jax.weights.convert import to_state_dict
-from gpt2_jax.weights.json_file import SEAL
-from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH
+from gpt2_jax.weights.trained import TrainedModel, load_model, save_model
 
 _ODD = ["", "<|endoftext|>", "🎉 free 🎉", "  ", "\n", "naïve\u2028é", "half \ud83d"]
 

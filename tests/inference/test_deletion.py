@@ -13,7 +13,7 @@ import pytest
 from gpt2_jax.config import FinetuneConfig, TrainConfig
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.explain import Word
-from gpt2_jax.training.loop import finetune
+from gpt2_jax.training.finetune import finetune
 
 _NUM_TEXTS, _LEFT_OUT = 60, 3
 

@@ -16,7 +16,7 @@ from gpt2_jax.config import DataConfig
 from gpt2_jax.errors import DataError, WeightsError
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.evaluate import evaluate_run
-from gpt2_jax.training.artifacts import TrainedModel, save_model
+from gpt2_jax.weights.trained import TrainedModel, save_model
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.explain import part_read
 from gpt2_jax.tokenizer import END_OF_TEXT, encode
-from gpt2_jax.training.artifacts import TrainedModel
+from gpt2_jax.weights.trained import TrainedModel
 
 _TEXTS = ["win a free prize", "see you", "🎉 naïve\u2028é  twice  ", "a " * 30]
 _ODD = ["", " ", "\n\t", "half \ud83d one", "<|endoftext|>", "x" * 300, "🎉" * 40]

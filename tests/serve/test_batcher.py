@@ -11,7 +11,7 @@ import pytest
 from serve_helpers import until
 
 from gpt2_jax.config import ServeConfig
-from gpt2_jax.data.batches import next_width, widths_up_to
+from gpt2_jax.engine.widths import next_width, widths_up_to
 from gpt2_jax.serve.batcher import SIZES, Batcher, QueueFullError
 
 MAX_LENGTH = 200

@@ -24,15 +24,17 @@ from training_helpers import (
     run_config,
 )
 
-from gpt2_jax import cli, distributed
+from gpt2_jax import distributed
+from gpt2_jax.cli import main as cli
 from gpt2_jax.config import FinetuneConfig, to_dict
+from gpt2_jax.engine import trunk
+from gpt2_jax.engine.devices import require_platform
 from gpt2_jax.errors import DeviceError, UserError
-from gpt2_jax.training import features
-from gpt2_jax.training.artifacts import MetricsLog, load_model
-from gpt2_jax.training.devices import require_platform
-from gpt2_jax.training.loop import finetune
-from gpt2_jax.training.watch import Interrupted
-from gpt2_jax.tree import flatten
+from gpt2_jax.model.tree import flatten
+from gpt2_jax.training.finetune import finetune
+from gpt2_jax.weights.trained import load_model
+from gpt2_jax.workdir.metrics_log import MetricsLog
+from gpt2_jax.workdir.signals import Interrupted
 
 
 def _free_port() -> int:
@@ -270,7 +272,7 @@ def test_one_process_needs_nobody():
 def test_the_shares_of_the_processes_are_the_whole_trunk(split, monkeypatch):
     model, params = make_classifier()
     inputs = make_inputs(40)
-    whole = features.run_trunk(model.config, params, inputs, split)
+    whole = trunk.run_trunk(model.config, params, inputs, split)
     values, starts = np.zeros_like(whole.values), []
 
     def keep(out: np.ndarray, counts: list[int]) -> None:
@@ -278,11 +280,11 @@ def test_the_shares_of_the_processes_are_the_whole_trunk(split, monkeypatch):
             starts.append(out)
         assert len(counts) == 3 and min(counts) > 0 and sum(counts) == len(out)
 
-    monkeypatch.setattr(features, "exchange_rows", keep)
+    monkeypatch.setattr(trunk, "exchange_rows", keep)
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     for process in range(3):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        features.run_trunk(model.config, params, inputs, split, values)
+        trunk.run_trunk(model.config, params, inputs, split, values)
     order = np.unique(inputs.starts, return_inverse=True)[1]
     placed = whole.starts if split == 4 else sum(starts)[order]
     for row, start in enumerate(placed):

@@ -25,14 +25,15 @@ from training_helpers import (
 from gpt2_jax.config import FinetuneConfig, to_dict
 from gpt2_jax.errors import DeviceError, UserError
 from gpt2_jax.inference.classifier import Classifier
-from gpt2_jax.model import param_shapes
-from gpt2_jax.training import artifacts
-from gpt2_jax.training.artifacts import load_model
-from gpt2_jax.training.loop import finetune
-from gpt2_jax.training.prepare import prepare
-from gpt2_jax.training.watch import Clock, Interrupted, StopSignals
-from gpt2_jax.tree import flatten
+from gpt2_jax.model.gpt2 import param_shapes
+from gpt2_jax.model.tree import flatten
+from gpt2_jax.plan.prepare import prepare
+from gpt2_jax.training.finetune import finetune
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.trained import load_model
+from gpt2_jax.workdir.clock import Clock
+from gpt2_jax.workdir.predictions import write_predictions
+from gpt2_jax.workdir.signals import Interrupted, StopSignals
 
 _STEPS = list(range(1, 11))
 
@@ -309,7 +310,7 @@ def test_the_errors_are_the_wrong_rows_of_the_predictions(run):
 
 def test_texts_of_half_an_emoji_do_not_stop_a_run_at_its_end(tmp_path):
     # JSON may hold a lone surrogate, and GPT-2's encoding takes it.
-    artifacts.write_predictions(
+    write_predictions(
         tmp_path / "p.csv", ["half \ud83d"], ["ham"], np.array([[0.9, 0.1]]), ["a", "b"]
     )
     assert (tmp_path / "p.csv").read_text("utf-8").count("\n") == 2

@@ -26,14 +26,15 @@ from training_helpers import (
     write_texts,
 )
 
+from gpt2_jax.checkpoints.manifest import read_manifest
 from gpt2_jax.config import FinetuneConfig, to_dict
+from gpt2_jax.engine import trunk
+from gpt2_jax.engine.engine import Scorer
 from gpt2_jax.errors import UserError
-from gpt2_jax.training import epochs, features
-from gpt2_jax.training.epochs import Trainer
-from gpt2_jax.training.loop import finetune
-from gpt2_jax.training.manifest import read_manifest
-from gpt2_jax.training.scoring import Scorer
-from gpt2_jax.training.watch import Interrupted, StopSignals
+from gpt2_jax.training import loop
+from gpt2_jax.training.finetune import finetune
+from gpt2_jax.training.loop import Trainer
+from gpt2_jax.workdir.signals import Interrupted, StopSignals
 
 _LAST = 10  # step of the runs here; an epoch has 5
 
@@ -94,7 +95,7 @@ def _at_step(step: int) -> Signal:
     def arrange(patch: pytest.MonkeyPatch) -> None:
         after, run = Trainer._after, Trainer.run
         # The signal comes by step, the other run's calls take as many as they can.
-        patch.setattr(epochs, "MAX_STEPS", 1)
+        patch.setattr(loop, "MAX_STEPS", 1)
 
         def do_after(self, metrics, state, now, started, **saved):
             if now == step:
@@ -219,9 +220,9 @@ def test_faults_3_a_signal_in_the_trunk_ends_it_between_calls(
     config, tmp_path, monkeypatch
 ):
     ran = []
-    monkeypatch.setattr(features, "CALLS_IN_FLIGHT", 0)
-    monkeypatch.setattr("gpt2_jax.data.packing.CALL_TOKENS", 64)
-    pack = features.pack
+    monkeypatch.setattr(trunk, "CALLS_IN_FLIGHT", 0)
+    monkeypatch.setattr("gpt2_jax.engine.packing.CALL_TOKENS", 64)
+    pack = trunk.pack
 
     def packs(*arguments):
         for packed in pack(*arguments):
@@ -229,7 +230,7 @@ def test_faults_3_a_signal_in_the_trunk_ends_it_between_calls(
             os.kill(os.getpid(), signal.SIGTERM)
             yield packed
 
-    monkeypatch.setattr(features, "pack", packs)
+    monkeypatch.setattr(trunk, "pack", packs)
     with pytest.raises(Interrupted, match="no step was under way; go on with: "):
         finetune(config, tmp_path / "run")
     assert len(ran) == 1
@@ -241,7 +242,7 @@ def test_faults_3_a_signal_while_loading_leaves_the_folder_as_it_was(
 ):
     """There is no gap before the weights are read; nothing was begun."""
     monkeypatch.setattr(
-        "gpt2_jax.training.loop.identify",
+        "gpt2_jax.training.finetune.identify",
         lambda _: os.kill(os.getpid(), signal.SIGTERM),
     )
     with pytest.raises(Interrupted, match="nothing was begun"):

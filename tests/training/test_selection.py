@@ -6,9 +6,9 @@ import pytest
 from training_helpers import run_config
 
 from gpt2_jax.config import TrainConfig
-from gpt2_jax.training.artifacts import MetricsLog
-from gpt2_jax.training.loop import finetune
+from gpt2_jax.training.finetune import finetune
 from gpt2_jax.training.selection import is_exhausted, score
+from gpt2_jax.workdir.metrics_log import MetricsLog
 
 _PLAIN = {"loss": 0.5, "accuracy": 0.8, "f1": 0.7}
 

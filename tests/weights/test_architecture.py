@@ -15,8 +15,8 @@ from helpers import TINY, random_params, write_hugging_face
 from gpt2_jax.config import PRESETS
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.weights.convert import to_state_dict
-from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT
 from gpt2_jax.weights.pretrained import load_pretrained, read_pretrained
+from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.tree import flatten
+from gpt2_jax.model.tree import flatten
 from gpt2_jax.weights.convert import convert_state_dict, to_state_dict
-from gpt2_jax.weights.names import (
+from gpt2_jax.weights.rules import (
     HUGGING_FACE,
     LLMS_FROM_SCRATCH,
     NANOGPT,

@@ -14,13 +14,14 @@ import safetensors.numpy
 from file_server import Answer, serve
 from helpers import TINY, random_params
 
-from gpt2_jax import download, resume
+from gpt2_jax.config import PRESETS
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.storage import download, range_requests
 from gpt2_jax.weights import hub, hub_cache, pretrained
 from gpt2_jax.weights.convert import to_state_dict
 from gpt2_jax.weights.hub import MIRRORS, Mirror, find
-from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH
 
 PARAMS = random_params(TINY)
 HF = safetensors.numpy.save(to_state_dict(PARAMS, HUGGING_FACE))
@@ -60,7 +61,7 @@ def server(cache, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "CHUNK_BYTES", 1024)
     monkeypatch.setattr(download, "TIMEOUT_SECONDS", 2.0)  # a busy machine
-    monkeypatch.setattr(resume, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(range_requests, "PAUSE_SECONDS", 0.0)
     with serve() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         main = {"X-Repo-Commit": MAIN}
@@ -158,7 +159,7 @@ def test_a_released_gpt2_loads_by_name(server):
     ids=["404", "500", "bytes", "length", "cut", "stalls", "more", "page"],
 )
 def test_the_second_mirror_stands_in_for_the_first(server, cache, answer, monkeypatch):
-    monkeypatch.setattr(resume, "ATTEMPTS", 2)
+    monkeypatch.setattr(range_requests, "ATTEMPTS", 2)
     server.answers[PINNED] = answer
     path = find("124M")
     assert path.read_bytes() == RASBT
@@ -192,7 +193,7 @@ def test_a_download_that_broke_off_goes_on_in_the_next_process(
 ):
     half = 1024 * (len(HF) // 2048)
     server.answers = {PINNED: Answer(HF, stops=half)}
-    monkeypatch.setattr(resume, "ATTEMPTS", 1)
+    monkeypatch.setattr(range_requests, "ATTEMPTS", 1)
     with pytest.raises(WeightsError, match="broke off 1 times"):
         find("124M")
     assert stored(cache)["blobs/model.safetensors.incomplete"] == HF[:half]
@@ -320,4 +321,4 @@ def test_every_released_size_has_two_mirrors_and_124m_is_pinned():
         assert [m.repo.split("/")[0] for m in mirrors] == ["openai-community", "rasbt"]
     assert MIRRORS["124M"][0].sha256 is not None
     # REFERENCE: 548,105,171 bytes; with an untied head 702.5 MB
-    assert 702_500_000 < hub._most_bytes(pretrained.PRESETS["124M"]) < 704_000_000
+    assert 702_500_000 < hub._most_bytes(PRESETS["124M"]) < 704_000_000

@@ -5,9 +5,9 @@ import pytest
 from helpers import TINY, random_params
 
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.tree import flatten
+from gpt2_jax.model.tree import flatten
+from gpt2_jax.storage.sealed import SEAL
 from gpt2_jax.weights import orbax_folder
-from gpt2_jax.weights.json_file import SEAL
 from gpt2_jax.weights.pretrained import load_pretrained
 
 

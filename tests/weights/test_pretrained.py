@@ -12,12 +12,12 @@ from helpers import TINY, random_params, write_hugging_face
 
 from gpt2_jax.config import PRESETS
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.model import param_shapes
-from gpt2_jax.tree import flatten
+from gpt2_jax.model.gpt2 import param_shapes
+from gpt2_jax.model.tree import flatten
 from gpt2_jax.weights import pretrained
 from gpt2_jax.weights.convert import to_state_dict
-from gpt2_jax.weights.names import HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT
 
 NAMINGS = pytest.mark.parametrize(
     "naming", [HUGGING_FACE, LLMS_FROM_SCRATCH], ids=lambda naming: naming.title

@@ -17,10 +17,11 @@ from torch_zip import pack, pack_arrays, state, storage, tensor, text
 
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.weights import pth
+from gpt2_jax.weights.arrays import read_into
 from gpt2_jax.weights.convert import to_state_dict
 from gpt2_jax.weights.files import read_state_dict
-from gpt2_jax.weights.names import LLMS_FROM_SCRATCH
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.rules import LLMS_FROM_SCRATCH
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 ONE = state({"a": tensor(storage("0", 2), (2,))})
@@ -50,7 +51,7 @@ def test_what_torch_shares_is_read_once():
 
 def test_only_the_model_of_a_checkpoint_is_read(monkeypatch):
     read = []
-    whole = pth.read_into
+    whole = read_into
     monkeypatch.setattr(
         pth, "read_into", lambda stream, into: (read.append(1), whole(stream, into))
     )

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2_jax.config import GPT2Config
-from gpt2_jax.training.artifacts import TrainedModel, load_model, save_model
-from gpt2_jax.tree import flatten, unflatten
-from gpt2_jax.weights import hugging_face, llms_from_scratch, orbax_folder
+from gpt2_jax.export import hugging_face, llms_from_scratch
+from gpt2_jax.model.tree import flatten, unflatten
+from gpt2_jax.weights import orbax_folder
 from gpt2_jax.weights.convert import convert_state_dict, to_state_dict
-from gpt2_jax.weights.names import LLMS_FROM_SCRATCH
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.rules import LLMS_FROM_SCRATCH
+from gpt2_jax.weights.trained import TrainedModel, load_model, save_model
 
 # name of the file or folder -> who writes it
 WRITERS = {

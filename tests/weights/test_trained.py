@@ -11,10 +11,9 @@ import pytest
 from helpers import TINY, random_params
 
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.training.artifacts import save_model
-from gpt2_jax.tree import flatten
+from gpt2_jax.model.tree import flatten
 from gpt2_jax.weights.pretrained import load_pretrained, read_pretrained
-from gpt2_jax.weights.trained import PARAMS_FILE, TrainedModel
+from gpt2_jax.weights.trained import PARAMS_FILE, TrainedModel, save_model
 
 CONFIG = dataclasses.replace(TINY, num_classes=2, pool="first")
 

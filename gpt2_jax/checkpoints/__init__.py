@@ -1,0 +1,1 @@
+"""The states of a run on the disk, checked leaf by leaf."""

@@ -1,0 +1,103 @@
+"""The command line: parse, build a config, call. No logic lives here."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from gpt2_jax.cli import predict as cli_predict
+from gpt2_jax.cli import threshold as cli_threshold
+from gpt2_jax.cli import tpu as cli_tpu
+from gpt2_jax.cli import weights
+from gpt2_jax.cli.finetune import add_finetune, run_finetune
+from gpt2_jax.cli.serve import add_serve, run_serve
+from gpt2_jax.errors import TO_PREDICT, DeviceError, UserError, naming_memory_errors
+from gpt2_jax.version import __version__
+
+_MAX_MESSAGE = 4000  # characters
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="gpt2-jax", description="Turn a pretrained GPT-2 into a text classifier."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show tracebacks")
+    common.add_argument(
+        "--no-compilation-cache",
+        action="store_true",
+        help="compile anew; keep no compiled programs in the user's cache folder",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_finetune(commands, common)
+    add_serve(commands, common)
+    cli_predict.add_parsers(commands, common)
+    cli_threshold.add_parser(commands, common)
+    weights.add_parsers(commands, common)
+    cli_tpu.add_parser(commands, common)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = build_parser().parse_args(argv)
+    _set_up_logging()
+    try:
+        with naming_memory_errors(TO_PREDICT):
+            return _COMMANDS[arguments.command](arguments)
+    except UserError as error:
+        if arguments.debug:
+            raise
+        return _fail(error, error.exit_code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stderr.close()
+        return 0
+    except OSError as error:  # of a path that nothing else has looked at, or a disk
+        if arguments.debug or error.strerror is None:
+            raise
+        if error.filename is None:
+            return _fail(error.strerror, DeviceError.exit_code)
+        return _fail(f"{error.filename}: {error.strerror}", UserError.exit_code)
+    except BaseException as error:
+        exit_code = getattr(error, "exit_code", None)
+        if exit_code is None:
+            raise
+        print(f"gpt2-jax: {error}", file=sys.stderr)
+        return exit_code
+
+
+def _fail(what: object, exit_code: int) -> int:
+    """Say it in one line, whatever names and values of the user's it repeats."""
+    text = str(what)
+    if len(text) > _MAX_MESSAGE:
+        text = f"{text[: _MAX_MESSAGE - 200]} [...] {text[-200:]}"
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    print(f"gpt2-jax: error: {line}", file=sys.stderr)
+    return exit_code
+
+
+def _set_up_logging() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("gpt2_jax")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+_COMMANDS = {
+    "finetune": run_finetune,
+    "evaluate": cli_predict.run_evaluate,
+    "predict": cli_predict.run_predict,
+    "threshold": cli_threshold.run_threshold,
+    "convert": weights.convert,
+    "export": weights.export,
+    "serve": run_serve,
+    "tpu-check": cli_tpu.run_tpu_check,
+}

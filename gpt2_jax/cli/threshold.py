@@ -1,0 +1,46 @@
+"""`gpt2-jax threshold`: from which probability on a class is the answer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def probability(value: str) -> float:
+    """Return the number that `value` says, in 0 to 1."""
+    number = float(value)
+    if not 0.0 <= number <= 1.0:
+        raise argparse.ArgumentTypeError(f"{value} is not in 0 to 1")
+    return number
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "threshold",
+        parents=[common],
+        help="choose, on validation, from which probability on a class is the answer",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path)
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--target-precision", type=probability, metavar="P")
+    target.add_argument("--target-recall", type=probability, metavar="R")
+    target.add_argument(
+        "--remove", action="store_true", help="answer the most probable label again"
+    )
+    parser.add_argument(
+        "--positive", metavar="CLASS", help="default: the second of two classes"
+    )
+
+
+def run_threshold(arguments: argparse.Namespace) -> int:
+    from gpt2_jax.inference.set_threshold import set_threshold
+
+    lines = set_threshold(
+        arguments.run,
+        precision=arguments.target_precision,
+        recall=arguments.target_recall,
+        positive=arguments.positive,
+    )
+    print(*lines, sep="\n")
+    return 0

@@ -1,0 +1,67 @@
+"""The commands that write weights for other tools: convert and export."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+# The formats that weights.export and inference.export write; theirs import jax.
+CONVERT_TO = ("hf", "llms-from-scratch", "orbax")
+
+
+EXPORT_FORMATS = ("hf", "llms-from-scratch", "stablehlo")
+
+
+def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
+    convert = commands.add_parser(
+        "convert", parents=[common], help="language-model weights into another format"
+    )
+    convert.add_argument(
+        "source", metavar="SRC", help="mini, 124M to 1558M, or a path to weights"
+    )
+    convert.add_argument("destination", metavar="DST", type=Path)
+    convert.add_argument("--to", choices=CONVERT_TO, required=True)
+    convert.add_argument(
+        "--num-heads", type=int, metavar="N", help="where SRC does not tell it"
+    )
+    add_offline(convert)
+
+    export = commands.add_parser(
+        "export", parents=[common], help="a trained classifier for other tools"
+    )
+    export.add_argument("run", metavar="RUN", type=Path)
+    export.add_argument("destination", metavar="DST", type=Path)
+    export.add_argument("--format", choices=EXPORT_FORMATS, required=True)
+
+
+def add_offline(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--offline", action="store_true", help="use what is cached; no network"
+    )
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    from gpt2_jax.export.language_model import convert_weights
+
+    checked = convert_weights(
+        arguments.source,
+        arguments.destination,
+        arguments.to,
+        num_heads=arguments.num_heads,
+        offline=arguments.offline,
+    )
+    return _report(checked, arguments.destination)
+
+
+def export(arguments: argparse.Namespace) -> int:
+    from gpt2_jax.export.classifier import export_run
+
+    checked = export_run(arguments.run, arguments.destination, arguments.format)
+    return _report(checked, arguments.destination)
+
+
+def _report(checked: list[str], destination: Path) -> int:
+    print(*checked, sep="\n")
+    print(f"written: {destination}")
+    return 0

@@ -1,0 +1,1 @@
+"""A model run over texts: batches, the frozen trunk, train steps, devices."""

@@ -1,0 +1,28 @@
+"""Compiled programs, kept from run to run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import jax
+
+from gpt2_jax.storage.download import cache_dir
+
+
+def keep_compiled_programs() -> None:
+    """Read and write compiled programs in the user's cache folder.
+
+    JAX_COMPILATION_CACHE_DIR names another one. Must come before the first compilation.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+    # The programs of a small model compile in tenths of seconds, but there are dozens.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def set_up_compilation(arguments: argparse.Namespace) -> None:
+    """Do so unless `--no-compilation-cache` was given."""
+    if not arguments.no_compilation_cache:
+        keep_compiled_programs()

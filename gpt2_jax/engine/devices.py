@@ -1,0 +1,121 @@
+"""Which devices a run uses, and how its batches are cut over them.
+
+Shapes: `S` steps, `B` batch, `N` devices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpt2_jax.config import TrainConfig
+from gpt2_jax.engine.texts import Inputs
+from gpt2_jax.errors import DeviceError
+
+Device = Any  # jax.Device is no class to a type checker
+
+
+def choose_devices(count: int | None) -> list[Device]:
+    """Return `count` devices, as many of each process, or all; those of one together.
+
+    Raises:
+        DeviceError: there are fewer, or the processes cannot share them.
+    """
+    devices, processes = jax.devices(), jax.process_count()
+    wanted = count or len(devices)
+    if wanted > len(devices):
+        where = "this machine has" if processes == 1 else f"{processes} processes have"
+        raise DeviceError(
+            f"--devices {wanted}: {where} {len(devices)} ({devices[0].platform}); ask "
+            "for fewer"
+        )
+    if wanted % processes:
+        raise DeviceError(
+            f"--devices {wanted}: not divisible by {processes} processes; choose "
+            f"--devices {wanted - wanted % processes or processes}"
+        )
+    each = wanted // processes
+    by_process = [
+        [device for device in devices if device.process_index == process][:each]
+        for process in range(processes)
+    ]
+    return [device for some in by_process for device in some]
+
+
+def require_platform(name: str) -> None:
+    """Run on the devices of `name` (cpu, gpu or tpu); must come before any use of one.
+
+    Raises:
+        DeviceError: there are none. jax alone would take the CPU, and say so in a line.
+    """
+    if name == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        found = jax.devices()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise DeviceError(f"--device {name}: {reason}") from error
+    if found[0].platform != name:
+        raise DeviceError(
+            f"--device {name}: there is none; found {len(found)} x {found[0].platform} "
+            f"({found[0].device_kind}); install the extra for it, or leave --device out"
+        )
+
+
+def describe_devices(devices: Sequence[Device], config: TrainConfig) -> list[str]:
+    """Return, line by line, what trains, and what padding that costs."""
+    kind, num = devices[0].device_kind, len(devices)
+    processes = jax.process_count()
+    lines = [
+        f"device: {num} x {kind} ({devices[0].platform}), {config.parallel}"
+        + (", fsdp" if config.shard == "fsdp" else "")
+        + (f", {processes} processes" if processes > 1 else "")
+    ]
+    if missing := -config.batch_size % num:
+        lines.append(
+            f"device: batches of {config.batch_size} are padded by {missing} to be cut "
+            f"over {num}; a --batch-size that {num} divides wastes nothing"
+        )
+    return lines
+
+
+def on_host() -> contextlib.AbstractContextManager[Any]:
+    """Make arrays in the memory of the host, if JAX_PLATFORMS does not leave it out."""
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        return contextlib.nullcontext()
+
+
+def local_devices(devices: Sequence[Device]) -> list[Device]:
+    """Return those of `devices` that belong to this process."""
+    return [device for device in devices if device.process_index == jax.process_index()]
+
+
+def local_batches(
+    inputs: Inputs, rows: np.ndarray, width: int, devices: Sequence[Device]
+) -> dict[str, np.ndarray]:
+    """Return the batches of `rows` [..., B], only what this process's devices work on.
+
+    Each of the N devices has the next B/N of a batch. A batch that they do not divide
+    is padded with rows of weight 0, which count nowhere.
+    """
+    num, size = len(devices), rows.shape[-1]
+    if num == 1:
+        return inputs.batches(rows, width)
+    padding = [(0, 0)] * (rows.ndim - 1) + [(0, -size % num)]
+    rows = np.pad(rows, padding, mode="edge")
+    ours = [device.process_index == jax.process_index() for device in devices]
+    places = np.flatnonzero(np.repeat(ours, rows.shape[-1] // num))
+    batches = inputs.batches(rows[..., places], width)
+    batches["weights"] = batches["weights"] * (places < size).astype(np.float32)
+    return batches
+
+
+def pad_steps(rows: np.ndarray, steps: int) -> np.ndarray:
+    """Repeat the last of `rows` [S, B] up to `steps`: calls of one shape."""
+    return np.pad(rows, ((0, steps - len(rows)), (0, 0)), mode="edge")

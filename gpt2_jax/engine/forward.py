@@ -1,0 +1,96 @@
+"""The pure forward pass: a batch of texts, or of trunk outputs, to class logits.
+
+Shapes: `B` batch, `T` tokens, `D` embed_dim, `C` classes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpt2_jax.engine.texts import Data
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.scan import apply_scanned, is_scanned
+from gpt2_jax.model.tree import Params
+
+
+def gather(data: Data, rows: Array, width: int) -> dict[str, Array]:
+    """Make the batch of `rows` [B] from texts that lie end to end in `data`.
+
+    What stands behind a text is of another one; no real token ever reads it.
+    """
+    index = data["starts"][rows][:, None] + jnp.arange(width)[None]  # [B, T]
+    values = jnp.take(data["values"], index, axis=0, mode="clip")
+    return {
+        "features" if values.ndim == 3 else "tokens": values,
+        **{name: data[name][rows] for name in ("lengths", "labels", "weights")},
+    }
+
+
+def apply_model(
+    model: GPT2,
+    params: Params,
+    batch: dict[str, Any],
+    *,
+    split: int = 0,
+    key: Array | None = None,
+) -> Array:
+    """Return class logits [B, C] of a batch of tokens, or of ready trunk outputs.
+
+    `batch` holds `tokens` [B, T], or `features` [B, T, D] from the trunk of `split`
+    blocks, and `lengths` [B]. A `key` turns dropout on.
+    """
+    if is_scanned(model.config.num_layers, split):
+        return apply_scanned(model, params, batch, split=split, key=key)
+    rngs = None if key is None else {"dropout": key}
+    apply = functools.partial(
+        model.apply, {"params": params}, deterministic=key is None, rngs=rngs
+    )
+    if "features" in batch:
+        logits = apply(batch["features"], batch["lengths"], split, method=GPT2.top)
+    else:
+        logits = apply(batch["tokens"], batch["lengths"])
+    return cast(Array, logits)
+
+
+def forward(
+    model: GPT2,
+    params: Params,
+    batch: dict[str, Any],
+    *,
+    split: int = 0,
+    keys: Array | None = None,
+    apply: Callable[..., Array] = apply_model,
+) -> Array:
+    """Return class logits [B, C]; with `keys` [B] each example has its own dropout.
+
+    What one example drops depends on its own key alone, and so not on the devices
+    that share the batch.
+    """
+    apply = functools.partial(apply, model, params, split=split)
+    if keys is None:
+        return apply(batch)
+
+    def apply_to_one(example: dict[str, Any], key: Array) -> Array:
+        return apply({name: x[None] for name, x in example.items()}, key=key)[0]
+
+    return jax.vmap(apply_to_one)(batch, keys)
+
+
+def predict_step(
+    params: Params, batch: dict[str, Any], *, model: GPT2, **keywords: Any
+) -> Array:
+    """Return class logits [B, C], without dropout; `keywords` go to `forward`."""
+    return forward(model, params, batch, **keywords)
+
+
+def predict_rows(
+    params: Params, data: Data, rows: Array, width: int, **step: Any
+) -> Array:
+    """Return class logits [B, C] of `rows` of `data`."""
+    return predict_step(params, gather(data, rows, width), **step)

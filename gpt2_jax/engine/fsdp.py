@@ -1,0 +1,78 @@
+"""Params, gradients and optimizer state cut over the devices: `--shard fsdp`.
+
+Every leaf lies cut along its largest axis that the devices divide. A block's params are
+gathered where it runs, and once more for its gradients, which are cut at once; so no
+device ever holds more of the model than a few blocks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax.training.train_state import TrainState
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gpt2_jax.engine.forward import predict_step
+from gpt2_jax.engine.steps import train_batches
+from gpt2_jax.model.scan import apply_scanned
+from gpt2_jax.model.tree import Params
+
+
+def leaf_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
+    """Return how a leaf of `shape` lies on the one axis of `mesh`."""
+    spec: list[str | None] = [None] * len(shape)
+    cut = [size if size % mesh.size == 0 else 0 for size in shape]
+    if any(cut):
+        spec[cut.index(max(cut))] = mesh.axis_names[0]
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def fsdp_programs(
+    mesh: Mesh,
+    *,
+    labels: Params,
+    unroll: bool = False,
+    accumulate: int = 1,
+    **step: Any,
+) -> tuple[Callable[..., Any], Callable[..., Array]]:
+    """Return `steps.train_batches` and `predict_step`, as `parallel.jit_programs`.
+
+    Params and state bring `leaf_sharding`s. Here XLA adds up the gradients, to what
+    each device keeps of them. `unroll`: every block is compiled, not one for all.
+    """
+    gather = functools.partial(jax.tree.map, functools.partial(_gather, mesh))
+    apply = functools.partial(
+        apply_scanned, gather=gather, rematerialize=True, unroll=unroll
+    )
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def train_cut(*arguments: Any) -> tuple[TrainState, Array]:
+        state, losses = train_batches(
+            *arguments, labels=labels, apply=apply, accumulate=accumulate, **step
+        )
+        return jax.tree.map(functools.partial(_cut, mesh), state), losses
+
+    def predict(params: Params, batch: dict[str, Array]) -> Array:
+        logits = predict_step(params, batch, apply=apply, **step)
+        return jax.lax.with_sharding_constraint(logits, whole)
+
+    return jax.jit(train_cut, donate_argnums=0), jax.jit(predict)
+
+
+def _cut(mesh: Mesh, leaf: Array) -> Array:
+    return jax.lax.with_sharding_constraint(leaf, leaf_sharding(mesh, leaf.shape))
+
+
+def _gather(mesh: Mesh, leaf: Array) -> Array:
+    """Return the whole of `leaf` on every device; its gradient is cut again."""
+
+    @jax.custom_vjp
+    def whole(x: Array) -> Array:
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec()))
+
+    whole.defvjp(lambda x: (whole(x), None), lambda _, grad: (_cut(mesh, grad),))
+    return whole(leaf)

@@ -1,0 +1,143 @@
+"""One pure train step and one pure predict step; `parallel` compiles them.
+
+Shapes: `S` steps, `B` batch, `T` tokens, `D` embed_dim, `C` classes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax.training.train_state import TrainState
+from jax import Array
+
+from gpt2_jax.engine.accumulate import add_pieces
+from gpt2_jax.engine.forward import apply_model, forward, gather
+from gpt2_jax.engine.param_labels import TRAIN, stop_frozen_gradients
+from gpt2_jax.engine.texts import Data
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.tree import Params
+
+
+def create_train_state(
+    model: GPT2, params: Params, tx: optax.GradientTransformation
+) -> TrainState:
+    """Return step 0 on copies of `params`: the train step donates what it is given."""
+    params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
+    return TrainState.create(apply_fn=model.apply, params=params, tx=tx)
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, Any],
+    key: Array,
+    *,
+    model: GPT2,
+    labels: Params,
+    split: int = 0,
+    axis_name: str | None = None,
+    accumulate: int = 1,
+    apply: Callable[..., Array] = apply_model,
+) -> tuple[TrainState, Array]:
+    """Take one optimizer step on the weighted mean cross-entropy of `batch`.
+
+    The mean is over the whole batch, on however many devices it lies: sums are added
+    over `axis_name` before the one division. With `accumulate` it is worked on in so
+    many pieces, one after the other. Returns the new state and the loss.
+    """
+    add = functools.partial(_add_devices, axis_name=axis_name)
+    weights = batch["weights"]  # [B]
+    total = add(weights.sum())
+    keys = None
+    if model.config.dropout_rate:
+        places = _places(len(weights), axis_name)
+        key = jax.random.fold_in(key, state.step)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
+
+    def loss_fn(params: Params, piece: dict[str, Any], keys: Array | None) -> Array:
+        params = stop_frozen_gradients(params, labels)
+        logits = forward(model, params, piece, split=split, keys=keys, apply=apply)
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            logits, piece["labels"]
+        )
+        return (losses * piece["weights"]).sum() / total
+
+    gradients = functools.partial(jax.value_and_grad(loss_fn), state.params)
+    if accumulate == 1:
+        loss, grads = gradients(batch, keys)
+    else:
+        loss, grads = add_pieces(gradients, batch, keys, labels, accumulate)
+    loss, grads = add(loss), add(grads)
+    updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
+    params = jax.tree.map(  # adding a zero would turn a frozen -0.0 into 0.0
+        lambda leaf, update, label: leaf + update if label == TRAIN else leaf,
+        state.params,
+        updates,
+        labels,
+    )
+    state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+    return state, loss
+
+
+def train_steps(
+    state: TrainState,
+    data: Data,
+    rows: Array,
+    count: Array,
+    key: Array,
+    width: int,
+    **step: Any,
+) -> tuple[TrainState, Array]:
+    """Take `count` steps, one on each row of `rows` [S, B] of `data`.
+
+    Returns the new state and the losses [S]. `step` goes to `train_step`.
+    """
+
+    def batch(index: Array) -> dict[str, Array]:
+        return gather(data, rows[index], width)
+
+    return _take_steps(state, batch, len(rows), count, key, **step)
+
+
+def train_batches(
+    state: TrainState, batches: dict[str, Array], count: Array, key: Array, **step: Any
+) -> tuple[TrainState, Array]:
+    """Take `count` steps, as `train_steps`, on ready batches [S, B, ...]."""
+
+    def batch(index: Array) -> dict[str, Array]:
+        return {name: values[index] for name, values in batches.items()}
+
+    return _take_steps(state, batch, len(batches["weights"]), count, key, **step)
+
+
+def _take_steps(
+    state: TrainState,
+    batch: Callable[[Array], dict[str, Array]],
+    most: int,
+    count: Array,
+    key: Array,
+    **step: Any,
+) -> tuple[TrainState, Array]:
+    def take(index: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+        state, losses = carry
+        state, loss = train_step(state, batch(index), key, **step)
+        return state, losses.at[index].set(loss)
+
+    losses = jnp.zeros(most, jnp.float32)
+    return jax.lax.fori_loop(0, count, take, (state, losses))
+
+
+def _add_devices(tree: Any, *, axis_name: str | None) -> Any:
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def _places(size: int, axis_name: str | None) -> Array:
+    """Return the place of each of `size` examples in the batch of all devices."""
+    places = jnp.arange(size)
+    if axis_name is None:
+        return places
+    return places + size * jax.lax.axis_index(axis_name)

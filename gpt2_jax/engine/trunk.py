@@ -1,0 +1,229 @@
+"""The frozen trunk, run once per text instead of once per epoch.
+
+Shapes: `R` rows, `T` tokens of a row, `S` tokens of all texts, `N` texts, `D`
+embed_dim.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gpt2_jax.config import GPT2Config
+from gpt2_jax.distributed import exchange_rows
+from gpt2_jax.engine.devices import Device
+from gpt2_jax.engine.packing import Packed, call_tokens, pack
+from gpt2_jax.engine.texts import Inputs
+from gpt2_jax.engine.widths import by_length
+from gpt2_jax.model.blocks import Block
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.tree import Params
+
+SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
+
+
+ALIGNMENT = 64  # bytes, of XLA's buffers on a CPU
+
+
+CALLS_IN_FLIGHT = 2  # per device: one runs while the host reads the other
+
+
+def packed_blocks(config: GPT2Config, split: int) -> int:
+    """Return how many blocks of a trunk run over every token of every text.
+
+    With the pooling in the trunk, its last block has one query per text.
+    """
+    pooled_block = 0 if config.pool == "mean" else 1
+    return min(split, config.num_layers - (split > config.num_layers) * pooled_block)
+
+
+def run_trunk(
+    config: GPT2Config,
+    params: Params,
+    inputs: Inputs,
+    split: int,
+    values: np.ndarray | None = None,
+    devices: Sequence[Device] = (),
+    poll: Callable[[], None] = lambda: None,
+) -> Inputs:
+    """Put the outputs of the trunk of `split` blocks in the place of the tokens.
+
+    Each process runs a share of the texts, its devices in turn, and sends the outputs
+    to the others once: batches of an epoch mix the texts of all shares. From then on
+    each device is sent only the examples that it works on.
+
+    Args:
+        values: where they go, [S, D] or, where the trunk pools, [N, D] of the distinct
+            texts; None: new memory.
+        poll: called now and then; what it raises ends the run.
+    """
+    devices = devices or jax.local_devices()[:1]
+    _, first, place = np.unique(inputs.starts, return_index=True, return_inverse=True)
+    distinct = inputs.select(first)  # equal texts lie, and run, once
+    if values is None:
+        values = _aligned(*output_shape(config, distinct, split))
+    placed = [jax.device_put(params, device) for device in devices]
+    shares = _shares(distinct.lengths, jax.process_count())
+    ours = shares[jax.process_index()]
+    counts = [len(share) for share in shares]
+    if split <= config.num_layers:
+        sizes = [int(distinct.lengths[share].sum()) for share in shares]
+        begin = sum(sizes[: jax.process_index()])
+        end = begin + sizes[jax.process_index()]
+        starts = np.zeros(len(distinct), np.int32)
+        starts[ours] = begin + _run_packed(
+            config, placed, distinct.select(ours), split, values[begin:end], poll
+        )
+        exchange_rows(values, sizes)
+        exchange_rows(starts, counts)
+        return dataclasses.replace(inputs, values=values, starts=starts[place])
+    for rows in np.split(ours, range(SLAB, len(ours), SLAB)):
+        slab = distinct.select(rows)
+        hidden = np.empty(
+            (slab.lengths.sum(), config.embed_dim), jnp.dtype(config.dtype)
+        )
+        blocks = packed_blocks(config, split)
+        starts = _run_packed(config, placed, slab, blocks, hidden, poll)
+        slab = dataclasses.replace(slab, values=hidden, starts=starts)
+        values[rows] = _run_pooling(config, placed[0], slab, blocks)
+    exchange_rows(values, counts)
+    return dataclasses.replace(
+        inputs,
+        values=values,
+        starts=np.arange(len(first), dtype=np.int32)[place],
+        lengths=np.ones_like(inputs.lengths),
+        widths=(1,),
+    )
+
+
+def _shares(lengths: np.ndarray, num: int) -> list[np.ndarray]:
+    """Cut the texts into `num` runs of about as many tokens each."""
+    ends = np.cumsum(lengths)
+    cuts = np.searchsorted(ends, ends[-1] * np.arange(1, num) / num)
+    return np.split(np.arange(len(lengths)), cuts)
+
+
+def output_shape(
+    config: GPT2Config, inputs: Inputs, split: int
+) -> tuple[tuple[int, int], np.dtype]:
+    """Return shape and dtype of the trunk outputs of the distinct texts."""
+    if split > config.num_layers:
+        return (len(np.unique(inputs.starts)), config.embed_dim), np.dtype(np.float32)
+    return (len(inputs.values), config.embed_dim), jnp.dtype(config.dtype)
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Return new memory at an address where XLA on a CPU reads it without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def _run_packed(
+    config: GPT2Config,
+    placed: Sequence[Params],
+    inputs: Inputs,
+    blocks: int,
+    values: np.ndarray,
+    poll: Callable[[], None],
+) -> np.ndarray:
+    """Fill `values` [S, D], text after text; return where each starts."""
+    embed, block = block_programs(config)
+    tokens = call_tokens(jax.default_backend())
+    starts = np.zeros(len(inputs), np.int32)
+    written = 0
+
+    def run(packed: Packed, params: Params) -> Array:
+        ids = np.zeros_like(packed.segments)
+        ids[packed.segments > 0] = np.concatenate(
+            [inputs.tokens_of(text) for text in packed.texts]
+        )
+        embeddings = {name: params[name] for name in ("wte", "wpe")}
+        x = embed(embeddings, ids, packed.positions)
+        for i in range(blocks):
+            x = block(params[f"h_{i}"], x, packed.segments)
+        return x  # [R, T, D]
+
+    calls = (
+        (packed, run(packed, placed[index % len(placed)]))
+        for index, packed in enumerate(pack(inputs.lengths, inputs.widths[-1], tokens))
+    )
+    for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
+        poll()
+        sizes = inputs.lengths[packed.texts]
+        starts[packed.texts] = written + np.cumsum(sizes) - sizes
+        end = written + int(sizes.sum())
+        values[written:end] = np.asarray(x)[packed.segments > 0]
+        written = end
+    return starts
+
+
+def _run_pooling(
+    config: GPT2Config, params: Params, inputs: Inputs, split: int
+) -> np.ndarray:
+    """Return what the head reads of each text: float32 [N, D]."""
+    pool = _pooling(config, split)
+    out = np.empty((len(inputs), config.embed_dim), np.float32)
+    names = [f"h_{i}" for i in range(split, config.num_layers)]
+    params = {name: params[name] for name in (*names, "ln_f")}
+    tokens = call_tokens(jax.default_backend())
+    for rows, width, size in by_length(inputs.lengths, inputs.widths, tokens):
+        filled = np.pad(rows, (0, size - len(rows)), mode="edge")
+        pooled = pool(params, inputs.batches(filled, width))
+        out[rows] = np.asarray(pooled)[: len(rows)]
+    return out
+
+
+def _ahead(calls: Iterator[Any], count: int) -> Iterator[Any]:
+    """Yield each of `calls` once `count` later ones are under way."""
+    waiting = collections.deque()
+    for call in calls:
+        waiting.append(call)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
+
+
+@functools.cache  # compiled programs, shared by all blocks; it holds no weights
+def block_programs(
+    config: GPT2Config,
+) -> tuple[Callable[..., Array], Callable[..., Array]]:
+    def embed(params: Params, tokens: Array, positions: Array) -> Array:
+        x = GPT2(config).apply({"params": params}, tokens, positions, method=GPT2.embed)
+        return cast(Array, x)
+
+    def block(params: Params, x: Array, segments: Array) -> Array:
+        mask = segments[:, :, None] == segments[:, None, :]  # [R, T, S]
+        if config.causal:
+            mask = mask & jnp.tril(jnp.ones(mask.shape[1:], bool))[None]
+        y = Block(config).apply(
+            {"params": params}, x, mask[:, None], deterministic=True
+        )
+        return cast(Array, y)
+
+    return jax.jit(embed), jax.jit(block)
+
+
+@functools.cache
+def _pooling(config: GPT2Config, split: int) -> Callable[..., Array]:
+    def pool(params: Params, batch: dict[str, Array]) -> Array:
+        pooled = GPT2(config).apply(
+            {"params": params},
+            batch["features"],
+            batch["lengths"],
+            split,
+            method=GPT2.pooled,
+        )
+        return cast(Array, pooled)[:, 0]  # [B, 1, D] -> [B, D]
+
+    return jax.jit(pool)

@@ -1,0 +1,154 @@
+"""Where the outputs of the frozen trunk are kept: in memory, in a file, nowhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from gpt2_jax.config import GPT2Config, TrainConfig
+from gpt2_jax.distributed import least
+from gpt2_jax.engine.devices import Device
+from gpt2_jax.engine.texts import Inputs
+from gpt2_jax.engine.trunk import output_shape, run_trunk
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.tree import Params
+from gpt2_jax.storage.leaves import hash_leaves
+
+log = logging.getLogger(__name__)
+
+
+_PLACES = ("starts", "lengths")  # of the texts in the values
+
+
+def reuse_trunk(
+    model: GPT2,
+    params: Params,
+    inputs: Inputs,
+    config: TrainConfig,
+    split: int,
+    folder: Path,
+    devices: Sequence[Device] = (),
+    poll: Callable[[], None] = lambda: None,
+    cache: Path | None = None,
+) -> Inputs | None:
+    """Run the frozen trunk of `split` blocks once over every distinct text.
+
+    Its output is kept in memory, or beyond `config.reuse_max_bytes` in a file in
+    `folder` that vanishes with the process. Returns None where it would change from
+    step to step (dropout), where nothing is frozen below, or where it fits neither.
+
+    What is kept in memory is also read from the folder `cache`, or left there for the
+    next run of the same trunk on the same texts.
+    """
+    if not config.reuse_trunk or config.dropout_rate or not split:
+        return None
+    shape, dtype = output_shape(model.config, inputs, split)
+    needed = math.prod(shape) * dtype.itemsize
+    in_memory = needed <= config.reuse_max_bytes
+    (free,) = least(shutil.disk_usage(folder).free)  # processes must do the same
+    if not in_memory and needed > min(config.reuse_max_disk_bytes, free):
+        log.info(
+            "the frozen trunk runs in every step: its output (%.1f GB) is over the "
+            "limits of %.1f GB in memory and %.1f GB on disk (%.1f GB free)",
+            needed / 1e9,
+            config.reuse_max_bytes / 1e9,
+            config.reuse_max_disk_bytes / 1e9,
+            free / 1e9,
+        )
+        return None
+    log.info(
+        "the frozen trunk runs once over %d distinct texts; its output (%.0f MB) is "
+        "kept in %s",
+        len(np.unique(inputs.starts)),
+        needed / 1e6,
+        "memory" if in_memory else f"a file in {folder}",
+    )
+    values = None if in_memory else _file_array(folder, shape, dtype)
+
+    def run() -> Inputs:
+        return run_trunk(model.config, params, inputs, split, values, devices, poll)
+
+    if cache is None or not in_memory or jax.process_count() > 1:
+        return run()
+    file = cache / f"{_trunk_id(model.config, params, inputs, split)}.npz"
+    saved = _load(
+        file, {"values": shape, **dict.fromkeys(_PLACES, inputs.starts.shape)}
+    )
+    if saved is None:
+        outputs = run()
+        _save(file, outputs)
+        return outputs
+    log.info("it is read from %s", file)
+    return dataclasses.replace(
+        inputs,
+        values=saved["values"].view(dtype),  # NumPy's files know no bfloat16
+        widths=(1,) if split > model.config.num_layers else inputs.widths,
+        **{name: saved[name] for name in _PLACES},
+    )
+
+
+def _trunk_id(config: GPT2Config, params: Params, inputs: Inputs, split: int) -> str:
+    """Return the hash of all that the trunk's output depends on."""
+    pooled = split > config.num_layers
+    names = {"wte", "wpe", *(f"h_{i}" for i in range(min(split, config.num_layers)))}
+    if pooled:
+        names.add("ln_f")
+    read = (inputs.values, inputs.starts, inputs.lengths)
+    known = {
+        "params": hash_leaves({name: params[name] for name in names}),
+        "texts": [hashlib.sha256(array.tobytes()).hexdigest() for array in read],
+        "widths": inputs.widths if pooled else inputs.widths[-1],
+        "pool": config.pool if pooled else None,
+        "model": [config.num_heads, config.causal, config.dtype],
+        "split": split,
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _load(
+    file: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray] | None:
+    """Return what `_save` wrote, or None where it is not there or damaged."""
+    if not file.is_file():
+        return None
+    try:
+        with (
+            file.open("rb") as opened,  # NumPy leaves a damaged one open
+            np.load(opened, allow_pickle=False) as saved,
+        ):
+            arrays = {name: saved[name] for name in shapes}  # checks their CRC
+    except Exception as error:  # a damaged archive raises whatever it likes
+        log.warning("%s: damaged (%s); it is computed again", file, error)
+        return None
+    # A shape that became smaller ends the reading before the CRC.
+    if {name: array.shape for name, array in arrays.items()} != dict(shapes):
+        log.warning("%s: damaged (other shapes); it is computed again", file)
+        return None
+    return arrays
+
+
+def _save(file: Path, outputs: Inputs) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        whole = Path(folder) / file.name
+        arrays = {name: getattr(outputs, name) for name in _PLACES}
+        np.savez(whole, values=outputs.values, **arrays)
+        whole.replace(file)  # another run may write the same one
+
+
+def _file_array(folder: Path, shape: tuple[int, int], dtype: np.dtype) -> np.memmap:
+    # The file has no name: whatever ends the process, the disk gets its space back.
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, dtype, "w+", shape=shape)

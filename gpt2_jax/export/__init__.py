@@ -1,0 +1,1 @@
+"""Weights and classifiers for other tools."""

@@ -1,0 +1,161 @@
+"""A trained classifier for other tools: transformers, the book's code, StableHLO."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from gpt2_jax.engine.forward import predict_step
+from gpt2_jax.engine.texts import encode_examples
+from gpt2_jax.errors import UserError
+from gpt2_jax.evaluation.metrics import softmax
+from gpt2_jax.export import hugging_face, llms_from_scratch, stablehlo
+from gpt2_jax.export.language_model import check_parameters, check_probabilities
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.tree import Params
+from gpt2_jax.storage.atomic import staged
+from gpt2_jax.weights import files
+from gpt2_jax.weights.convert import convert_state_dict
+from gpt2_jax.weights.trained import TrainedModel, load_model
+
+Batch = dict[str, np.ndarray]
+
+
+FORMATS = ("hf", "llms-from-scratch", "stablehlo")
+
+
+# Short and long, of all kinds of characters, and what tokenizers treat differently.
+PROBES = (
+    "Hello",
+    "WINNER!! Claim your free prize now, call 09061701461.",
+    "Are we still on for lunch tomorrow?",
+    "naïve 東京 🎉\n\ttabs  and   spaces ",
+    "<|endoftext|> is plain text here",
+    "a long one, " * 400,
+    "",
+)
+
+
+# The pool that each tool has, and how it reads.
+_READS = {
+    "hf": ("last_real", "GPT2ForSequenceClassification reads the last token of a text"),
+    "llms-from-scratch": (
+        "last",
+        "classify_review reads the last of max_length tokens",
+    ),
+}
+
+
+def export_run(run: Path, destination: Path, to: str) -> list[str]:
+    """Write the classifier of `run` at `destination`; return what was checked.
+
+    Other tools compute in float32, so this is what they are given. What was written is
+    read back before it stands at `destination`: it must give our probabilities.
+
+    Raises:
+        UserError: the format cannot express the classifier, or `destination` cannot be
+            written.
+        WeightsError: the run cannot be read, or the check failed.
+    """
+    trained = load_model(run)
+    _refuse_inexpressible(trained, to)
+    if to == "llms-from-scratch":
+        llms_from_scratch.check_suffix(destination)
+    trained = fold_temperature(trained)
+    plain = dataclasses.replace(
+        trained, config=dataclasses.replace(trained.config, dtype="float32")
+    )
+    batch, step, checked = _probes(trained), _step(plain), []
+    with staged(destination) as path:
+        if to == "stablehlo":
+            stablehlo.write(path, plain)
+            got = stablehlo.read(path)(batch["tokens"], batch["lengths"])
+        else:
+            read, but = _write_parameters(path, plain, to)
+            checked = [check_parameters(plain.params, read, but=but)]
+            got = step(read, batch)
+        expected = softmax(step(plain.params, batch))
+        what = f"{len(PROBES)} probe texts"
+        checked.append(check_probabilities(expected, softmax(np.asarray(got)), what))
+    if trained.config.dtype != "float32":
+        own = softmax(_step(trained)(trained.params, batch))
+        checked.append(
+            f"it computes in float32: the probabilities of the run in "
+            f"{trained.config.dtype} differ by up to {np.abs(own - expected).max():.1e}"
+        )
+    return checked + _said(load_model(run))
+
+
+def fold_temperature(trained: TrainedModel) -> TrainedModel:
+    """Put the temperature into the head: its softmax alone is calibrated then."""
+    head = {
+        name: (leaf / trained.temperature).astype(leaf.dtype)
+        for name, leaf in trained.params["out_head"].items()
+    }
+    params = {**trained.params, "out_head": head}
+    return dataclasses.replace(trained, params=params, temperature=1.0)
+
+
+def _said(trained: TrainedModel) -> list[str]:
+    """Return what of the run's decisions is in the export, and what is not."""
+    said = []
+    if trained.temperature != 1.0:
+        said.append(
+            f"the temperature {trained.temperature:.4f} is in the head: its softmax "
+            "gives the calibrated probabilities of the run"
+        )
+    if trained.threshold is not None:
+        said.append(
+            f"not in it: {trained.threshold.positive!r} from a probability of "
+            f"{trained.threshold.value:.6f} on; apply this threshold yourself"
+        )
+    return said
+
+
+def _probes(trained: TrainedModel) -> Batch:
+    examples = encode_examples(
+        PROBES,
+        np.zeros(len(PROBES)),
+        max_length=trained.max_length,
+        limit=trained.config.max_len,
+    )
+    return {"tokens": examples.tokens, "lengths": examples.lengths}
+
+
+def _step(trained: TrainedModel) -> Callable[[Params, Batch], np.ndarray]:
+    """Return what `Classifier` computes logits with."""
+    step = jax.jit(functools.partial(predict_step, model=GPT2(trained.config)))
+    return lambda params, batch: np.asarray(step(params, batch))
+
+
+def _refuse_inexpressible(trained: TrainedModel, to: str) -> None:
+    if to not in _READS:
+        return
+    (pool, how), config = _READS[to], trained.config
+    if config.pool != pool:
+        raise UserError(
+            f"--format {to} cannot express the pool {config.pool}: {how} ({pool}); use "
+            f"--format stablehlo, or train with --pool {pool}"
+        )
+    if not config.causal:
+        raise UserError(
+            f"--format {to} cannot express attention without the causal mask; use "
+            "--format stablehlo"
+        )
+
+
+def _write_parameters(
+    path: Path, trained: TrainedModel, to: str
+) -> tuple[Params, tuple[str, ...]]:
+    """Write the file or folder; return it read back, and the paths that may differ."""
+    if to == "hf":
+        hugging_face.write_classifier(path, trained)
+        read = hugging_face.read_classifier(path, trained.config)
+        return read, hugging_face.FOLDED
+    llms_from_scratch.write_file(path, trained.config, trained.params)
+    return convert_state_dict(files.read_state_dict(path), trained.config), ()

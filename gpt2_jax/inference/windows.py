@@ -1,0 +1,83 @@
+"""Windows of texts to predict: from arguments, a file, or lines that keep coming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from gpt2_jax.data.content import open_input
+from gpt2_jax.errors import DataError
+from gpt2_jax.inference.rows import Row, file_rows, stream_groups
+
+# A window is what is sorted by length, run and answered at once. Its bounds depend on
+# the input alone, so that a resumed run meets the same ones.
+WINDOW_TEXTS = 4096
+
+
+WINDOW_CHARACTERS = 2**22
+
+
+def windows(
+    texts: Sequence[str],
+    file: Path | None,
+    text_column: str,
+    stream: BinaryIO,
+    *,
+    as_they_come: bool = False,
+) -> Iterator[list[Row]]:
+    """Yield windows of the rows given, then of those of `file`, else of `stream`.
+
+    `as_they_come` answers what a stream has sent without waiting for a full window.
+
+    Raises:
+        DataError: nothing to read there, or a row that holds no text; the rows before
+            it were yielded.
+    """
+    if file is None and not texts:
+        groups = stream_groups(stream, text_column)
+        nothing = (
+            "standard input: empty; give TEXT, --file, or JSON lines on standard input"
+        )
+        if not as_they_come:
+            groups = _flat(groups)
+    else:
+        groups = _flat([_given(texts, file, text_column)])
+        nothing = f"{file}: no texts in it"
+    seen = False
+    for group in groups:
+        for window in _cut(group):
+            seen = True
+            yield window
+    if not seen:
+        raise DataError(nothing)
+
+
+def _given(texts: Sequence[str], file: Path | None, column: str) -> Iterator[Row]:
+    yield from map(Row, texts)
+    if file is not None:
+        with open_input(file) as opened:
+            yield from file_rows(opened, file, column)
+
+
+def _flat(groups: Iterable[Iterable[Row]]) -> Iterator[Iterable[Row]]:
+    yield (row for group in groups for row in group)
+
+
+def _cut(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Cut `rows` into windows; what came before an error is a window too."""
+    window: list[Row] = []
+    size = 0
+    try:
+        for row in rows:
+            window.append(row)
+            size += len(row.text)
+            if len(window) == WINDOW_TEXTS or size >= WINDOW_CHARACTERS:
+                yield window
+                window, size = [], 0
+    except DataError:
+        if window:
+            yield window
+        raise
+    if window:
+        yield window

@@ -1,0 +1,215 @@
+"""GPT-2 in flax.linen: an immutable map from a param pytree and tokens to logits.
+
+Shapes: `B` batch, `T` tokens, `D` embed_dim, `V` vocab_size, `C` classes.
+
+Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners";
+openai/gpt-2 `src/model.py` (names); Raschka, "Build a Large Language Model (From
+Scratch)", chapter 6 (the classifier).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpt2_jax.config import GPT2Config
+from gpt2_jax.model.blocks import (
+    Block,
+    attention_mask,
+    layer_norm,
+    take_token,
+    uniform_init,
+)
+from gpt2_jax.model.tree import Params
+
+
+class GPT2(nn.Module):
+    """GPT-2 with tied language logits, or with a classification head.
+
+    `model(tokens, lengths)` is `top(trunk(tokens, lengths, split), lengths, split)`
+    for every `split`: the trunk holds the embeddings and the blocks below `split`. One
+    more than there are blocks puts the final norm and the pooling into the trunk too.
+    """
+
+    config: GPT2Config
+
+    def setup(self) -> None:
+        config = self.config
+        embed = nn.initializers.normal(0.02)
+        self.wte = nn.Embed(config.vocab_size, config.embed_dim, embedding_init=embed)
+        self.wpe = nn.Embed(config.max_len, config.embed_dim, embedding_init=embed)
+        self.drop = nn.Dropout(config.dropout_rate)
+        self.h = [Block(config) for _ in range(config.num_layers)]
+        self.ln_f = layer_norm()
+        if config.num_classes is not None:
+            init = uniform_init(config.embed_dim)
+            self.out_head = nn.Dense(
+                config.num_classes, kernel_init=init, bias_init=init, dtype=jnp.float32
+            )
+        elif not config.tied:
+            self.out_head = nn.Dense(config.vocab_size, use_bias=False)
+
+    def __call__(
+        self, tokens: Array, lengths: Array | None = None, *, deterministic: bool = True
+    ) -> Array:
+        """Map int32 `tokens` [B, T] and `lengths` [B] to float32 logits.
+
+        Returns [B, T, V] for a language model and [B, C] for a classifier. Without
+        `lengths` every token counts as text. Dropout needs the rng "dropout".
+
+        Raises:
+            ValueError: more tokens than positions.
+        """
+        hidden = self.trunk(tokens, lengths, 0, deterministic=deterministic)
+        return self.top(hidden, lengths, 0, deterministic=deterministic)
+
+    def trunk(
+        self,
+        tokens: Array,
+        lengths: Array | None,
+        split: int,
+        *,
+        deterministic: bool = True,
+    ) -> Array:
+        """Embed `tokens` [B, T] and run the blocks below `split`: [B, T, D].
+
+        With the pooling in the trunk it is [B, 1, D].
+        """
+        num_tokens = tokens.shape[1]
+        if num_tokens > self.config.max_len:
+            raise ValueError(
+                f"{num_tokens} tokens do not fit max_len={self.config.max_len}"
+            )
+        x = self.embed(tokens, jnp.arange(num_tokens)[None])
+        x = self.drop(x, deterministic=deterministic)
+        mask = attention_mask(
+            self.config, num_tokens, _lengths(x, lengths), positions=None
+        )
+        pooled = split > self.config.num_layers
+        last = self.config.num_layers - 1
+        for block in self.h[: last if pooled else split]:
+            x = block(x, mask, deterministic=deterministic)
+        if pooled:
+            return self.pooled(x, lengths, last, deterministic=deterministic)
+        return x
+
+    def embed(self, tokens: Array, positions: Array) -> Array:
+        """Map `tokens` [B, T] at `positions` [B or 1, T] to [B, T, D]."""
+        return (self.wte(tokens) + self.wpe(positions)).astype(self.config.dtype)
+
+    def top(
+        self,
+        hidden: Array,
+        lengths: Array | None,
+        split: int,
+        *,
+        deterministic: bool = True,
+    ) -> Array:
+        """Run the blocks from `split` on, the final norm and the head."""
+        config, x = self.config, hidden
+        if split <= config.num_layers:
+            x = self.pooled(x, lengths, split, deterministic=deterministic)
+        if config.num_classes is not None:
+            return self.out_head(x[:, 0])  # [B, 1, D] -> [B, C]
+        x = x.astype(config.dtype)
+        logits = self.wte.attend(x) if config.tied else self.out_head(x)
+        return logits.astype(jnp.float32)  # [B, T, V]
+
+    def pooled(
+        self,
+        hidden: Array,
+        lengths: Array | None,
+        split: int,
+        *,
+        deterministic: bool = True,
+    ) -> Array:
+        """Run the blocks from `split` on and the final norm: what the head reads.
+
+        That is [B, 1, D] for a classifier, [B, T, D] for a language model.
+        """
+        config, x = self.config, hidden
+        lengths = _lengths(x, lengths)
+        positions = self._positions(x.shape[1], lengths)
+        mask = attention_mask(config, x.shape[1], lengths, positions=None)
+        blocks = self.h[split:]
+        for block in blocks[:-1] if positions is not None else blocks:
+            x = block(x, mask, deterministic=deterministic)
+        if positions is not None and blocks:
+            mask = attention_mask(config, x.shape[1], lengths, positions)
+            x = blocks[-1](x, mask, positions, deterministic=deterministic)
+        elif positions is not None:
+            x = take_token(x, positions)  # [B, T, D] -> [B, 1, D]
+        x = self.ln_f(x)
+        if config.num_classes is not None and config.pool == "mean":
+            return _mean(x, lengths)
+        return x
+
+    def _positions(self, num_tokens: int, lengths: Array) -> Array | None:
+        if self.config.num_classes is None or self.config.pool == "mean":
+            return None
+        if self.config.pool == "last_real":
+            return lengths - 1
+        last = num_tokens - 1 if self.config.pool == "last" else 0
+        return jnp.full_like(lengths, last)
+
+
+def _mean(x: Array, lengths: Array) -> Array:
+    """Average over each text, pads left out: [B, T, D] -> [B, 1, D]."""
+    real = jnp.arange(x.shape[1])[None] < lengths[:, None]  # [B, T]
+    total = jnp.where(real[:, :, None], x, 0.0).sum(axis=1, keepdims=True)
+    return total / lengths[:, None, None]
+
+
+def _lengths(x: Array, lengths: Array | None) -> Array:
+    return jnp.full(x.shape[0], x.shape[1]) if lengths is None else lengths
+
+
+def param_shapes(config: GPT2Config) -> Params:
+    """Return the param pytree of `GPT2(config)` as `jax.ShapeDtypeStruct`s."""
+    # All blocks are alike, and to trace each takes longer than to read its weights.
+    one_block = dataclasses.replace(config, num_layers=1)
+    tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    shapes = jax.eval_shape(GPT2(one_block).init, key, tokens)["params"]
+    return {**shapes, **{f"h_{i}": shapes["h_0"] for i in range(config.num_layers)}}
+
+
+def count_params(params: Params) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def to_classifier(
+    config: GPT2Config,
+    params: Params,
+    *,
+    num_classes: int,
+    key: Array,
+    pool: str = "last_real",
+    **changes: Any,
+) -> tuple[GPT2, Params]:
+    """Replace the language head by `out_head`, one logit per class.
+
+    Kernel [D, C] and bias [C] are drawn from U(±1/sqrt(D)), as the book's nn.Linear.
+    `changes` are further fields of the config, such as `dropout_rate` or `dtype`.
+    `params` itself is left as it is.
+
+    Raises:
+        ValueError: fewer than 2 classes, or an unknown pool.
+        TypeError: a change that is no field of GPT2Config.
+    """
+    config = dataclasses.replace(
+        config, num_classes=num_classes, pool=pool, tied=True, **changes
+    )
+    kernel_key, bias_key = jax.random.split(key)
+    init = uniform_init(config.embed_dim)
+    head = {
+        "kernel": init(kernel_key, (config.embed_dim, num_classes)),
+        "bias": init(bias_key, (num_classes,)),
+    }
+    return GPT2(config), {**params, "out_head": head}

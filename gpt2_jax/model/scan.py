@@ -1,0 +1,85 @@
+"""Many blocks as one scan over their stacked params, compiled once for all of them.
+
+Shapes: `B` batch, `T` tokens, `D` embed_dim, `C` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpt2_jax.model.blocks import Block, attention_mask
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.tree import Params
+
+# More blocks than these are compiled once for all. One by one they take long to
+# compile, and XLA on a CPU adds up the residual stream anew wherever a block reads it:
+# eleven of them take half as long again in training (experiments/benchmarks/scan.py).
+SCAN_ABOVE = 8
+
+
+def is_scanned(num_layers: int, split: int) -> bool:
+    """Whether the blocks from `split` on, without the last, run as a scan."""
+    return num_layers - 1 - split > SCAN_ABOVE
+
+
+def apply_scanned(
+    model: GPT2,
+    params: Params,
+    batch: dict[str, Any],
+    *,
+    split: int = 0,
+    key: Array | None = None,
+    gather: Callable[[Params], Params] = lambda params: params,
+    rematerialize: bool = False,
+    unroll: bool = False,
+) -> Array:
+    """Return class logits [B, C], as `steps.apply_model`.
+
+    The last block, which may pool, stays out of the scan.
+
+    Args:
+        gather: what a block's params go through where it runs.
+        rematerialize: keep only the output of each block for its gradients, and compute
+            the rest again.
+        unroll: compile every block, for the compiler to count.
+    """
+    config, last = model.config, model.config.num_layers - 1
+    below = [f"h_{i}" for i in range(split, last)]
+    ends = gather({name: leaf for name, leaf in params.items() if name not in below})
+    lengths = batch["lengths"]
+
+    def run(method: Any, x: Array, split: int) -> Array:
+        y = model.apply(
+            {"params": ends}, x, lengths, split, method=method, **_dropout(key)
+        )
+        return cast(Array, y)
+
+    def block(x: Array, layer: tuple[Params, Array]) -> tuple[Array, None]:
+        kernels, index = layer
+        dropout = _dropout(None if key is None else jax.random.fold_in(key, index))
+        y = Block(config).apply({"params": gather(kernels)}, x, mask, **dropout)
+        return cast(Array, y), None
+
+    ready = "features" in batch
+    x = batch["features"] if ready else run(GPT2.trunk, batch["tokens"], 0)  # [B, T, D]
+    mask = attention_mask(config, x.shape[1], lengths, positions=None)
+    if below:
+        stacked = jax.tree.map(
+            lambda *leaves: jnp.stack(leaves), *(params[name] for name in below)
+        )
+        if rematerialize:  # inside a loop nothing is found twice, to be merged again
+            block = jax.checkpoint(block, prevent_cse=unroll)
+        x, _ = jax.lax.scan(block, x, (stacked, jnp.arange(split, last)), unroll=unroll)
+    return run(GPT2.top, x, max(split, last))
+
+
+def _dropout(key: Array | None) -> dict[str, Any]:
+    return {
+        "deterministic": key is None,
+        "rngs": None if key is None else {"dropout": key},
+    }

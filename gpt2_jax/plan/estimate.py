@@ -1,0 +1,118 @@
+"""What a run will take, before it is run: memory from shapes, time from flops."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpt2_jax.config import GPT2Config
+from gpt2_jax.engine.optimizer import create_optimizer
+from gpt2_jax.engine.param_labels import trained_leaves
+from gpt2_jax.engine.texts import join, lay_out
+from gpt2_jax.engine.trunk import output_shape
+from gpt2_jax.plan.prepare import Prepared
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Bytes, and the flops of all matmuls."""
+
+    parameters: int
+    optimizer: int  # AdamW's moments of what trains, and its gradients
+    features: int  # outputs of the frozen trunk, kept for all texts
+    activations: int  # that one step keeps for its backward pass
+    flops: float
+
+
+def estimate(prepared: Prepared) -> Estimate:
+    """Return what the run of `prepared` will take."""
+    config, train = prepared.model.config, prepared.config.train
+    tx = create_optimizer(train, prepared.labels, total_steps=1)
+    moments = jax.eval_shape(tx.init, prepared.params)
+    trained = _num_bytes(trained_leaves(prepared.params, prepared.labels))
+    examples, parts = join(prepared.examples)
+    inputs = lay_out(
+        examples, prepared.class_weights, padded=prepared.config.pool == "last"
+    )
+    split = prepared.frozen_split
+    reused = bool(split) and train.reuse_trunk and not train.dropout_rate
+    features = 0
+    if reused:
+        shape, dtype = output_shape(config, inputs, split)
+        features = int(np.prod(shape)) * dtype.itemsize
+    width = inputs.widths[-1]
+    _, first = np.unique(inputs.starts, return_index=True)
+    frozen, top = min(split, config.num_layers), max(config.num_layers - split, 0)
+    forward = _flops(config, inputs.lengths[first], frozen if reused else 0)
+    blocks = top if reused else config.num_layers
+    per_epoch = _flops(config, inputs.lengths[parts["train"]], blocks)
+    backward = 2 * _flops(config, inputs.lengths[parts["train"]], top)
+    return Estimate(
+        parameters=_num_bytes(prepared.params),
+        optimizer=_num_bytes(moments) + trained,
+        features=features,
+        activations=-(-train.batch_size // train.accumulate)
+        * width
+        * _kept(config, width)
+        * top,
+        flops=forward + train.epochs * (per_epoch + backward),
+    )
+
+
+def describe_estimate(found: Estimate, rate: float) -> list[str]:
+    """Return the estimate line by line; `rate` is flops per second."""
+    fields = ("parameters", "optimizer", "features", "activations")
+    total = sum(getattr(found, field) for field in fields)
+    device = jax.devices()[0].device_kind
+    return [
+        f"memory, from shapes: {_mb(total)}, beside Python and XLA: parameters "
+        f"{_mb(found.parameters)}, optimizer and gradients {_mb(found.optimizer)}, "
+        f"trunk outputs {_mb(found.features)}, activations of a step "
+        f"{_mb(found.activations)}",
+        f"time: about {found.flops / rate:.0f} s of matmuls on one {device}: "
+        f"{found.flops / 1e12:.2f} Tflop at {rate / 1e9:.0f} Gflop/s, the rate of one "
+        "measured just now; reading, compiling and the rest of a step come on top",
+    ]
+
+
+def matmul_rate(config: GPT2Config, seconds: float = 0.2) -> float:
+    """Return flops per second of a matmul of the model's MLP, measured here."""
+    x = jnp.ones((512, config.embed_dim), config.dtype)
+    kernel = jnp.ones((config.embed_dim, config.mlp_dim), config.dtype)
+    multiply = jax.jit(jnp.matmul)
+    jax.block_until_ready(multiply(x, kernel))
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        jax.block_until_ready(multiply(x, kernel))
+        best = min(best, time.perf_counter() - started)
+    return 2 * x.size * config.mlp_dim / best
+
+
+def _flops(config: GPT2Config, lengths: np.ndarray, blocks: int) -> float:
+    """Return the flops of a forward pass of `blocks` over texts of these lengths."""
+    tokens, pairs = float(lengths.sum()), float((lengths.astype(np.int64) ** 2).sum())
+    return blocks * (24 * config.embed_dim**2 * tokens + 4 * config.embed_dim * pairs)
+
+
+def _kept(config: GPT2Config, width: int) -> int:
+    """Return the bytes that a block keeps for each token until its backward pass.
+
+    Two norms, q, k, v, the attention's output and two residuals are as wide as the
+    model; the MLP keeps two of four times that; each head keeps two rows of attention.
+    """
+    values = 16 * config.embed_dim + 2 * config.num_heads * width
+    return values * jnp.dtype(config.dtype).itemsize
+
+
+def _num_bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

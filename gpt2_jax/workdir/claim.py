@@ -1,0 +1,127 @@
+"""Which run a folder belongs to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpt2_jax import config as configs
+from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.errors import UserError
+from gpt2_jax.storage.atomic import write_json
+from gpt2_jax.storage.sealed import digest, read_json
+from gpt2_jax.workdir import identity
+from gpt2_jax.workdir.identity import COURSE, FREE, Difference
+
+log = logging.getLogger(__name__)
+
+
+CONFIG, RUN = "config.json", "run.json"
+
+
+def claim(
+    workdir: Path,
+    config: FinetuneConfig,
+    run: Mapping[str, Any],
+    *,
+    resume: bool,
+    allow_data_change: bool = False,
+) -> None:
+    """Make `workdir` this run's: write its config.json, and `run` into run.json.
+
+    What a resumed run may change (`identity.FREE`) is recorded there.
+
+    Raises:
+        UserError: it holds another run, or, to resume, one of other data, weights or
+            settings.
+    """
+    path = workdir / CONFIG
+    changes: list[list[Difference]] = []
+    written = [digest(configs.to_dict(config))]
+    if path.exists():
+        if not resume:
+            raise UserError(
+                f"{workdir}: holds a run already; choose another --workdir, or "
+                "--resume it"
+            )
+        theirs = _read_run(workdir)
+        found = _read_config(path, theirs.get("config_sha256"))
+        new = identity.differences(identity.flat(found), identity.flat(config))
+        new += identity.differences(theirs["is"], run)
+        _check_changes(workdir, new, allow_data_change=allow_data_change)
+        if not new:
+            return
+        changes = [*theirs["changes"], new]
+        written.append(digest(configs.to_dict(found)))  # if a kill comes in between
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        # A folder is a run's once its config.json is there: that comes last.
+        values = {"is": run, "changes": changes, "config_sha256": written}
+        write_json(workdir / RUN, values)
+        write_json(path, configs.to_dict(config))
+    except OSError as error:
+        raise UserError(f"{workdir}: cannot be written ({error.strerror})") from error
+
+
+def _read_config(path: Path, written: Sequence[str] | None) -> FinetuneConfig:
+    """Read config.json; `written` are the hashes it may have, None: not known."""
+    values = read_json(path)
+    if written is not None and digest(values) not in written:
+        raise UserError(
+            f"{path}: damaged, or changed by hand since the run wrote it; put the old "
+            "one back and change settings by flags, or choose another --workdir"
+        )
+    try:
+        return configs.from_dict(FinetuneConfig, values, str(path))
+    except ValueError as error:
+        raise UserError(
+            f"{error}; it was written by another version: choose another --workdir"
+        ) from None
+
+
+def _read_run(workdir: Path) -> Mapping[str, Any]:
+    path = workdir / RUN
+    if not path.exists():
+        raise UserError(
+            f"{workdir}: has no {RUN}, so its data and weights cannot be compared; an "
+            "older version began it: choose another --workdir"
+        )
+    values = read_json(path)
+    if not (isinstance(values.get("is"), dict) and "changes" in values):
+        raise UserError(f"{path}: damaged; choose another --workdir")
+    return values
+
+
+def _check_changes(
+    workdir: Path, changes: list[Difference], *, allow_data_change: bool
+) -> None:
+    refused = [change for change in changes if change[0] not in FREE]
+    data = [c for c in refused if c[0] == "data.sha256" or "data.rows" in c[0]]
+    if allow_data_change and data:
+        log.warning(
+            "resumed with other data (%s): the steps before saw the old ones",
+            identity.describe(data),
+        )
+        refused = [change for change in refused if change not in data]
+    if refused:
+        hint = ""
+        if refused == data:
+            hint = ", or accept the new data with --allow-data-change"
+        raise UserError(
+            f"{workdir}: was started with another config or other data ("
+            f"{identity.describe(refused)}); resume with --config {workdir / CONFIG}"
+            f"{hint}, or choose another --workdir"
+        )
+    for change in changes:
+        log.info("resumed with %s", identity.describe([change]))
+    if any(name in COURSE for name, *_ in changes):
+        log.info("from here on it is not the run that it would have been uninterrupted")
+
+
+def finished_results(workdir: Path, steps: int) -> dict[str, Any] | None:
+    """Return the results of the run in `workdir`, if it has taken all `steps`."""
+    path = workdir / "results.json"
+    results = read_json(path) if path.exists() else {}
+    return results if results.get("steps") == steps else None

@@ -1,0 +1,64 @@
+"""The files of a run: metrics.jsonl, results.json, and the trained model itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt2_jax.storage.atomic import write_atomically
+from gpt2_jax.workdir.writers import Writer
+
+
+class MetricsLog:
+    """Appends lines to metrics.jsonl, and gives them to `writers`.
+
+    One process of a run `writes`.
+    """
+
+    def __init__(
+        self, path: Path, writers: Sequence[Writer] = (), *, writes: bool = True
+    ) -> None:
+        self._path, self._writers, self._writes = path, writers, writes
+
+    def write(self, **values: Any) -> None:
+        self._append([values])
+
+    def write_losses(self, step: int, losses: np.ndarray) -> None:
+        """Write the losses [S] of the steps after `step`, a line each."""
+        lines = enumerate(losses.tolist(), start=step + 1)
+        self._append([{"step": number, "loss": loss} for number, loss in lines])
+
+    def _append(self, lines: list[dict[str, Any]]) -> None:
+        if not self._writes:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+        for line in lines:
+            for write in self._writers:
+                write(line)
+
+    def read(self) -> list[dict[str, Any]]:
+        if not self._path.is_file():
+            return []
+        *lines, _ = self._path.read_text("utf-8").split("\n")  # a kill cuts the last
+        return [json.loads(line) for line in lines]
+
+    def truncate(self, step: int, *, behind: bool) -> None:
+        """Drop what lies after `step`: a resumed run will write it again.
+
+        Where it is `behind` that is all but the loss of `step` itself.
+        """
+        if not self._writes:
+            return
+        kept = [
+            line
+            for line in self.read()
+            if line["step"] < step
+            or (line["step"] == step and ("loss" in line or not behind))
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self._path, text.encode())

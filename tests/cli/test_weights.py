@@ -1,0 +1,117 @@
+"""gpt2-jax convert and export: what they print, and their exit codes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import TINY, random_params, write_hugging_face
+from training_helpers import random_run, weights
+
+from gpt2_jax.cli import weights as cli_weights
+from gpt2_jax.cli.main import main
+from gpt2_jax.export import classifier as inference_export
+from gpt2_jax.export import language_model as weights_export
+from gpt2_jax.weights.pretrained import load_pretrained
+
+
+@pytest.fixture
+def source(tmp_path):
+    return str(write_hugging_face(tmp_path / "source", TINY, random_params(TINY)))
+
+
+def fails(capsys, argv, code):
+    """Return the one line of the error."""
+    assert main(argv) == code
+    error = capsys.readouterr().err
+    assert error.startswith("gpt2-jax: error: ") and error.count("\n") == 1
+    return error
+
+
+def test_convert_prints_what_it_checked_and_where_it_wrote(source, tmp_path, capsys):
+    book = str(tmp_path / "book.safetensors")
+    assert main(["convert", source, book, "--to", "llms-from-scratch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("parameters bit-equal")
+    assert lines[-1] == f"written: {book}"
+    orbax = str(tmp_path / "orbax")
+    argv = ["convert", book, orbax, "--to", "orbax"]
+    assert "give num_heads" in fails(capsys, argv, 5)
+    assert main([*argv, "--num-heads", "2", "--offline"]) == 0
+    config, params = load_pretrained(orbax)
+    assert config == TINY
+    expected = random_params(TINY)["wte"]["embedding"]
+    np.testing.assert_array_equal(params["wte"]["embedding"], expected)
+
+
+def test_convert_exits_with_2_and_5(source, tmp_path, capsys):
+    there = ["convert", source, source, "--to", "hf"]
+    assert "is there already" in fails(capsys, there, 2)
+    suffix = ["convert", source, str(tmp_path / "x.bin"), "--to", "llms-from-scratch"]
+    assert "end its name in .safetensors or .pth" in fails(capsys, suffix, 2)
+    missing = ["convert", str(tmp_path / "no"), str(tmp_path / "x"), "--to", "hf"]
+    assert "no such file" in fails(capsys, missing, 5)
+    assert sorted(os.listdir(tmp_path)) == ["source"]
+
+
+@pytest.mark.parametrize("command", ["convert", "finetune"])
+def test_offline_and_not_cached_exits_with_5(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")  # nobody
+    monkeypatch.chdir(tmp_path)
+    argv = {
+        "convert": ["convert", "124M", "x", "--to", "hf"],
+        "finetune": ["finetune", "--weights", "124M", "--dry-run"],
+    }[command]
+    line = fails(capsys, [*argv, "--offline"], 5)
+    assert f"124M: not in {tmp_path / 'hub'}, and --offline forbids" in line
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    line = fails(capsys, argv, 5)
+    assert line.count("http://127.0.0.1:1/") == 2  # both mirrors
+
+
+def test_offline_reaches_the_data_of_finetune(
+    tmp_path_factory, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("GPT2_JAX_DATA", raising=False)
+    argv = ["--weights", str(weights(tmp_path_factory)), "--data", "sms-spam"]
+    line = fails(capsys, ["finetune", *argv, "--offline", "--dry-run"], 4)
+    assert "--offline forbids to download it" in line
+
+
+def test_export_prints_what_it_checked_and_where_it_wrote(capsys, monkeypatch):
+    calls = []
+
+    def export_run(*arguments):
+        calls.append(arguments)
+        return ["what was checked", "and more"]
+
+    monkeypatch.setattr(inference_export, "export_run", export_run)
+    assert main(["export", "run", "x", "--format", "hf"]) == 0
+    assert calls == [(Path("run"), Path("x"), "hf")]
+    assert capsys.readouterr().out == "what was checked\nand more\nwritten: x\n"
+
+
+def test_export_exits_with_2_and_5(tmp_path, capsys):
+    run, destination = str(random_run(tmp_path / "run")), str(tmp_path / "x.pth")
+    argv = ["export", run, destination, "--format", "llms-from-scratch"]
+    assert "cannot express the pool last_real" in fails(capsys, argv, 2)
+    argv = ["export", run, run, "--format", "hf"]
+    assert "is there already" in fails(capsys, argv, 2)
+    argv = ["export", str(tmp_path / "no"), destination, "--format", "hf"]
+    assert "no trained classifier" in fails(capsys, argv, 5)
+    assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("command", ["convert", "export"])
+def test_the_format_must_be_given_and_known(command, capsys):
+    for flags in ([], ["--to", "onnx"], ["--format", "onnx"]):
+        with pytest.raises(SystemExit) as caught:
+            main([command, "a", "b", *flags])
+        assert caught.value.code == 2
+
+
+def test_the_parsers_know_the_formats_that_are_written():
+    assert cli_weights.CONVERT_TO == weights_export.FORMATS
+    assert cli_weights.EXPORT_FORMATS == inference_export.FORMATS
