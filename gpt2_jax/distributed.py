@@ -51,7 +51,7 @@ class Processes:
 
 
 @contextlib.contextmanager
-def together(processes: Processes) -> Iterator[None]:
+def process_group(processes: Processes) -> Iterator[None]:
     """Join the other processes for the block; must come before any use of a device.
 
     Raises:
@@ -128,7 +128,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def first_alone(action: Callable[[], None]) -> None:
+def on_first_process(action: Callable[[], None]) -> None:
     """Call `action` on the first process; the others wait.
 
     Raises:
@@ -152,11 +152,11 @@ def first_alone(action: Callable[[], None]) -> None:
 
 def agree(stop: int | None, limit: int) -> tuple[int | None, int]:
     """Return the signal that came to any process, and the smallest `limit`."""
-    signum, limit = least(-(stop or 0), limit)
+    signum, limit = process_min(-(stop or 0), limit)
     return -signum or None, limit
 
 
-def least(*numbers: int) -> list[int]:
+def process_min(*numbers: int) -> list[int]:
     """Return the smallest that any process has of each of `numbers`."""
     if jax.process_count() == 1:
         return list(numbers)

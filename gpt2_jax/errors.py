@@ -36,14 +36,14 @@ class NonFiniteError(UserError):
     exit_code = 5
 
 
-TO_PREDICT = (
+PREDICT_MEMORY_ADVICE = (
     "free the device of other programs, use a smaller model, or run on the CPU with "
     "JAX_PLATFORMS=cpu"
 )
 
 
 @contextlib.contextmanager
-def naming_memory_errors(what_to_do: str) -> Iterator[None]:
+def explain_out_of_memory(what_to_do: str) -> Iterator[None]:
     """Turn what XLA, numpy and Python raise without memory into one line.
 
     Raises:

@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 from gpt2_jax.config import FinetuneConfig, from_dict
-from gpt2_jax.distributed import Processes, together
+from gpt2_jax.distributed import Processes, process_group
 from gpt2_jax.training.finetune import finetune
 
 if __name__ == "__main__":
     coordinator, count, process, jobs = sys.argv[1:]
-    with together(Processes(coordinator, int(count), int(process), 60)):
+    with process_group(Processes(coordinator, int(count), int(process), 60)):
         for job in json.loads(jobs):
             config = from_dict(FinetuneConfig, job["config"])
             finetune(config, Path(job["workdir"]))

@@ -38,7 +38,7 @@ from gpt2_jax.engine.param_labels import label_params
 from gpt2_jax.errors import NonFiniteError, UserError
 from gpt2_jax.model.gpt2 import GPT2, count_params
 from gpt2_jax.storage.atomic import write_json
-from gpt2_jax.workdir.lock import hold
+from gpt2_jax.workdir.lock import workdir_lock
 
 MAY_CHANGE = ("log_every", "validate_every", "save_every")  # when a run is resumed
 
@@ -67,7 +67,7 @@ def train(
             f"--accumulate {config.accumulate}"
         )
     programs = compile_programs(GPT2(config.model), mesh, config.accumulate)
-    with hold(workdir):
+    with workdir_lock(workdir):
         _claim(config, tokens, workdir, resume=resume)
         with open_checkpoints(
             workdir, state := init_state(config, params)

@@ -227,7 +227,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in names}
     if arguments.start_timeout is not None:
         given["timeout"] = arguments.start_timeout
-    with distributed.together(distributed.Processes(**given)):
+    with distributed.process_group(distributed.Processes(**given)):
         if not distributed.is_first():
             logging.getLogger("gpt2_jax").setLevel(logging.WARNING)
         return _run(arguments, resolved)

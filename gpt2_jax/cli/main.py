@@ -13,7 +13,12 @@ from gpt2_jax.cli import tpu as cli_tpu
 from gpt2_jax.cli import weights
 from gpt2_jax.cli.finetune import add_finetune, run_finetune
 from gpt2_jax.cli.serve import add_serve, run_serve
-from gpt2_jax.errors import TO_PREDICT, DeviceError, UserError, naming_memory_errors
+from gpt2_jax.errors import (
+    PREDICT_MEMORY_ADVICE,
+    DeviceError,
+    UserError,
+    explain_out_of_memory,
+)
 from gpt2_jax.version import __version__
 
 _MAX_MESSAGE = 4000  # characters
@@ -47,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     _set_up_logging()
     try:
-        with naming_memory_errors(TO_PREDICT):
+        with explain_out_of_memory(PREDICT_MEMORY_ADVICE):
             return _COMMANDS[arguments.command](arguments)
     except UserError as error:
         if arguments.debug:

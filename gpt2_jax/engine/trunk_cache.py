@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from gpt2_jax.config import GPT2Config, TrainConfig
-from gpt2_jax.distributed import least
+from gpt2_jax.distributed import process_min
 from gpt2_jax.engine.devices import Device
 from gpt2_jax.engine.texts import Inputs
 from gpt2_jax.engine.trunk import output_shape, run_trunk
@@ -55,7 +55,7 @@ def reuse_trunk(
     shape, dtype = output_shape(model.config, inputs, split)
     needed = math.prod(shape) * dtype.itemsize
     in_memory = needed <= config.reuse_max_bytes
-    (free,) = least(shutil.disk_usage(folder).free)  # processes must do the same
+    (free,) = process_min(shutil.disk_usage(folder).free)  # processes must do the same
     if not in_memory and needed > min(config.reuse_max_disk_bytes, free):
         log.info(
             "the frozen trunk runs in every step: its output (%.1f GB) is over the "

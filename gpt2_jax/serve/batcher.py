@@ -16,7 +16,7 @@ import numpy as np
 
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.engine.widths import next_width, widths_up_to
-from gpt2_jax.errors import TO_PREDICT, UserError, naming_memory_errors
+from gpt2_jax.errors import PREDICT_MEMORY_ADVICE, UserError, explain_out_of_memory
 
 # Texts of a batch. Few, because each is compiled for each width before the first
 # request; a batch that is three quarters full is filled up with its last text.
@@ -147,7 +147,7 @@ class Batcher:
 
     def _run(self) -> None:
         try:
-            with naming_memory_errors(TO_PREDICT):
+            with explain_out_of_memory(PREDICT_MEMORY_ADVICE):
                 self._warm_up()
         except Exception as error:
             self.failed = True

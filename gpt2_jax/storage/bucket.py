@@ -40,7 +40,7 @@ class Mirror:
         Raises:
             WeightsError: it cannot be read.
         """
-        with self._naming_errors("read"):
+        with self._explain_errors("read"):
             system, root = open_url(self.url)
             system.invalidate_cache()
             for path in system.find(root) if system.exists(root) else []:
@@ -60,7 +60,7 @@ class Mirror:
         Raises:
             WeightsError: it cannot be written.
         """
-        with self._naming_errors("written"):
+        with self._explain_errors("written"):
             system, root = open_url(self.url)
             here = {
                 path.relative_to(self.folder).as_posix(): _stamp(path)
@@ -78,7 +78,7 @@ class Mirror:
                 self._sent[name] = here[name]
 
     @contextlib.contextmanager
-    def _naming_errors(self, verb: str) -> Iterator[None]:
+    def _explain_errors(self, verb: str) -> Iterator[None]:
         try:
             yield
         except UserError:

@@ -12,7 +12,7 @@ from gpt2_jax.errors import WeightsError
 
 
 @contextlib.contextmanager
-def naming_disk_errors(workdir: Path) -> Iterator[None]:
+def explain_disk_errors(workdir: Path) -> Iterator[None]:
     """Turn what a full or broken disk raises into one line.
 
     Raises:

@@ -32,14 +32,14 @@ from gpt2_jax.engine.steps import create_train_state
 from gpt2_jax.engine.texts import Inputs, join, lay_out
 from gpt2_jax.engine.trunk_cache import reuse_trunk
 from gpt2_jax.engine.widths import epoch_rows
-from gpt2_jax.errors import UserError, WeightsError, naming_memory_errors
+from gpt2_jax.errors import UserError, WeightsError, explain_out_of_memory
 from gpt2_jax.evaluation.calibration import fit_temperature
 from gpt2_jax.model.lora import merge_adapters
 from gpt2_jax.model.tree import Params
 from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import Prepared, identify, prepare
 from gpt2_jax.storage import bucket
-from gpt2_jax.storage.disk import naming_disk_errors
+from gpt2_jax.storage.disk import explain_disk_errors
 from gpt2_jax.storage.download import forbidden_by
 from gpt2_jax.training.loop import Trainer
 from gpt2_jax.training.results import collect_results, write_report
@@ -47,12 +47,12 @@ from gpt2_jax.weights.trained import TrainedModel, save_model
 from gpt2_jax.workdir.claim import claim, finished_results
 from gpt2_jax.workdir.clock import Clock
 from gpt2_jax.workdir.identity import run_id
-from gpt2_jax.workdir.lock import hold
+from gpt2_jax.workdir.lock import workdir_lock
 from gpt2_jax.workdir.signals import StopSignals
 from gpt2_jax.workdir.writers import check_writers, open_writers
 
 
-def to_train(config: FinetuneConfig) -> str:
+def memory_advice(config: FinetuneConfig) -> str:
     """Return what to lower in a run of `config`."""
     train = config.train
     ways = [f"lower --batch-size (now {train.batch_size})"]
@@ -129,11 +129,11 @@ def _finetune(
         clock.compiling(),
         StopSignals(workdir, mirror and mirror.url) as stop,
         contextlib.ExitStack() as held,
-        naming_disk_errors(workdir),
-        naming_memory_errors(to_train(config)),
+        explain_disk_errors(workdir),
+        explain_out_of_memory(memory_advice(config)),
         contextlib.ExitStack() as stack,
     ):
-        distributed.first_alone(lambda: held.enter_context(hold(workdir)))
+        distributed.on_first_process(lambda: held.enter_context(workdir_lock(workdir)))
         with clock.phase("load"):
             prepared = prepare(config, offline=offline)
             for line in describe(prepared):
@@ -143,7 +143,7 @@ def _finetune(
                 log.info(line)
             run = identify(prepared)
             stop.poll()
-            distributed.first_alone(
+            distributed.on_first_process(
                 lambda: claim(
                     workdir,
                     config,
@@ -156,7 +156,7 @@ def _finetune(
             if results := finished_results(workdir, num_steps):
                 log.info("already complete: %d of %d steps", num_steps, num_steps)
                 return results
-            distributed.first_alone(lambda: remove_leftovers(workdir))
+            distributed.on_first_process(lambda: remove_leftovers(workdir))
             params, split, inputs = _reuse_trunk(
                 prepared, workdir, devices, clock, stop.poll, trunk_cache
             )
@@ -175,7 +175,7 @@ def _finetune(
                 committed=mirror.push if mirror else lambda: None,
             )
         )
-        distributed.first_alone(lambda: _check_space(checkpoints, state, prepared))
+        distributed.on_first_process(lambda: _check_space(checkpoints, state, prepared))
         restored, behind = None, False
         if resume:
             restored = checkpoints.restore(
@@ -199,7 +199,7 @@ def _finetune(
             state = trainer.run(state, behind=behind)
             taken = int(state.step)
         checkpoints.finish()
-        distributed.least(0)  # the first process has saved
+        distributed.process_min(0)  # the first process has saved
         if mirror and not distributed.is_first():
             mirror.pull()
         if config.train.keep == "best":

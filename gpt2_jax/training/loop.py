@@ -93,7 +93,9 @@ class Trainer:
     def _is_exhausted(self, metrics: metrics_log.MetricsLog) -> bool:
         config, count = self.prepared.config.train, len(self._rows("validation"))
         # The first process, which writes the lines, has read all of them.
-        return bool(distributed.least(-is_exhausted(metrics.read(), config, count))[0])
+        return bool(
+            distributed.process_min(-is_exhausted(metrics.read(), config, count))[0]
+        )
 
     def _after(
         self,

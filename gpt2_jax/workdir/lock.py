@@ -24,7 +24,7 @@ LOCK, OWNER = ".lock", ".owner.json"
 
 
 @contextlib.contextmanager
-def hold(workdir: Path) -> Iterator[None]:
+def workdir_lock(workdir: Path) -> Iterator[None]:
     """Make `workdir` if need be, and be its only trainer while the block runs.
 
     The operating system ends the hold of a process that dies; who it was stays in a

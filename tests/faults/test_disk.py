@@ -20,9 +20,9 @@ from gpt2_jax.checkpoints.manifest import read_manifest
 from gpt2_jax.cli.main import main
 from gpt2_jax.config import to_dict
 from gpt2_jax.errors import UserError, WeightsError
-from gpt2_jax.storage.disk import naming_disk_errors
+from gpt2_jax.storage.disk import explain_disk_errors
 from gpt2_jax.training import finetune as loop
-from gpt2_jax.workdir.lock import hold
+from gpt2_jax.workdir.lock import workdir_lock
 
 _SAVE = """
 import resource, signal, sys
@@ -124,10 +124,10 @@ def test_faults_11_a_full_disk_beside_the_checkpoints_is_named(tmp_path):
     error = OSError(28, "No space left on device", str(tmp_path / "metrics.jsonl"))
     with (
         pytest.raises(WeightsError, match=r"metrics\.jsonl: cannot be .*bytes free"),
-        naming_disk_errors(tmp_path),
+        explain_disk_errors(tmp_path),
     ):
         raise error
-    with pytest.raises(FileNotFoundError), naming_disk_errors(tmp_path):
+    with pytest.raises(FileNotFoundError), explain_disk_errors(tmp_path):
         raise FileNotFoundError(2, "not a matter of space")
 
 
@@ -159,7 +159,10 @@ def test_faults_12_a_read_only_folder_is_an_error_before_training(
 def test_faults_12_a_folder_without_permission_is_an_error(tmp_path):
     tmp_path.chmod(0o555)
     try:
-        with pytest.raises(UserError, match="Permission denied"), hold(tmp_path):
+        with (
+            pytest.raises(UserError, match="Permission denied"),
+            workdir_lock(tmp_path),
+        ):
             pass
     finally:
         tmp_path.chmod(0o755)

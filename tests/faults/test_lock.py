@@ -17,13 +17,13 @@ from gpt2_jax.cli.main import main
 from gpt2_jax.config import to_dict
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.training.finetune import finetune
-from gpt2_jax.workdir.lock import OWNER, hold
+from gpt2_jax.workdir.lock import OWNER, workdir_lock
 
 _HOLD = """
 import sys, time
 from pathlib import Path
-from gpt2_jax.workdir.lock import hold
-with hold(Path(sys.argv[1])):
+from gpt2_jax.workdir.lock import workdir_lock
+with workdir_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -75,7 +75,7 @@ def test_faults_13_the_lock_of_a_dead_process_is_taken_over_with_a_notice(
     holder.kill()
     holder.wait()
     assert (tmp_path / "run" / OWNER).exists()
-    with caplog.at_level("INFO", "gpt2_jax"), hold(tmp_path / "run"):
+    with caplog.at_level("INFO", "gpt2_jax"), workdir_lock(tmp_path / "run"):
         owner = json.loads((tmp_path / "run" / OWNER).read_text())
         assert owner["pid"] == os.getpid()
     assert f"taken over from pid {holder.pid} on host" in caplog.text
@@ -89,11 +89,11 @@ def test_faults_13_a_trainer_on_another_host_is_believed(tmp_path):
     (tmp_path / OWNER).write_text(json.dumps(owner))
     with (
         pytest.raises(WeightsError, match="pid 7 on host elsewhere since then; if "),
-        hold(tmp_path),
+        workdir_lock(tmp_path),
     ):
         pass
     (tmp_path / OWNER).unlink()  # as it says
-    with hold(tmp_path):
+    with workdir_lock(tmp_path):
         pass
 
 

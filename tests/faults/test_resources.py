@@ -22,11 +22,11 @@ from training_helpers import error_line, random_run, run_config
 
 from gpt2_jax.cli import finetune as cli_finetune
 from gpt2_jax.config import to_dict
-from gpt2_jax.errors import DeviceError, naming_memory_errors
+from gpt2_jax.errors import DeviceError, explain_out_of_memory
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.training import finetune as loop
 from gpt2_jax.workdir.clock import Clock
-from gpt2_jax.workdir.lock import OWNER, hold
+from gpt2_jax.workdir.lock import OWNER, workdir_lock
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def _allocate_too_much() -> None:
 def test_memory_that_is_not_there_is_one_line(run_out):
     with (
         pytest.raises(DeviceError, match=r"out of memory \(.*\); wait") as caught,
-        naming_memory_errors("wait"),
+        explain_out_of_memory("wait"),
     ):
         run_out()
     assert "\n" not in str(caught.value) and caught.value.exit_code == 3
@@ -96,7 +96,7 @@ def test_memory_that_is_not_there_is_one_line(run_out):
 
 def test_other_errors_are_not_memorys():
     for error in (ValueError("RESOURCES"), jax.errors.JaxRuntimeError("INTERNAL: x")):
-        with pytest.raises(type(error)), naming_memory_errors(""):
+        with pytest.raises(type(error)), explain_out_of_memory(""):
             raise error
 
 
@@ -159,7 +159,7 @@ def test_a_clock_that_is_set_back_harms_nothing(tmp_path, monkeypatch):
     (tmp_path / "held").mkdir()
     owner = {"pid": 2**22 + 1, "host": socket.gethostname(), "since": "2099-01-01"}
     (tmp_path / "held" / OWNER).write_text(json.dumps(owner))
-    with hold(tmp_path / "held"):  # its owner is gone, whenever that was
+    with workdir_lock(tmp_path / "held"):  # its owner is gone, whenever that was
         pass
     clock = Clock()
     with clock.phase("train"):

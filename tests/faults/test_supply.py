@@ -25,7 +25,7 @@ from gpt2_jax.export.pth_writer import write_pth
 from gpt2_jax.inference.output import write_answers
 from gpt2_jax.inference.rows import Row
 from gpt2_jax.weights.trained import save_model
-from gpt2_jax.workdir.lock import hold
+from gpt2_jax.workdir.lock import workdir_lock
 from gpt2_jax.workdir.metrics_log import MetricsLog
 from gpt2_jax.workdir.predictions import write_predictions
 
@@ -113,7 +113,7 @@ def _write_all(folder: Path) -> None:
     )
     list(write_answers(folder / "answers", [[Row("a")]], lambda rows: ["{}"]))
     write_pth(folder / "x.pth", {"a": probabilities})
-    with hold(folder / "held"):
+    with workdir_lock(folder / "held"):
         (folder / "owner").write_bytes((folder / "held" / ".owner.json").read_bytes())
 
 

@@ -264,7 +264,7 @@ def test_one_process_needs_nobody():
         raise UserError("no")
 
     with pytest.raises(UserError, match="no"):
-        distributed.first_alone(refuse)
+        distributed.on_first_process(refuse)
     assert distributed.agree(15, 3) == (15, 3) and distributed.agree(None, 3)[0] is None
 
 
