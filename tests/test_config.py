@@ -18,7 +18,7 @@ from gpt2_jax.config import DataConfig, FinetuneConfig, GPT2Config, TrainConfig
         (GPT2Config, {"num_classes": 1}, "at least 2"),
         (DataConfig, {"split": (0.5, 0.6, 0.2)}, "sum to 1"),
         (DataConfig, {"split": (1.0, 0.0, 0.0)}, "three positive parts"),
-        (DataConfig, {"split": (0.8, 0.2)}, "three positive parts"),
+        (DataConfig, {"split": (0.8, 0.2)}, "split: expected 3 values, got"),
         (DataConfig, {"balance": "over"}, "undersample"),
         (TrainConfig, {"epochs": 0}, "epochs=0"),
         (TrainConfig, {"learning_rate": -1.0}, "learning_rate=-1.0"),

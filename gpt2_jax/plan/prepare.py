@@ -87,8 +87,8 @@ def prepare(config: FinetuneConfig, *, offline: bool = False) -> Prepared:
     """
     dataset = load_dataset(config.data, offline=offline)
     split = split_dataset(dataset, config.data)
-    if config.weights.startswith(PREFIX):
-        gpt2_config, params = untrained(config.weights, config.train.seed)
+    if str(config.weights).startswith(PREFIX):
+        gpt2_config, params = untrained(str(config.weights), config.train.seed)
     else:
         gpt2_config, params = load_pretrained(config.weights, offline=offline)
     if gpt2_config.vocab_size < VOCAB_SIZE:
