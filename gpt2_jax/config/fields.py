@@ -70,7 +70,13 @@ def check_fields(config: Any) -> None:
     hints = hints_of(type(config))
     for field in dataclasses.fields(config):
         name, facts = field.name, option_of(field)
-        value = checked(hints[name], getattr(config, name), name)
+        try:
+            value = checked(hints[name], getattr(config, name), name)
+        except ValueError:
+            if field.repr:
+                raise
+            # Its value is a secret.
+            raise ValueError(f"{name}: expected {_expected(hints[name])}") from None
         for item in value if isinstance(value, tuple) else (value,):
             if facts.choices:
                 _require_choice(item, facts.choices, name)
@@ -93,15 +99,14 @@ def checked(hint: Any, value: Any, where: str) -> Any:
             choices = typing.get_args(kind)
             _require_choice(value, choices, where)
             return choices[choices.index(value)]
-        if dataclasses.is_dataclass(kind) and isinstance(
-            value, typing.cast(type, kind)
-        ):
+        is_config = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        if is_config and isinstance(value, kind):
             return value
-        accepted, convert = _KINDS.get(kind, ((), None))
         # Python counts True as an integer, but it is not a number of epochs.
-        is_fitting = isinstance(value, bool) if kind is bool else _is(value, accepted)
-        if convert is not None and is_fitting:
-            return convert(value, where)
+        if kind in _KINDS and isinstance(value, bool) == (kind is bool):
+            accepted, convert = _KINDS[kind]
+            if isinstance(value, accepted):
+                return convert(value, where)
     raise ValueError(f"{where}: expected {_expected(hint)}, got {shown(value)}")
 
 
@@ -111,10 +116,6 @@ def shown(value: Any) -> str:
         return reprlib.repr(value)
     except ValueError:  # more digits than Python prints
         return f"a very long {type(value).__name__}"
-
-
-def _is(value: Any, accepted: Any) -> bool:
-    return isinstance(value, accepted) and not isinstance(value, bool)
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:
@@ -172,26 +173,24 @@ def _require_choice(value: str, choices: tuple[str, ...], where: str) -> None:
 
 
 def _require_bounds(value: float, facts: Option, where: str) -> None:
-    """Require the bounds of a field; without any, an integer has 64 bits."""
-    at_least, above, below = facts.at_least, facts.above, facts.below
-    if isinstance(value, int):
-        at_least = -(2**63) if at_least is None else at_least
-        below = 2**63 if below is None else below
     words = []
-    if at_least == 1 or above == 0:
+    if facts.at_least == 1 or facts.above == 0:
         words.append("positive")
-    elif at_least is not None:
-        words.append(f"at least {_number(at_least)}")
-    elif above is not None:
-        words.append(f"above {_number(above)}")
-    if below is not None and below != 2**63:
-        words.append(f"below {_number(below)}")
-    holds = (
-        (at_least is None or value >= at_least)
-        and (above is None or value > above)
-        and (below is None or value < below)
+    elif facts.at_least is not None:
+        words.append(f"at least {_number(facts.at_least)}")
+    elif facts.above is not None:
+        words.append(f"above {_number(facts.above)}")
+    if facts.below is not None:
+        words.append(f"below {_number(facts.below)}")
+    is_inside = (
+        (facts.at_least is None or value >= facts.at_least)
+        and (facts.above is None or value > facts.above)
+        and (facts.below is None or value < facts.below)
     )
-    require(holds, f"{where}={shown(value)} must be {', '.join(words)}")
+    require(is_inside, f"{where}={shown(value)} must be {', '.join(words)}")
+    if isinstance(value, int):  # Python does not print, or read, just any
+        fits = -(2**63) <= value < 2**63
+        require(fits, f"{where}={shown(value)} must be an integer of 64 bits")
 
 
 def _number(value: float) -> str:
