@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import logging
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +132,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     from gpt2_jax.engine.devices import require_platform
     from gpt2_jax.evaluation.summary import format_results
     from gpt2_jax.training.finetune import finetune
+    from gpt2_jax.workdir.run import new_workdir
 
     set_up_compilation(arguments)
     if arguments.device is not None:
@@ -142,7 +141,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     if workdir is None:
         if arguments.resume:
             raise UserError("--resume needs the --workdir of the run to go on with")
-        workdir = _new_workdir()
+        workdir = new_workdir()
     # A second Ctrl-C, after the one that saves, ends the process where it stands.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -157,18 +156,10 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     finally:
         signal.signal(signal.SIGINT, before)
     if is_first():
-        print(*format_results(results), sep="\n")
+        print(*format_results(results.to_json()), sep="\n")
         print(f"run: {workdir}")
         print(f"report: {workdir}/report.html")
     return 0
-
-
-def _new_workdir() -> Path:
-    """Return a folder that is not there, also if the clock was set back."""
-    name = time.strftime("run-%Y%m%d-%H%M%S")
-    numbers = itertools.chain([""], map("-{}".format, itertools.count(2)))
-    paths = (Path("checkpoints") / f"{name}{number}" for number in numbers)
-    return next(path for path in paths if not path.exists())
 
 
 def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:
