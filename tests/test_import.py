@@ -63,6 +63,24 @@ def test_every_promised_name_is_there():
         assert getattr(gpt2_jax, name).__name__ == name
 
 
+def test_dir_shows_every_promised_name_without_importing_it():
+    shown = python("import gpt2_jax; print(*dir(gpt2_jax))").split()
+    import gpt2_jax
+
+    assert set(gpt2_jax.__all__) == set(gpt2_jax._HOMES) <= set(shown)
+    assert "__version__" in shown
+    loaded = loaded_after("import gpt2_jax; dir(gpt2_jax)")
+    assert not loaded & (HEAVY | EXTRAS)
+
+
+def test_what_the_readmes_heart_uses_is_promised():
+    import gpt2_jax
+
+    names = {"load_pretrained", "to_classifier", "label_params", "create_optimizer"}
+    names |= {"TrainConfig", "create_train_state", "train_step", "finetune"}
+    assert names <= set(gpt2_jax.__all__)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     import gpt2_jax
 

@@ -33,8 +33,8 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
         (b'{"weights": "\xff"}', "can't decode"),
         (b'{"weights": "a", "weights": "b"}', "has twice: weights"),
         (dump({"weights": [[0] * 9] * 10**5}), "expected str, got [[0, 0, "),
-        (dump({"train": {"seed": 2**70}}), "seed=1180591620717411303424 is not in"),
-        (dump({"data": {"split_seed": -1}}), "split_seed=-1 is not in 0 to"),
+        (dump({"train": {"seed": 2**70}}), "seed=1180591620717411303424 must be"),
+        (dump({"data": {"split_seed": -1}}), "split_seed=-1 must be at least 0"),
     ],
 )
 def test_a_hostile_config_is_one_line(content, message, tmp_path, capsys):
