@@ -10,7 +10,8 @@ import dataclasses
 from typing import Any
 
 from experiments import baselines
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import FINETUNE_PRESETS, PRESETS, FinetuneConfig
 
 BOOK = FINETUNE_PRESETS["book"]

@@ -16,7 +16,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from experiments import baselines
 from experiments.parts import write_parts
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import BALANCES, DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset

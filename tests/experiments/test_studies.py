@@ -22,7 +22,7 @@ from experiments.learning_rate.run import STUDY as LEARNING_RATE
 from experiments.parts import take_share, write_parts
 from experiments.prevalence import run as prevalence
 from experiments.robustness import run as robustness
-from experiments.study_runs import folder_of
+from experiments.study.runs import folder_of
 from gpt2_jax.config import PRESETS, DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset

@@ -14,8 +14,9 @@ pytest.importorskip("matplotlib")
 
 from study_helpers import FIRST, MEAN, Runner, make_study
 
-from experiments.study import Setting, main, run_study
-from experiments.study_runs import folder_of
+from experiments.study.command import main, run_study
+from experiments.study.runs import folder_of
+from experiments.study.spec import Setting
 from gpt2_jax.config import to_dict
 from gpt2_jax.errors import DataError
 
@@ -150,7 +151,9 @@ def test_data_that_cannot_be_had_are_one_line(tmp_path, monkeypatch, capsys):
     def build(arguments):
         raise DataError("no such texts")
 
-    monkeypatch.setattr("experiments.study.keep_compiled_programs", lambda: None)
+    monkeypatch.setattr(
+        "experiments.study.command.keep_compiled_programs", lambda: None
+    )
     monkeypatch.setattr("sys.argv", ["study", "--workdir", str(tmp_path)])
     with pytest.raises(SystemExit) as stopped:
         main(build)

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 
 from experiments.head_tuning.run import SPLITS, rows
 from experiments.head_tuning.unseen import main, unseen_texts
-from experiments.study_runs import folder_of
+from experiments.study.runs import folder_of
 
 
 def _predict(path, texts, wrong):
