@@ -143,7 +143,7 @@ def print_row(name: str, figures: dict[str, float]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--case", choices=CASES, action="append")
     names = parser.parse_args().case or [n for n, case in CASES.items() if case.adamw]
     device = f"{jax.devices()[0].device_kind}, {platform.machine()}"
