@@ -17,13 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpt2_jax import load_pretrained
+from gpt2_jax import GPT2, load_pretrained, to_classifier
 from gpt2_jax.config import TrainConfig
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.param_labels import label_params
 from gpt2_jax.engine.steps import create_train_state, train_step
 from gpt2_jax.model import scan
-from gpt2_jax.model.gpt2 import GPT2, to_classifier
 from gpt2_jax.model.tree import Params
 
 BATCH_SIZE = 8

@@ -25,12 +25,13 @@ import jax
 import numpy as np
 from flax.training.train_state import TrainState
 
+from gpt2_jax import GPT2
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.config import PRESETS, TrainConfig
 from gpt2_jax.engine.jit import Steps, jit_steps
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.param_labels import frozen_split, label_params
-from gpt2_jax.model.gpt2 import GPT2, param_shapes
+from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import Params, flatten, unflatten
 
 BATCH, WIDTH = 8, 128
