@@ -95,7 +95,7 @@ def test_the_axes_of_lines_hold_every_point(tmp_path, monkeypatch):
     study = make_study(*settings, x_label="tokens", plots=(("test",), ("ece_before",)))
     study = dataclasses.replace(
         study,
-        metrics=study.metrics | {"ece_before": "error (%)"},
+        metrics={**study.metrics, "ece_before": "error (%)"},
         measure=lambda run, _: {"ece_before": 30.0 + len(run.name)},
     )
     run_study(study, [0], tmp_path, tmp_path, rows=["1"], runner=Runner())
