@@ -25,11 +25,11 @@ from gpt2_jax.config import TrainConfig
 from gpt2_jax.engine.jit import jit_steps
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.packing import call_tokens
-from gpt2_jax.engine.param_labels import frozen_split, label_params
+from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.steps import create_train_state, train_step
-from gpt2_jax.engine.texts import MAX_STEPS, Examples, Inputs, lay_out
+from gpt2_jax.engine.texts import MAX_STEPS, Texts, lay_out
 from gpt2_jax.engine.trunk import block_programs, packed_blocks, run_trunk
-from gpt2_jax.model.tree import Params
+from gpt2_jax.model.tree import Params, split_params
 
 
 class Figure(NamedTuple):
@@ -69,72 +69,58 @@ def best_matmul_rate(config: GPT2Config) -> float:
     )
 
 
-def random_inputs(texts: int, width: int) -> Inputs:
-    """Return texts of `width` random tokens each, with random labels."""
+def random_texts(count: int, width: int) -> Texts:
+    """Return `count` texts of `width` random tokens each, with random labels."""
     random = np.random.default_rng(0)
-    tokens = random.integers(0, 50000, (texts, width)).astype(np.int32)
-    examples = Examples(
-        tokens=tokens,
-        lengths=np.full(texts, width, np.int32),
-        labels=random.integers(0, 2, texts).astype(np.int32),
-        cut=0,
-        empty=0,
-    )
-    return lay_out(examples, np.ones(2, np.float32), padded=False)
+    tokens = random.integers(0, 50000, (count, width)).tolist()
+    return lay_out(tokens, limit=width, labels=random.integers(0, 2, count))
 
 
 def measure_trunk(
-    config: GPT2Config, params: Params, inputs: Inputs, split: int, repeats: int
+    config: GPT2Config, params: Params, texts: Texts, depth: int, repeats: int
 ) -> Figure:
-    """Measure `split` blocks on all of `inputs`; flops are of those over all tokens."""
-    width = int(inputs.lengths[0])
+    """Measure a trunk of `depth`; flops are of its blocks that run over all tokens."""
+    width = int(texts.lengths[0])
     rows = max(call_tokens(jax.default_backend()) // width, 1)
     hidden = jnp.ones((rows, width, config.embed_dim), config.dtype)
     segments = np.ones((rows, width), np.int32)
     block = flops_of(block_programs(config)[1], params["h_0"], hidden, segments)
-    flops = block / rows * len(inputs) * packed_blocks(config, split)
+    flops = block / rows * len(texts) * packed_blocks(config, depth)
     seconds = best_seconds(
-        lambda: run_trunk(config, params, inputs, split).values, repeats
+        lambda: run_trunk(config, params, texts, depth).values, repeats
     )
     return Figure(flops, seconds)
 
 
 def measure_step(
-    model: GPT2,
-    params: Params,
-    inputs: Inputs,
-    split: int,
-    size: int,
-    repeats: int,
+    model: GPT2, params: Params, texts: Texts, depth: int, size: int, repeats: int
 ) -> Figure:
     """Measure a train step on `size` texts, on what the trunk makes of them."""
-    config, width = model.config, int(inputs.lengths[0])
-    kept = {f"h_{i}" for i in range(split, config.num_layers)} | {"ln_f", "out_head"}
-    top = {name: params[name] for name in kept}
-    labels = label_params(top, "last_block", config.num_layers)
-    tx = create_optimizer(TrainConfig(), labels, 100)
-    steps = jit_steps(model, labels, split=split)
+    config, width = model.config, int(texts.lengths[0])
+    _, top = split_params(params, config.num_layers, depth)
+    param_labels = label_params(top, "last_block", config.num_layers)
+    tx = create_optimizer(TrainConfig(), param_labels, 100)
+    features = run_trunk(config, params, texts, depth)
+    steps = jit_steps(model, param_labels, features, depth=depth)
     state = steps.place(create_train_state(model, top, tx))
-    batch = {
-        "features": jnp.ones((size, width, config.embed_dim), config.dtype),
-        "lengths": np.full(size, width, np.int32),
-        "labels": np.zeros(size, np.int32),
-        "weights": np.ones(size, np.float32),
-    }
     key = jax.random.key(0)
     flops = flops_of(
         lambda state, batch: train_step(
-            state, batch, key, model=model, labels=labels, split=split
+            state, batch, key, model=model, param_labels=param_labels, depth=depth
         ),
         state,
-        batch,
+        {
+            "features": jnp.ones((size, width, config.embed_dim), config.dtype),
+            "lengths": np.full(size, width, np.int32),
+            "labels": np.zeros(size, np.int32),
+            "loss_weights": np.ones(size, np.float32),
+        },
     )
-    data = steps.place(run_trunk(config, params, inputs, split).data)
-    rows = np.random.default_rng(1).integers(0, len(inputs), (MAX_STEPS, size))
+    rows = np.random.default_rng(1).integers(0, len(texts), (MAX_STEPS, size))
 
     def train() -> np.ndarray:
         nonlocal state
-        state, losses = steps.train(state, data, rows, key, width)
+        state, losses = steps.train(state, rows, key, width)
         return losses
 
     return Figure(flops, best_seconds(train, repeats) / MAX_STEPS)
@@ -149,26 +135,24 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    texts, repeats = arguments.texts, arguments.repeats
+    count, repeats = arguments.texts, arguments.repeats
 
     config, params = load_pretrained(arguments.weights)
     model, params = to_classifier(config, params, num_classes=2, key=jax.random.key(0))
     config = dataclasses.replace(model.config, dtype=arguments.dtype)
     model = model.clone(config=config)
-    rate, inputs = best_matmul_rate(config), random_inputs(texts, arguments.width)
+    rate, texts = best_matmul_rate(config), random_texts(count, arguments.width)
     layers = config.num_layers
-    split = frozen_split(label_params(params, "last_block", layers), layers)
+    depth = trunk_depth(label_params(params, "last_block", layers), layers)
     size = arguments.batch_size
     figures = {
-        f"trunk of {texts} texts": measure_trunk(
-            config, params, inputs, split, repeats
-        ),
+        f"trunk of {count} texts": measure_trunk(config, params, texts, depth, repeats),
         # With the pooling: all that a prediction needs. The last block, which has one
         # query per text, is not counted.
-        f"forward of {texts} texts": measure_trunk(
-            config, params, inputs, layers + 1, repeats
+        f"forward of {count} texts": measure_trunk(
+            config, params, texts, layers + 1, repeats
         ),
-        "step": measure_step(model, params, inputs, split, size, repeats),
+        "step": measure_step(model, params, texts, depth, size, repeats),
     }
     print(f"device: {jax.device_count()} x {jax.devices()[0].device_kind}")
     print(f"matmul: {rate / 1e9:.0f} Gflop/s")
