@@ -102,7 +102,7 @@ def write_texts(path: Path) -> None:
 
 def write_stopped(config: FinetuneConfig, workdir: Path) -> None:
     """Run until a SIGTERM comes during step `STOP`."""
-    epochs = importlib.import_module("gpt2_jax.training.epochs")  # as it was then
+    epochs: Any = importlib.import_module("gpt2_jax.training.epochs")  # as it was
     watch = importlib.import_module("gpt2_jax.training.watch")
     after, steps = epochs.Trainer._after, epochs.MAX_STEPS
 
