@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.model.gpt2 import GPT2, to_classifier
     from gpt2_jax.training.finetune import finetune
+    from gpt2_jax.training.results import Results
     from gpt2_jax.weights.pretrained import load_pretrained
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "DataConfig",
     "FinetuneConfig",
     "GPT2Config",
+    "Results",
     "TrainConfig",
     "create_optimizer",
     "create_train_state",
@@ -39,6 +41,7 @@ _HOMES = {
     "DataConfig": "gpt2_jax.config",
     "FinetuneConfig": "gpt2_jax.config",
     "GPT2Config": "gpt2_jax.config",
+    "Results": "gpt2_jax.training.results",
     "TrainConfig": "gpt2_jax.config",
     "create_optimizer": "gpt2_jax.engine.optimizer",
     "create_train_state": "gpt2_jax.engine.steps",

@@ -1,5 +1,12 @@
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+
+import gpt2_jax
+
+ROOT = Path(__file__).parents[1]
 
 HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "tiktoken", "requests"}
 EXTRAS = {"torch", "transformers", "llms_from_scratch", "matplotlib", "sklearn"}
@@ -85,3 +92,23 @@ def test_an_unknown_name_is_an_attribute_error():
     import gpt2_jax
 
     assert not hasattr(gpt2_jax, "gpt3")
+
+
+def test_the_version_stands_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert project["project"]["dynamic"] == ["version"]
+    source = ROOT / project["tool"]["hatch"]["version"]["path"]
+    places = [
+        path
+        for path in (ROOT / "gpt2_jax").rglob("*.py")
+        if re.search(rf"['\"]{re.escape(gpt2_jax.__version__)}['\"]", path.read_text())
+    ]
+    assert places == [source]
+
+
+def test_a_type_checker_is_told_that_the_package_has_types():
+    """PEP 561: the marker lies where hatchling takes everything of the package."""
+    (folder,) = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"][
+        "hatch"
+    ]["build"]["targets"]["wheel"]["packages"]
+    assert (ROOT / folder / "py.typed").read_bytes() == b""

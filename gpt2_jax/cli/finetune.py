@@ -156,7 +156,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     finally:
         signal.signal(signal.SIGINT, before)
     if is_first():
-        print(*format_results(results.to_json()), sep="\n")
+        print(*format_results(results), sep="\n")
         print(f"run: {workdir}")
         print(f"report: {workdir}/report.html")
     return 0
@@ -167,9 +167,9 @@ def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:
     from gpt2_jax.plan.estimate import describe_estimate, estimate, matmul_rate
     from gpt2_jax.plan.prepare import prepare
 
-    prepared = prepare(resolved, offline=offline)
+    task = prepare(resolved, offline=offline)
     print(json.dumps(config.to_dict(resolved), indent=2))
-    print(*describe(prepared), *length_histogram(prepared), sep="\n")
-    rate = matmul_rate(prepared.model.config)
-    print(*describe_estimate(estimate(prepared), rate), sep="\n")
+    print(*describe(task), *length_histogram(task), sep="\n")
+    rate = matmul_rate(task.model.config)
+    print(*describe_estimate(estimate(task), rate), sep="\n")
     return 0
