@@ -116,7 +116,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_place(room, key, value):
 
 def test_configs_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        FinetuneConfig().weights = "124M"
+        FinetuneConfig().weights = "124M"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_the_books_preset_has_the_books_settings():
