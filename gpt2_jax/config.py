@@ -20,6 +20,9 @@ DTYPES = ("float32", "bfloat16")
 BALANCES = ("none", "undersample", "weights")
 
 
+ENCODING_ERRORS = ("strict", "replace")
+
+
 BOOK_SPLITS = ("chapter", "additional")
 
 
@@ -134,12 +137,26 @@ PRESETS: Mapping[str, GPT2Config] = types.MappingProxyType(
 class DataConfig:
     """Which labelled texts, and how they are balanced and split."""
 
-    source: str = "demo"  # demo, sms-spam, imdb, a file or folder, "-": standard input
-    text_column: str | None = None  # None: "text"
+    # demo, sms-spam, imdb, a file, folder, .zip or pattern, "-": stdin; several
+    # are read one after another. --data D (may be repeated)
+    source: str | tuple[str, ...] = "demo"
+    # None: "text"; several are joined. --text-column NAME (repeat it to join several)
+    text_column: str | tuple[str, ...] | None = None
     label_column: str | None = None  # None: "label"
     group_column: str | None = None  # rows with the same value stay on one side
     split_column: str | None = None  # says which part a row belongs to
+    join: str = "\n"  # --join TEXT: between the text columns
+    labels_file: str | None = None  # --labels-file FILE: labels, one a line of `source`
+    label_names: str | None = None  # --label-names FILE: of labels that are numbers
+    test_data: str | tuple[str, ...] | None = None  # --test-data D: the test part
+    delimiter: str | None = None  # --delimiter C: of columns; None: found out
+    quote: str | None = None  # --quote C: None: found out; "": no quoting
+    # --header / --no-header: the first row is one, or not and columns have numbers from
+    # 1; None: it is, and refused where it looks like data.
+    header: bool | None = None
     encoding: str = "utf-8"
+    # --encoding-errors {strict,replace}: broken bytes are refused, or become U+FFFD
+    encoding_errors: str = "strict"
     drop_duplicates: bool = False  # use each text once
     balance: str = "undersample"
     split: tuple[float, float, float] = (0.7, 0.1, 0.2)
@@ -160,6 +177,13 @@ class DataConfig:
             self.book or self.book_split == BOOK_SPLITS[0],
             f"book_split={self.book_split!r} needs book=True (--preset book)",
         )
+        _require_choice("encoding_errors", self.encoding_errors, ENCODING_ERRORS)
+        for field in ("delimiter", "quote"):
+            value = getattr(self, field)
+            _require(
+                value is None or len(value) == 1 or (field == "quote" and not value),
+                f"{field}={value!r} must be one character",
+            )
         try:
             "".encode(self.encoding)
         except LookupError as error:  # "unknown encoding: utf-9"
@@ -352,6 +376,9 @@ def from_dict(cls: type, values: Any, where: str = "config") -> Any:
 def _typed(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
+    for arm in typing.get_args(hint):  # of a union
+        if typing.get_origin(arm) is tuple and isinstance(value, (list, tuple)):
+            hint = arm
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{where}: expected a list, got {reprlib.repr(value)}")

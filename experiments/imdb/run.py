@@ -17,8 +17,9 @@ from experiments import baselines
 from experiments.parts import write_parts
 from experiments.study import Setting, Study, main
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
-from gpt2_jax.data.folders import PARTS
-from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.parts import PARTS
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.tokenizer import decode, encode
 

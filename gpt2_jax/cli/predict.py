@@ -40,7 +40,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         type=Path,
         help="texts: .csv, .tsv or .jsonl with a text column, else one on each line",
     )
-    predict.add_argument("--text-column", default="text")
+    predict.add_argument("--text-column")
     predict.add_argument("--output", type=Path, help="write JSON lines to this file")
     for parser in (evaluate, predict):
         parser.add_argument(
@@ -85,6 +85,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
 
 def run_predict(arguments: argparse.Namespace) -> int:
+    from gpt2_jax.data.reading import Reading
     from gpt2_jax.engine.compilation import set_up_compilation
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.inference.output import resume_answers, write_answers
@@ -98,7 +99,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     source = windows(
         arguments.texts,
         arguments.file,
-        arguments.text_column,
+        Reading(text_column=arguments.text_column),
         sys.stdin.buffer,
         as_they_come=output is None,
     )

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
-from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import Split, split_dataset
 from gpt2_jax.engine.param_labels import frozen_split, label_params
 from gpt2_jax.engine.texts import Examples, encode_examples, widen
