@@ -34,9 +34,9 @@ def resolve(
         DataError: one is not there, or holds what cannot be meant.
     """
     wanted = how.wanted(labelled=labelled)
-    columns = list(rows.columns)
-    for row in sample:
-        columns += [name for name in row.values if name not in columns]
+    columns = list(
+        dict.fromkeys([*rows.columns, *(name for row in sample for name in row.values)])
+    )
     found = {
         role: tuple(match(name, columns) or "" for name in names)
         for role, names in wanted.items()
@@ -97,7 +97,7 @@ def _missing(
         return f"{where}; {several}"
     text, label = likely(table)
     roles = {role for role, _ in missing}
-    if not text and "text" in roles and len(sample) >= ENOUGH:
+    if "text" in roles and _holds_no_texts(table):
         return f"{where}; {_NO_TEXTS}"
     advice, flags = [], []
     for role, names in (("text", text), ("label", [label] if label else [])):
@@ -124,6 +124,13 @@ _NO_TEXTS = (
     "no column looks like texts, only like ids, numbers or labels: get the texts "
     "themselves"
 )
+
+
+def _holds_no_texts(table: Mapping[str, Sequence[Any]]) -> bool:
+    columns = [profile(values) for values in table.values()]
+    return all(not c.may_be_text for c in columns) and any(
+        c.count >= ENOUGH for c in columns
+    )
 
 
 def quoted(name: str) -> str:
@@ -187,16 +194,16 @@ def _no_header(rows: Rows, sample: Sequence[Row], reason: str, labelled: bool) -
         for i, name in enumerate(columns, start=1)
     }
     text, label = likely(table)
-    if not text and len(sample) >= ENOUGH:
+    if _holds_no_texts(table):
         return f"there is no header, and {_NO_TEXTS}"
-    flags = ["--no-header", f"--text-column {text[0] if text else 'N'}"]
+    flags = [f"--text-column {name}" for name in text or ["N"]]
     if labelled:
         flags.append(f"--label-column {label or 'N'}")
-    more = [f"--text-column {name}" for name in text[1:]]
-    also = f" (and {' '.join(more)} to join them)" if more else ""
+    join = ", or one of the texts alone" if len(text) > 1 else ""
     return (
         f"the first row looks like data, not like a header ({reason}): say "
-        f"{' '.join(flags)}{also}, columns by number from 1; or --header if it is one"
+        f"--no-header {' '.join(flags)}{join}, columns by number from 1; or --header if "
+        "it is one"
     )
 
 

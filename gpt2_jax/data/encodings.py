@@ -66,6 +66,8 @@ def _ends(stream: Any) -> bool:
 def _readable(data: bytes, place: int) -> list[tuple[str, str]]:
     """Return the encodings that have every byte, and what stands at `place` in each."""
     found: list[tuple[str, str]] = []
+    start = max(place - 12, data.rfind(b"\n", 0, place) + 1)
+    end = min(place + 12, data.find(b"\n", place) % (len(data) + 1))
     for name in _CANDIDATES:
         try:
             text = data.decode(name)
@@ -73,8 +75,7 @@ def _readable(data: bytes, place: int) -> list[tuple[str, str]]:
             continue
         if _BROKEN.search(text):
             continue
-        near = data[max(0, place - 12) : place + 12].decode(name, "ignore")
-        shown = near.strip().splitlines()[0] if near.strip() else near
+        shown = data[start:end].decode(name, "ignore").strip()
         if shown not in [text for _, text in found]:
             found.append((name, shown))
     return found[:_MAX_SHOWN]

@@ -10,6 +10,9 @@ from typing import Any
 ENOUGH = 10  # rows that a column is judged by
 
 
+_LOOK = 1000  # characters of a value
+
+
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?")
 
 
@@ -33,8 +36,13 @@ class Profile:
     @property
     def is_text(self) -> bool:
         """Long free text, as many values as rows or nearly."""
-        long = self.words >= 3 or self.length >= 25 or self.length >= 8
+        long = self.words >= 3 or self.length >= 8
         return long and self.ids < 0.5 and self.distinct > self.count / 2
+
+    @property
+    def may_be_text(self) -> bool:
+        """Is it not only ids, numbers, labels or nothing?"""
+        return self.words >= 2 or (self.length >= 8 and self.ids < 0.5)
 
     @property
     def is_label(self) -> bool:
@@ -45,7 +53,7 @@ class Profile:
 
 def profile(values: Sequence[Any]) -> Profile:
     """Return the profile of the values of a column."""
-    texts = [str(value).strip() for value in values if value is not None]
+    texts = [str(value)[:_LOOK].strip() for value in values if value is not None]
     full = [text for text in texts if text]
     count = max(1, len(full))
     numbers = sum(NUMBER.fullmatch(text) is not None for text in full)
@@ -65,12 +73,9 @@ def profile(values: Sequence[Any]) -> Profile:
 
 
 def likely(table: Mapping[str, Sequence[Any]]) -> tuple[list[str], str | None]:
-    """Return the columns that look like texts, longest first, and like the label."""
+    """Return the columns that look like texts, and the likely one of the label."""
     seen = {name: profile(values) for name, values in table.items()}
-    texts = sorted(
-        (name for name, column in seen.items() if column.is_text),
-        key=lambda name: -seen[name].length,
-    )
+    texts = [name for name, column in seen.items() if column.is_text]
     labels = [
         name for name, column in seen.items() if column.is_label and name not in texts
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_jax.data import content
+from gpt2_jax.data.columns import quoted
 from gpt2_jax.data.entries import Entries, Entry
 from gpt2_jax.data.lines import characters
 from gpt2_jax.data.profile import profile
