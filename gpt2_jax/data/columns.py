@@ -202,8 +202,8 @@ def _no_header(rows: Rows, sample: Sequence[Row], reason: str, labelled: bool) -
     join = ", or one of the texts alone" if len(text) > 1 else ""
     return (
         f"the first row looks like data, not like a header ({reason}): say "
-        f"--no-header {' '.join(flags)}{join}, columns by number from 1; or --header if "
-        "it is one"
+        f"--no-header {' '.join(flags)}{join}, columns by number from 1; or --header "
+        "if it is one"
     )
 
 

@@ -80,9 +80,10 @@ def test_delimiter_and_quote_are_found(write, name, delimiter, quote):
 def test_delimiter_and_quote_can_be_said(write):
     path = write("a.txt", "text~label\n" + "".join(f"*{t}*~{k}\n" for t, k in ROWS))
     assert _rows(_load(path, delimiter="~", quote="*")) == ROWS
-    for field in ("delimiter", "quote"):
-        with pytest.raises(ValueError, match=f"{field}='ab' must be one character"):
-            DataConfig(**{field: "ab"})
+    with pytest.raises(ValueError, match="delimiter='ab' must be one character"):
+        DataConfig(delimiter="ab")
+    with pytest.raises(ValueError, match="quote='ab' must be one character"):
+        DataConfig(quote="ab")
 
 
 def test_a_quote_is_only_one_where_it_makes_rows_even(write):
