@@ -73,8 +73,6 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         def read1(self, _: int) -> bytes:
             return parts.pop(0)  # once too often is an error
 
-        read = read1
-
     found = windows([], None, Reading(), Pipe(), as_they_come=True)  # pyright: ignore
     assert [row.text for row in next(found)] == ["good"]
     with pytest.raises(DataError, match="line 2: byte 0xe9 is not UTF-8; say --enc"):
