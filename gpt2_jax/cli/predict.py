@@ -89,6 +89,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     from gpt2_jax.engine.compilation import set_up_compilation
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.inference.output import resume_answers, write_answers
+    from gpt2_jax.inference.rows import usual_columns
     from gpt2_jax.inference.windows import windows
 
     output = arguments.output
@@ -99,7 +100,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     source = windows(
         arguments.texts,
         arguments.file,
-        Reading(text_column=arguments.text_column),
+        Reading(text_column=arguments.text_column, usual=usual_columns(arguments.run)),
         sys.stdin.buffer,
         as_they_come=output is None,
     )

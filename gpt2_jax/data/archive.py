@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,29 +32,60 @@ def read_archive(path: Path, how: Reading) -> Table:
         DataError: it is damaged, locked, unpacks to too much, or holds no table or
             several that are no parts.
     """
-    with content.open_raw(path) as stream:
-        try:
-            with zipfile.ZipFile(stream) as archive:
-                return _read(path, archive, how)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise DataError(
-                f"{path}: damaged or no .zip ({error}); get it again"
-            ) from None
+    with (
+        content.open_raw(path) as stream,
+        _errors(str(path)),
+        zipfile.ZipFile(stream) as archive,
+    ):
+        return _read(path, archive, how)
+
+
+@contextlib.contextmanager
+def only_table(stream: Any, name: str) -> Iterator[tuple[Any, str]]:
+    """Open the only table of an archive; yield it and its name.
+
+    Raises:
+        DataError: as `read_archive`, or there are several.
+    """
+    with _errors(name), zipfile.ZipFile(stream) as archive:
+        members = _tables(name, archive)
+        if len(members) > 1:
+            raise _several(name, members)
+        with archive.open(members[0]) as member:
+            yield _seekable(member, members[0]), f"{name}/{members[0].filename}"
+
+
+@contextlib.contextmanager
+def _errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise DataError(f"{name}: damaged or no .zip ({error}); get it again") from None
+
+
+def _tables(name: str, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = [m for m in archive.infolist() if not m.is_dir() and _is_table(m)]
+    if len(archive.infolist()) > MAX_MEMBERS:
+        raise DataError(f"{name}: more than {MAX_MEMBERS:,} files; unzip it")
+    if not members:
+        raise DataError(f"{name}: no table in it (.csv, .tsv, .jsonl, .parquet)")
+    if any(member.flag_bits & 1 for member in members):
+        raise DataError(f"{name}: locked with a password; unzip it")
+    if sum(member.file_size for member in members) > content.MAX_BYTES:
+        raise DataError(
+            f"{name}: unpacks to more than {content.MAX_BYTES / 1e9:.1f} GB; unzip it "
+            "and name the files themselves"
+        )
+    return members
+
+
+def _several(name: str, members: list[zipfile.ZipInfo]) -> DataError:
+    names = ", ".join(member.filename for member in members)
+    return DataError(f"{name}: several tables ({names}); unzip it and name one")
 
 
 def _read(path: Path, archive: zipfile.ZipFile, how: Reading) -> Table:
-    members = [m for m in archive.infolist() if not m.is_dir() and _is_table(m)]
-    if len(archive.infolist()) > MAX_MEMBERS:
-        raise DataError(f"{path}: more than {MAX_MEMBERS:,} files; unzip it")
-    if not members:
-        raise DataError(f"{path}: no table in it (.csv, .tsv, .jsonl, .parquet)")
-    if any(member.flag_bits & 1 for member in members):
-        raise DataError(f"{path}: locked with a password; unzip it")
-    if sum(member.file_size for member in members) > content.MAX_BYTES:
-        raise DataError(
-            f"{path}: unpacks to more than {content.MAX_BYTES / 1e9:.1f} GB; unzip it "
-            "and name the files with --data"
-        )
+    members = _tables(str(path), archive)
 
     def read(member: zipfile.ZipInfo) -> Table:
         with archive.open(member) as stream:
@@ -68,10 +101,7 @@ def _read(path: Path, archive: zipfile.ZipFile, how: Reading) -> Table:
     files = list(zip(parts, [m.filename for m in members], members, strict=True))
     tables = read_labelled_ones(files, read)
     if len(tables) > 1 and tables[0][0] is None:
-        names = ", ".join(member.filename for member in members)
-        raise DataError(
-            f"{path}: several tables ({names}); unzip it and name one with --data"
-        )
+        raise _several(str(path), members)
     if len(tables) == 1:  # its parts, if any, are its own
         return tables[0][1]
     return join(str(path), tables)

@@ -41,7 +41,7 @@ def open_arrow(stream: Any, name: str, how: Reading, *, labelled: bool) -> Rows:
     with _errors(name):
         schema, batches = _open(stream, suffix)
     names: list[str] = list(schema.names)
-    wanted = how.wanted(labelled=labelled).values()
+    wanted = how.wanted(names, labelled=labelled).values()
     asked = [match(column, names) for columns in wanted for column in columns]
     asked += ["id"] if "id" in names else []
     keep = names if None in asked else list(dict.fromkeys(map(str, asked)))

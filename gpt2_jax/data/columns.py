@@ -33,10 +33,10 @@ def resolve(
     Raises:
         DataError: one is not there, or holds what cannot be meant.
     """
-    wanted = how.wanted(labelled=labelled)
     columns = list(
         dict.fromkeys([*rows.columns, *(name for row in sample for name in row.values)])
     )
+    wanted = how.wanted(columns, labelled=labelled)
     found = {
         role: tuple(match(name, columns) or "" for name in names)
         for role, names in wanted.items()

@@ -89,11 +89,13 @@ def _names_text(lines: Sequence[str], how: Reading) -> bool:
     """Does the first line name the text column?"""
     if not lines:
         return False
-    wanted = {name.casefold() for name in how.texts}
-    return any(
-        wanted <= {_plain(cell) for cell in lines[0].split(delimiter)}
-        for delimiter in DELIMITERS
-    )
+    return any(_names(lines[0].split(delimiter), how) for delimiter in DELIMITERS)
+
+
+def _names(cells: Sequence[str], how: Reading) -> bool:
+    """Do these cells name the text column?"""
+    there = {_plain(cell) for cell in cells}
+    return any({_plain(n) for n in choice} <= there for choice in how.choices)
 
 
 def _plain(cell: str) -> str:
@@ -106,7 +108,6 @@ def _table(suffix: str, sample: str, how: Reading) -> Form:
     Those of the suffix are taken where they find the text column in the first row.
     """
     usual = {".csv": ",", ".tsv": "\t"}.get(suffix)
-    wanted = {name.casefold() for name in how.texts}
     choices = (how.delimiter,) if how.delimiter else DELIMITERS
     ranked: list[tuple[tuple[bool, float, bool, bool, int], str, str]] = []
     for delimiter in choices:
@@ -114,7 +115,7 @@ def _table(suffix: str, sample: str, how: Reading) -> Form:
             rows = split_sample(sample, delimiter, quote)
             if not rows:
                 continue
-            named = wanted <= {_plain(cell) for cell in rows[0]}
+            named = _names(rows[0], how)
             width, count = Counter(map(len, rows)).most_common(1)[0]
             even = count / len(rows) if width > 1 else 0.0
             if named and quote != "'" and delimiter == usual:

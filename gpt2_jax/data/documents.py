@@ -16,7 +16,7 @@ from gpt2_jax.storage.sealed import unique_keys
 MAX_DOCUMENT = 1 << 30  # characters of one JSON document, which is read whole
 
 
-def json_line(where: str, line: str, column: str) -> dict[str, Any]:
+def json_line(where: str, line: str, how: Reading) -> dict[str, Any]:
     """Return the object of a line; a string alone stands for its text column.
 
     Raises:
@@ -27,7 +27,7 @@ def json_line(where: str, line: str, column: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON ({error})") from None
     if isinstance(value, str):
-        return {column: value}
+        return {how.texts()[0]: value}
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected a JSON object")
     return value
@@ -42,7 +42,7 @@ def json_lines(
             rows.blank += 1
             continue
         where = f"{rows.name}, line {number}"
-        values = json_line(where, line.removesuffix("\n"), how.texts[0])
+        values = json_line(where, line.removesuffix("\n"), how)
         if not rows.columns:
             rows.columns = list(values)
         yield Row(number, values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Names = str | Sequence[str] | None
 
@@ -13,7 +13,7 @@ Names = str | Sequence[str] | None
 class Reading:
     """What the user says of a file; what is None is found out."""
 
-    text_column: Names = None  # None: "text"; several are joined
+    text_column: Names = None  # None: `usual`, else "text"; several are joined
     label_column: str | None = None  # None: "label"
     group_column: str | None = None
     split_column: str | None = None
@@ -23,15 +23,24 @@ class Reading:
     header: bool | None = None  # False: columns have numbers, from 1
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
+    usual: tuple[str, ...] = ("text",)  # the text columns of the run that is used
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """The columns of the text."""
+    def choices(self) -> tuple[tuple[str, ...], ...]:
+        """The columns that the text may stand in: the first that are all there."""
         if self.text_column is None:
-            return ("text",)
+            return tuple(dict.fromkeys((self.usual, ("text",))))
         if isinstance(self.text_column, str):
-            return (self.text_column,)
-        return tuple(self.text_column) or ("text",)
+            return ((self.text_column,),)
+        return (tuple(self.text_column),)
+
+    def texts(self, columns: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return the columns of the text, of those that a file has."""
+        there = {column.strip().casefold() for column in columns}
+        for choice in self.choices:
+            if {name.strip().casefold() for name in choice} <= there:
+                return choice
+        return self.choices[0]
 
     @property
     def label(self) -> str:
@@ -43,9 +52,11 @@ class Reading:
         given = (self.text_column, self.delimiter, self.header)
         return any(value is not None for value in given)
 
-    def wanted(self, *, labelled: bool) -> dict[str, tuple[str, ...]]:
-        """Return the columns of each role."""
-        roles = {"text": self.texts}
+    def wanted(
+        self, columns: Iterable[str], *, labelled: bool
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the columns of each role, of those that a file has."""
+        roles = {"text": self.texts(columns)}
         if labelled:
             roles["label"] = (self.label,)
             for role in ("group", "split"):
@@ -117,10 +128,11 @@ class Understood:
         if self.unused:
             lines.append(f"  not used: {', '.join(map(repr, self.unused))}")
         if self.labels:
+            count = len(self.labels)
             shown = ", ".join(f"{name} {n}" for name, n in self.labels[:MAX_LABELS])
-            rest = len(self.labels) - MAX_LABELS
+            rest = count - MAX_LABELS
             more = f" and {rest} more" if rest > 0 else ""
-            lines.append(f"  {len(self.labels)} labels: {shown}{more}")
+            lines.append(f"  {count} label{'s' * (count > 1)}: {shown}{more}")
         return lines
 
 

@@ -66,8 +66,8 @@ def text_rows(
         rows.columns = ["text", "label"]
         rows.rows = _fasttext(split_lines(text, name), rows)
     elif form.kind == "lines":
-        rows.columns = list(how.texts[:1])
-        rows.rows = _plain_lines(split_lines(text, name), rows, how.texts[0])
+        rows.columns = list(how.texts()[:1])
+        rows.rows = _plain_lines(split_lines(text, name), rows)
     else:
         _delimited(split_lines(text, name, universal=True), rows)
     return rows
@@ -95,9 +95,8 @@ def _peek(text: Iterator[str]) -> tuple[str, Iterator[str]]:
     return "".join(pieces), all_pieces()
 
 
-def _plain_lines(
-    lines: Iterable[tuple[int, str]], rows: Rows, column: str
-) -> Iterator[Row]:
+def _plain_lines(lines: Iterable[tuple[int, str]], rows: Rows) -> Iterator[Row]:
+    column = rows.columns[0]
     for number, line in lines:
         line = line.removesuffix("\n").removesuffix("\r")
         if line.strip():

@@ -60,8 +60,8 @@ def load_dataset(
 
 def reading(config: DataConfig) -> Reading:
     """Return what a config says of how files are read."""
-    fields = (field.name for field in dataclasses.fields(Reading))
-    return Reading(**{name: getattr(config, name) for name in fields})
+    names = {field.name for field in dataclasses.fields(Reading)}
+    return Reading(**{n: v for n, v in vars(config).items() if n in names})
 
 
 def _names(source: str | Sequence[str]) -> tuple[str, ...]:

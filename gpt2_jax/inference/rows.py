@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from gpt2_jax.data import archive, content
 from gpt2_jax.data.documents import json_line
 from gpt2_jax.data.entries import Entries, as_text
 from gpt2_jax.data.lines import LineSplitter, characters
@@ -33,9 +37,22 @@ def file_rows(file: BinaryIO, name: str, how: Reading) -> Iterator[Row]:
     Raises:
         DataError: a row that holds no text, not UTF-8, NUL bytes, a ragged row.
     """
-    rows = open_rows(file, name, how, labelled=False)
-    for entry in Entries(rows, how, labelled=False):
-        yield Row(entry.text, entry.id)
+    with contextlib.ExitStack() as stack:
+        if content.suffixes(name)[0] == archive.SUFFIX:
+            file, name = stack.enter_context(archive.only_table(file, name))
+        rows = open_rows(file, name, how, labelled=False)
+        for entry in Entries(rows, how, labelled=False):
+            yield Row(entry.text, entry.id)
+
+
+def usual_columns(run: Path) -> tuple[str, ...]:
+    """Return the text columns that a run was trained on, for `Reading.usual`."""
+    try:
+        column = json.loads((run / "config.json").read_bytes())["data"]["text_column"]
+    except (OSError, ValueError, LookupError, TypeError):  # not a run of finetune
+        return ("text",)
+    names = (column,) if isinstance(column, str) else tuple(column or ())
+    return names or ("text",)
 
 
 def stream_groups(stream: BinaryIO, how: Reading) -> Iterator[list[Row]]:
@@ -72,12 +89,13 @@ def _group(lines: Iterable[tuple[int, str]], how: Reading) -> Iterator[list[Row]
 def _any_row(line: str, how: Reading, where: str) -> Row:
     if line[:1] not in ("{", '"'):
         return Row(line)
-    values = json_line(where, line, how.texts[0])
-    for column in how.texts:
+    values = json_line(where, line, how)
+    columns = how.texts(values)
+    for column in columns:
         if column not in values:
             raise DataError(
                 f"{where}: no column {column!r}; found {', '.join(values) or 'none'}; "
                 "choose with --text-column"
             )
-    texts = [as_text(where, column, values[column]) for column in how.texts]
+    texts = [as_text(where, column, values[column]) for column in columns]
     return Row(how.join.join(texts), values.get("id"))

@@ -237,9 +237,12 @@ def test_an_archive_is_read_without_unpacking(tmp_path, monkeypatch):
     assert "left out, as it has no labels: test.csv" in dataset.notes
     parts = _zip({"train.csv": table, "test.csv": table}, tmp_path / "parts.zip")
     assert _load(parts).parts == ("train",) * 6 + ("test",) * 6
+    assert _predicted(one) == TEXTS
     two = _zip({"a.csv": table, "b.csv": table}, tmp_path / "two.zip")
     with pytest.raises(DataError, match=r"several tables \(a\.csv, b\.csv\)"):
         _load(two)
+    with pytest.raises(DataError, match=r"several tables \(a\.csv, b\.csv\)"):
+        _predicted(two)
     assert sorted(p.suffix for p in tmp_path.rglob("*")) == [".zip"] * 4
 
 
@@ -364,6 +367,11 @@ def test_a_file_of_texts_to_predict_is_one_a_line_unless_it_is_said(write):
     assert _predicted(path) == lines.splitlines()
     how = {"text_column": "2", "header": False, "delimiter": ","}
     assert _predicted(path, **how) == [" they said", " he said", " then"]
+    usual = {"usual": ("body", "head")}
+    for header in ("body,head,n", "HEAD,body,n", "n,text,m"):
+        named = write("c.csv", f"{header}\none,two,three\n")
+        first = {"b": "one\ntwo", "H": "two\none", "n": "two"}[header[0]]
+        assert _predicted(named, **usual) == [first]
     table = write("b.txt", "label;text\ngood;one, two\nbad;three\n")
     assert _predicted(table) == ["one, two", "three"]
 

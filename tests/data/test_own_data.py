@@ -135,7 +135,7 @@ def test_what_was_understood_names_columns_and_what_is_not_used(tmp_path):
         "  label 'label': a",
         "  group 'who': x",
         "  not used: 'id'",
-        "  1 labels: a 1",
+        "  1 label: a 1",
     ]
 
 
