@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2_jax import config
+from gpt2_jax.cli.flags import add_flags, with_flags
 from gpt2_jax.cli.threshold import probability
+from gpt2_jax.config import DataConfig
+from gpt2_jax.config.data import LABELS, ROWS
 from gpt2_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,11 +27,13 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument("run", metavar="RUN", type=Path)
     evaluate.add_argument(
-        "--data", help="dataset or file; all of it. Default: the run's own test part"
+        "--data",
+        dest="source",
+        metavar="D",
+        action="append",
+        help="dataset or files; all of them (default: the run's own test part)",
     )
-    evaluate.add_argument("--text-column")
-    evaluate.add_argument("--label-column")
-    evaluate.add_argument("--encoding", default="utf-8", help="of the text file")
+    add_flags(evaluate, DataConfig(), sections=(ROWS, LABELS), without=("source",))
 
     predict = commands.add_parser(
         "predict", parents=[common], help="label texts with a run"
@@ -38,9 +43,10 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     predict.add_argument(
         "--file",
         type=Path,
-        help="texts: .csv, .tsv or .jsonl with a text column, else one on each line",
+        help="texts: a table (.csv, .tsv, .jsonl, .json, .parquet, .xlsx, .zip) with a "
+        "text column, else one on each line",
     )
-    predict.add_argument("--text-column")
+    add_flags(predict, DataConfig(), sections=(ROWS,), without=("source",))
     predict.add_argument("--output", type=Path, help="write JSON lines to this file")
     for parser in (evaluate, predict):
         parser.add_argument(
@@ -68,16 +74,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     from gpt2_jax.inference.evaluate import evaluate_run
 
     data = None
-    if arguments.data is not None:
-        try:
-            data = config.DataConfig(
-                source=arguments.data,
-                text_column=arguments.text_column,
-                label_column=arguments.label_column,
-                encoding=arguments.encoding,
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from None
+    if arguments.source is not None:
+        data = with_flags(DataConfig(), arguments)
     set_up_compilation(arguments)
     lines = evaluate_run(arguments.run, data, abstain_below=arguments.abstain_below)
     print(*lines, sep="\n")
@@ -85,7 +83,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
 
 def run_predict(arguments: argparse.Namespace) -> int:
-    from gpt2_jax.data.reading import Reading
+    from gpt2_jax.data.sources import reading
     from gpt2_jax.engine.compilation import set_up_compilation
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.inference.output import resume_answers, write_answers
@@ -95,12 +93,16 @@ def run_predict(arguments: argparse.Namespace) -> int:
     output = arguments.output
     if arguments.resume and output is None:
         raise UserError("--resume needs the --output of the run to go on with")
+    columns = usual_columns(arguments.run)
+    how = dataclasses.replace(
+        reading(with_flags(DataConfig(), arguments)), usual=columns
+    )
     set_up_compilation(arguments)
     answers = _Answers(Classifier.load(arguments.run), arguments)
     source = windows(
         arguments.texts,
         arguments.file,
-        Reading(text_column=arguments.text_column, usual=usual_columns(arguments.run)),
+        how,
         sys.stdin.buffer,
         as_they_come=output is None,
     )

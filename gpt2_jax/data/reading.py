@@ -6,6 +6,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from gpt2_jax.config.data import LABEL_COLUMN, TEXT_COLUMN
+
 Names = str | Sequence[str] | None
 
 
@@ -23,13 +25,13 @@ class Reading:
     header: bool | None = None  # False: columns have numbers, from 1
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
-    usual: tuple[str, ...] = ("text",)  # the text columns of the run that is used
+    usual: tuple[str, ...] = (TEXT_COLUMN,)  # the text columns of the run that is used
 
     @property
     def choices(self) -> tuple[tuple[str, ...], ...]:
         """The columns that the text may stand in: the first that are all there."""
         if self.text_column is None:
-            return tuple(dict.fromkeys((self.usual, ("text",))))
+            return tuple(dict.fromkeys((self.usual, (TEXT_COLUMN,))))
         if isinstance(self.text_column, str):
             return ((self.text_column,),)
         return (tuple(self.text_column),)
@@ -44,7 +46,7 @@ class Reading:
 
     @property
     def label(self) -> str:
-        return "label" if self.label_column is None else self.label_column
+        return LABEL_COLUMN if self.label_column is None else self.label_column
 
     @property
     def is_table(self) -> bool:

@@ -64,8 +64,8 @@ def reading(config: DataConfig) -> Reading:
     return Reading(**{n: v for n, v in vars(config).items() if n in names})
 
 
-def _names(source: str | Sequence[str]) -> tuple[str, ...]:
-    return (source,) if isinstance(source, str) else tuple(source)
+def _names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
+    return tuple(source) if isinstance(source, (tuple, list)) else (str(source),)
 
 
 def _own(config: DataConfig, offline: bool) -> Read:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def format_results(results: dict[str, Any]) -> list[str]:
+def format_results(results: Mapping[str, Any]) -> list[str]:
     """Return the result of a run, line by line."""
     parts, test, seconds = results["accuracy"], results["test"], results["seconds"]
     low, high = (100 * bound for bound in test["ci95"])
