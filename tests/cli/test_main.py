@@ -125,11 +125,11 @@ def test_too_many_devices_exit_with_3(parallel, inputs, tmp_path, capsys):
 
 def test_data_that_cannot_be_used_exit_with_4(inputs, run, tmp_path, capsys):
     missing = str(tmp_path / "none.csv")
-    argv = ["finetune", *inputs, "--data", missing, "--dry-run"]
+    argv = ["finetune", *inputs[:2], "--data", missing, "--dry-run"]
     assert "none.csv: no such file" in _fails(capsys, argv, 4)
     path = tmp_path / "one.csv"
     path.write_text("text,label\na,ham\nb,ham\n")
-    argv = ["finetune", *inputs, "--data", str(path), "--dry-run"]
+    argv = ["finetune", *inputs[:2], "--data", str(path), "--dry-run"]
     assert "only one class" in _fails(capsys, argv, 4)
     assert "none.csv" in _fails(capsys, ["evaluate", str(run), "--data", missing], 4)
     assert "none.csv" in _fails(capsys, ["predict", str(run), "--file", missing], 4)
