@@ -71,7 +71,7 @@ class Entries:
             raise DataError(f"{where}: the label is empty; fill it in")
         return Entry(
             row.line,
-            self._how.join.join(values["text"]),
+            self._how.joined(values["text"]),
             row.values.get("id"),
             label,
             values.get("group", [None])[0],
@@ -119,13 +119,9 @@ def as_text(where: str, column: str, value: object) -> str:
     """Return a value of a text or label column as it is written.
 
     Raises:
-        DataError: neither a string nor a number.
+        DataError: neither a string nor a number, or a string with half a character.
     """
-    if isinstance(value, (bool, int, float)):
-        return json.dumps(value)
-    if not isinstance(value, str):
-        shown = json.dumps(value, default=str)[:40]
-        raise DataError(f"{where}: {column!r} is {shown}; expected a string")
+    value = written(where, column, value)
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -133,4 +129,18 @@ def as_text(where: str, column: str, value: object) -> str:
             f"{where}: {column!r} holds half a character (a lone surrogate, \\ud800 to "
             "\\udfff); write the whole one"
         ) from None
+    return value
+
+
+def written(where: str, column: str, value: object) -> str:
+    """Return a string or a number as it is written; a string may not be whole.
+
+    Raises:
+        DataError: neither.
+    """
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    if not isinstance(value, str):
+        shown = json.dumps(value, default=str)[:40]
+        raise DataError(f"{where}: {column!r} is {shown}; expected a string")
     return value

@@ -81,4 +81,4 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 def test_unknown_ways_with_errors_are_refused():
     with pytest.raises(ValueError, match="encoding_errors='ignore' is not one of"):
-        DataConfig(encoding_errors="ignore")
+        DataConfig(encoding_errors="ignore")  # pyright: ignore
