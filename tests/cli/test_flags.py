@@ -146,8 +146,6 @@ _OLD = {
         "data.group_column": "who",
         "data.split_column": "part",
         "data.encoding": "cp1252",
-        "data.delimiter": ";",
-        "data.quote": "'",
     },
     "--drop-duplicates --unseen": {"data.drop_duplicates": True, "data.unseen": True},
     "--balance weights --split 0.8 0.1 0.1": {
