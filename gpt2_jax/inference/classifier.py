@@ -195,8 +195,7 @@ class Classifier:
         self, texts: Sequence[str], *, steps: int | None = None
     ) -> list[Attribution]:
         """Return the integrated gradients of each text, token by token."""
-        trained = self._trained
-        encoded = self._encode(texts)
+        trained, encoded = self._trained, self._encode(texts)
         labels = self._logits(encoded).argmax(-1)
         cut = [ids[: self.max_length] for ids in encoded]
         if self._pool.reads_padding:
