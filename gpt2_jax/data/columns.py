@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gpt2_jax.data.profile import ENOUGH, NUMBER, likely, profile
@@ -106,18 +106,21 @@ def _missing(
             looks = "look like text" if several else f"looks like the {role}"
             advice.append(f"{' and '.join(map(repr, names))} {looks}")
             flags += [f"--{role}-column {quoted(name)}" for name in names]
+        elif role in roles and flags:
+            flags.append(f"--{role}-column NAME")
     if not advice:
         near = [difflib.get_close_matches(n.lower(), table, 1) for _, n in missing]
         advice = [f"did you mean {names[0]!r}?" for names in near if names]
     join = ", or one of the texts alone" if len(text) > 1 and "text" in roles else ""
-    end = f"choose with {' '.join(flags)}{join}" if flags else _choose(labelled)
+    end = f"choose with {' '.join(flags)}{join}" if flags else _choose(roles)
     told = " and ".join(advice)
     header = ", or say --no-header if the first row is none" if rows.form.header else ""
     return f"{where}; {f'{told}; ' if told else ''}{end}{header}"
 
 
-def _choose(labelled: bool) -> str:
-    return "choose with --text-column" + (" and --label-column" if labelled else "")
+def _choose(roles: Collection[str]) -> str:
+    flags = [f"--{role}-column" for role in ("text", "label") if role in roles]
+    return f"choose with {' and '.join(flags or ['another column'])}"
 
 
 _NO_TEXTS = (
