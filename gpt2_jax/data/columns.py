@@ -91,7 +91,9 @@ def _missing(
     shown = ", ".join(name[:40] for name in table) or "none"
     where = f"{rows.name}, {rows.unit} {line}: no column {names}; found {shown}"
     named = [name for name in rows.columns if name not in rows.unnamed]
-    if rows.form.header and how.header is None and (reason := _data_cells(named)):
+    again = [f"{n!r} stands in other rows too" for n in named if n in table[n]]
+    reason = _data_cells(named) or next(iter(again), None)
+    if rows.form.header and how.header is None and reason:
         return f"{where}; {_no_header(rows, sample, reason, labelled)}"
     if (several := _several_labels(table)) is not None:
         return f"{where}; {several}"

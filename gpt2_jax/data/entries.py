@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gpt2_jax.data.columns import SAMPLE_ROWS, others_like_text, resolve
+from gpt2_jax.data.encodings import EncodingError
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.row import Row, Rows
 from gpt2_jax.errors import DataError
@@ -40,7 +41,13 @@ class Entries:
         self.text_like: list[str] = []  # columns beside those of the text
         if self.sample:
             self.example = dict(self.sample[0].values)
-            self.columns = resolve(rows, self.sample, how, labelled=labelled)
+            try:
+                self.columns = resolve(rows, self.sample, how, labelled=labelled)
+            except DataError as error:
+                if not isinstance(self._failed, EncodingError):
+                    raise
+                # Both at once, so that the next command is right.
+                raise DataError(f"{error}. Besides, {self._failed}") from None
             self.text_like = others_like_text(self.sample, self.columns)
 
     def __iter__(self) -> Iterator[Entry]:
