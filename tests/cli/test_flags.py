@@ -81,9 +81,9 @@ def _other_value(leaf: Leaf) -> Any:
 def _flags(leaf: Leaf, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [leaf.flag if value else leaf.flag.replace("--", "--no-", 1)]
-    if leaf.facts.repeated:
-        return [word for item in value for word in (leaf.flag, item)]
     items = value if isinstance(value, tuple) else (value,)
+    if leaf.facts.repeated:
+        return [word for item in items for word in (leaf.flag, item)]
     return [leaf.flag, *map(str, items)]
 
 
@@ -270,3 +270,18 @@ def test_flags_survive_json():
         values = json.loads(json.dumps(to_dict(config)))
         assert from_dict(type(default), values) == config, path
         assert dataclasses.is_dataclass(config)
+
+
+def test_a_second_data_is_another_file_and_one_is_no_list():
+    """Silent fault 7: of two --data the last won."""
+    parse = build_parser().parse_args
+    given = finetune_config(parse(["finetune", "--data", "a.csv", "--data", "b.csv"]))
+    assert given.data.source == ("a.csv", "b.csv")
+    alone = finetune_config(parse(["finetune", "--data", "a.csv"]))
+    assert alone.data.source == "a.csv" == DataConfig(source=["a.csv"]).source  # pyright: ignore
+    again = from_dict(FinetuneConfig, json.loads(json.dumps(to_dict(given))))
+    assert again == given
+    data = finetune_config(
+        parse(["finetune", "--delimiter", "\\t", "--quote", ""])
+    ).data
+    assert (data.delimiter, data.quote) == ("\t", "")
