@@ -20,6 +20,12 @@ DTYPES = ("float32", "bfloat16")
 BALANCES = ("none", "undersample", "weights")
 
 
+BASELINES = ("linear", "none")
+
+
+RARE = ("error", "drop", "train")
+
+
 BOOK_SPLITS = ("chapter", "additional")
 
 
@@ -141,7 +147,14 @@ class DataConfig:
     split_column: str | None = None  # says which part a row belongs to
     encoding: str = "utf-8"
     drop_duplicates: bool = False  # use each text once
-    balance: str = "undersample"
+    balance: str = "none"
+    positive: str | None = None  # whose precision is told; None: the rarer of two
+    rare: str = "error"  # what becomes of labels with fewer texts than `rare_below`
+    rare_below: int = 2
+    rename_labels: tuple[str, ...] = ()  # OLD=NEW
+    label_threshold: float | None = None  # labels are numbers: below it, or not
+    limit: int | None = None  # use so many texts, each class alike
+    shots: int | None = None  # train on so many texts of each class
     split: tuple[float, float, float] = (0.7, 0.1, 0.2)
     # Identical texts (and the families of `demo`) stay on one side of the split.
     group: bool = True
@@ -155,6 +168,12 @@ class DataConfig:
         _require_finite(self)
         _require_seed("split_seed", self.split_seed)
         _require_choice("balance", self.balance, BALANCES)
+        _require_choice("rare", self.rare, RARE)
+        for field in ("rare_below", "limit", "shots"):
+            value = getattr(self, field)
+            _require(value is None or value > 0, f"{field}={value} must be positive")
+        for rename in self.rename_labels:
+            _require("=" in rename, f"rename_labels: {rename!r} is not OLD=NEW")
         _require_choice("book_split", self.book_split, BOOK_SPLITS)
         _require(
             self.book or self.book_split == BOOK_SPLITS[0],
@@ -267,10 +286,12 @@ class FinetuneConfig:
     causal: bool = True
     max_length: int | None = None  # tokens; None: the longest training text
     dtype: str = "float32"
+    baselines: str = "linear"  # that it is compared with, beside the majority class
 
     def __post_init__(self) -> None:
         _require_choice("pool", self.pool, POOLS)
         _require_choice("dtype", self.dtype, DTYPES)
+        _require_choice("baselines", self.baselines, BASELINES)
         _require(
             self.max_length is None or self.max_length > 0,
             f"max_length={self.max_length} must be positive",
@@ -282,7 +303,9 @@ FINETUNE_PRESETS: Mapping[str, FinetuneConfig] = types.MappingProxyType(
     {
         "default": FinetuneConfig(),
         "book": FinetuneConfig(
-            data=DataConfig(source="sms-spam", book=True, group=False),
+            data=DataConfig(
+                source="sms-spam", book=True, group=False, balance="undersample"
+            ),
             train=TrainConfig(learning_rate=5e-5, schedule="constant"),
             pool="last",
         ),

@@ -29,6 +29,12 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--text-column")
     evaluate.add_argument("--label-column")
     evaluate.add_argument("--encoding", default="utf-8", help="of the text file")
+    evaluate.add_argument(
+        "--positive",
+        metavar="CLASS",
+        help="whose precision is told; default: the run's",
+    )
+    evaluate.add_argument("--verbose", action="store_true", help="tell of every class")
 
     predict = commands.add_parser(
         "predict", parents=[common], help="label texts with a run"

@@ -11,7 +11,6 @@ import json
 import os
 import tempfile
 import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from gpt2_jax.data import checks
 from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.folders import PARTS, part_of, read_folder
 from gpt2_jax.data.imdb import load_imdb
+from gpt2_jax.data.labels import label_table, order_classes
 from gpt2_jax.data.tables import Table, read_table
 from gpt2_jax.errors import DataError
 from gpt2_jax.storage import bucket
@@ -55,7 +55,7 @@ class Dataset:
     sha256: str  # of the file that was read
     texts: tuple[str, ...]
     labels: tuple[int, ...]  # indices into `classes`
-    classes: tuple[str, ...]  # label names, sorted
+    classes: tuple[str, ...]  # label names, in order
     groups: tuple[str, ...] | None
     notes: tuple[str, ...]
     parts: tuple[str, ...] | None = None  # of each text, where the split is given
@@ -63,13 +63,19 @@ class Dataset:
 
 
 def load_dataset(
-    config: DataConfig, *, to_train: bool = True, offline: bool = False
+    config: DataConfig,
+    *,
+    to_train: bool = True,
+    offline: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> Dataset:
     """Load what `config.source` names; `offline` forbids the network.
 
+    `classes` is the order of them that a run keeps; see `order_classes`.
+
     Raises:
         DataError: it cannot be had or read; or, to train on it, it has fewer than two
-            classes, or a class with a single text.
+            classes, or rare ones.
     """
     if config.source == "demo":
         asset = importlib.resources.files("gpt2_jax") / "assets" / "demo.jsonl"
@@ -89,9 +95,8 @@ def load_dataset(
             raise DataError(
                 f"{config.source}: cannot be read ({error.strerror})"
             ) from error
-    if to_train:
-        _check_classes(config.source, table)
-    return _dataset(config.source, sha256, table)
+    table = label_table(config.source, table, config, to_train=to_train)
+    return _dataset(config.source, sha256, table, classes)
 
 
 def _own_table(config: DataConfig, offline: bool) -> tuple[Table, str]:
@@ -142,26 +147,10 @@ def read_sms(content: bytes, *, book: bool) -> Table:
     return Table(tuple(texts), tuple(labels))
 
 
-def _check_classes(name: str, table: Table) -> None:
-    counts = Counter(table.labels)
-    if len(counts) < 2:
-        raise DataError(
-            f"{name}: only one class, {table.labels[0]!r}, in {len(table.labels)} "
-            "texts; a classifier needs two"
-        )
-    single = sorted(label for label, count in counts.items() if count == 1)
-    if single and table.parts is None:
-        row = table.labels.index(single[0]) + 1
-        near = checks.near_duplicate_labels(sorted(counts))
-        raise DataError(
-            f"{name}: the label {single[0]!r} is seen once (text {row}), so it cannot "
-            f"be both trained and tested; add texts or correct it"
-            + "".join(f" ({note})" for note in near)
-        )
-
-
-def _dataset(name: str, sha256: str, table: Table) -> Dataset:
-    classes = tuple(sorted(set(table.labels)))
+def _dataset(
+    name: str, sha256: str, table: Table, stored: Sequence[str] | None
+) -> Dataset:
+    classes = order_classes(table.labels, stored)
     index = {label: i for i, label in enumerate(classes)}
     labels = tuple(index[label] for label in table.labels)
     found = checks.near_duplicate_labels(classes)

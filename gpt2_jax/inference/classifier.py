@@ -114,6 +114,11 @@ class Classifier:
         return cls(TrainedModel(config, found.params, names, max_length or limit))
 
     @property
+    def positive(self) -> str | None:
+        """The class whose precision is told; None: the second of two."""
+        return self._trained.positive
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The class names, in the order of the columns of `predict_proba`."""
         return self._trained.classes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpt2_jax.config import DataConfig
+from gpt2_jax.data.checks import counted
 from gpt2_jax.engine.param_labels import trained_leaves
 from gpt2_jax.engine.widths import BUCKETS
 from gpt2_jax.model.gpt2 import count_params
@@ -17,16 +19,14 @@ def describe(prepared: Prepared) -> list[str]:
     dataset, examples = prepared.dataset, prepared.examples
     lines = [
         f"data: {dataset.name}: {len(dataset.texts)} texts read, "
-        f"{prepared.split.dropped} left out to balance the classes"
-        f"{' or as duplicates' if prepared.config.data.drop_duplicates else ''}"
+        f"{prepared.split.dropped} left out{_left_out_by(prepared.config.data)}"
     ]
     if dataset.understood:
         lines.append(f"data: {dataset.understood}")
     lines.append(f"data: split: {split_kind(prepared)}")
     lines += [f"data: {note}" for note in (*dataset.notes, *prepared.split.notes)]
     for part, counts in class_counts(prepared).items():
-        classes = ", ".join(f"{count} {name}" for name, count in counts.items())
-        lines.append(f"data: {part}: {len(examples[part])} texts ({classes})")
+        lines.append(f"data: {part}: {len(examples[part])} texts ({counted(counts)})")
     cut = sum(encoded.cut for encoded in examples.values())
     empty = sum(encoded.empty for encoded in examples.values())
     lines.append(
@@ -41,6 +41,20 @@ def describe(prepared: Prepared) -> list[str]:
         f"{prepared.config.pool}"
     )
     return lines
+
+
+def _left_out_by(config: DataConfig) -> str:
+    """Return the flags that may have left texts out."""
+    flags = {
+        "--preset book": config.book,
+        "--balance undersample": config.balance == "undersample",
+        "--drop-duplicates": config.drop_duplicates,
+        "--limit": config.limit is not None,
+        "--shots": config.shots is not None,
+        "--unseen": config.unseen,
+    }
+    named = ", ".join(flag for flag, given in flags.items() if given)
+    return f" ({named})" if named else ""
 
 
 def class_counts(prepared: Prepared) -> dict[str, dict[str, int]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import Dataset, load_dataset
 from gpt2_jax.data.split import Split, split_dataset
 from gpt2_jax.engine.param_labels import frozen_split, label_params
@@ -59,6 +61,7 @@ class Prepared:
     labels: Params  # "train" or "freeze" for each leaf
     frozen_split: int  # of the model; nothing below it trains
     class_weights: np.ndarray  # float32 [C]
+    positive: str | None  # the class of two whose precision is told
 
     @property
     def width(self) -> int:
@@ -77,15 +80,23 @@ class Prepared:
         return [self.dataset.texts[row] for row in self.split.parts()[part]]
 
 
-def prepare(config: FinetuneConfig, *, offline: bool = False) -> Prepared:
+def prepare(
+    config: FinetuneConfig,
+    *,
+    offline: bool = False,
+    classes: Sequence[str] | None = None,
+) -> Prepared:
     """Load, split and encode the data; load the weights and replace the head.
 
-    `offline` forbids the network.
+    `offline` forbids the network; `classes` is their order in a run to be resumed.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
     """
-    dataset = load_dataset(config.data, offline=offline)
+    dataset = load_dataset(config.data, offline=offline, classes=classes)
+    positive = positive_class(
+        dataset.name, dataset.classes, dataset.labels, config.data.positive
+    )
     split = split_dataset(dataset, config.data)
     if config.weights.startswith(PREFIX):
         gpt2_config, params = untrained(config.weights, config.train.seed)
@@ -133,6 +144,7 @@ def prepare(config: FinetuneConfig, *, offline: bool = False) -> Prepared:
         labels=labels,
         frozen_split=frozen_split(labels, num_layers),
         class_weights=_class_weights(config, examples["train"], dataset),
+        positive=positive,
     )
 
 

@@ -44,7 +44,7 @@ from gpt2_jax.storage.download import forbidden_by
 from gpt2_jax.training.loop import Trainer
 from gpt2_jax.training.results import collect_results, write_report
 from gpt2_jax.weights.trained import TrainedModel, save_model
-from gpt2_jax.workdir.claim import claim, finished_results
+from gpt2_jax.workdir.claim import claim, finished_results, stored_classes
 from gpt2_jax.workdir.clock import Clock
 from gpt2_jax.workdir.identity import run_id
 from gpt2_jax.workdir.lock import workdir_lock
@@ -135,7 +135,8 @@ def _finetune(
     ):
         distributed.on_first_process(lambda: held.enter_context(workdir_lock(workdir)))
         with clock.phase("load"):
-            prepared = prepare(config, offline=offline)
+            stored = stored_classes(workdir) if resume else None
+            prepared = prepare(config, offline=offline, classes=stored)
             for line in describe(prepared):
                 log.info(line)
             devices = choose_devices(config.train.devices)
@@ -331,5 +332,10 @@ def _trained_model(
         whole = merge_adapters(whole, config)
     config = dataclasses.replace(config, dropout_rate=0.0, lora_rank=0)
     return TrainedModel(
-        config, whole, prepared.dataset.classes, prepared.max_length, temperature
+        config,
+        whole,
+        prepared.dataset.classes,
+        prepared.max_length,
+        temperature,
+        positive=prepared.positive,
     )

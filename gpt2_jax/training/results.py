@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from gpt2_jax import config as configs
+from gpt2_jax.data import checks
 from gpt2_jax.engine.param_labels import trained_leaves
 from gpt2_jax.evaluation import baselines
 from gpt2_jax.evaluation.calibration import describe_calibration
@@ -36,6 +37,9 @@ from gpt2_jax.workdir.predictions import PREDICTIONS, write_predictions
 MAX_ERRORS = 20
 
 
+REPEATED = "repeated_texts.csv"
+
+
 _PACKAGES = ("gpt2-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -54,11 +58,28 @@ def collect_results(
     train, dataset = prepared.config.train, prepared.dataset
     probabilities = softmax(logits["test"] / temperature)
     wrong = confident_errors(probabilities, labels["test"], MAX_ERRORS)
+    test = evaluate_probabilities(
+        probabilities, labels["test"], dataset.classes, positive=prepared.positive
+    )
+    measured = baselines.measure_baselines(
+        prepared.texts("train"),
+        labels["train"],
+        prepared.texts("test"),
+        labels["test"],
+        num_classes=len(dataset.classes),
+        linear=prepared.config.baselines == "linear",
+    )
+    measured["verdict"] = baselines.compare_with_linear(
+        measured,
+        accuracy(logits["test"], labels["test"]),
+        test["macro_f1"],
+        baselines.untried(prepared.config),
+    )
     return {
         "accuracy": {part: accuracy(logits[part], labels[part]) for part in logits},
         "accuracy_before": before,
         "test": {
-            **evaluate_probabilities(probabilities, labels["test"], dataset.classes),
+            **test,
             "errors": [
                 {
                     "row": int(row),  # of predictions.csv, from 0
@@ -70,15 +91,7 @@ def collect_results(
             ],
         },
         "calibration": describe_calibration(logits, labels, temperature),
-        "baselines": {
-            "majority": baselines.majority_accuracy(labels["train"], labels["test"]),
-            "tfidf_logreg": baselines.tfidf_logreg_accuracy(
-                prepared.texts("train"),
-                labels["train"],
-                prepared.texts("test"),
-                labels["test"],
-            ),
-        },
+        "baselines": measured,
         "seconds": seconds,
         "steps": steps,
         "examples_seen": steps * train.batch_size,
@@ -96,6 +109,9 @@ def collect_results(
             "class_counts": class_counts(prepared),
             "split": split_kind(prepared),
             "notes": [*dataset.notes, *prepared.split.notes],
+            "balance": prepared.config.data.balance,
+            "balanced": prepared.split.balanced,
+            "repeated_texts": len(_repeated(prepared)),
             "dropped": prepared.split.dropped,
             "cut": sum(e.cut for e in prepared.examples.values()),
             "test_ids_sha256": ids_sha256(prepared.split.test),
@@ -104,6 +120,12 @@ def collect_results(
         "device": f"{devices} x {jax.devices()[0].device_kind}",
         "versions": versions(),
     }
+
+
+def _repeated(prepared: Prepared) -> list[checks.Repeated]:
+    dataset = prepared.dataset
+    labels = [dataset.classes[label] for label in dataset.labels]
+    return checks.repeated_texts(dataset.texts, labels, prepared.split.parts())
 
 
 def versions() -> dict[str, str]:
@@ -136,9 +158,14 @@ def write_report(
             classes,
         )
     test = prepared.examples["test"].labels
-    curves = collect_curves(probabilities["test"], test, classes, ECE_BINS)
+    curves = collect_curves(
+        probabilities["test"], test, classes, ECE_BINS, prepared.positive
+    )
     curves["lengths"] = length_counts(prepared)
     write_json(workdir / "curves.json", curves)
+    repeated = _repeated(prepared)
+    if repeated:
+        checks.write_repeated_texts(workdir / REPEATED, repeated)
     history = metrics_log.MetricsLog(workdir / "metrics.jsonl").read()
     write_pictures(workdir, history, results)
     figures = draw_figures(history, results, curves)

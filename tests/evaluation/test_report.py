@@ -45,6 +45,10 @@ def _results(classes: tuple[str, ...] = ("ham", "spam")) -> dict:
             "precision": 0.7,
             "recall": 0.6,
             "f1": 0.65,
+            "positive": classes[1] if size == 2 else None,
+            "macro_f1": 0.61,
+            "weighted_f1": 0.62,
+            "balanced_accuracy": 0.63,
             "confusion": [[10 * i + j for j in range(size)] for i in range(size)],
             "roc_auc": 0.8,
             "pr_auc": 0.85,
@@ -66,7 +70,17 @@ def _results(classes: tuple[str, ...] = ("ham", "spam")) -> dict:
             "validation": _BEFORE_AFTER,
             "test": _BEFORE_AFTER,
         },
-        "baselines": {"majority": 0.5, "tfidf_logreg": 0.7},
+        "baselines": {
+            "majority": 0.5,
+            "tfidf_logreg": 0.7,
+            "tfidf_words_logreg": 0.68,
+            "macro_f1": {
+                "majority": 0.3333,
+                "tfidf_logreg": 0.6666,
+                "tfidf_words_logreg": 0.6555,
+            },
+            "verdict": None,
+        },
         "seconds": {"total": 9.0, "compile": 3.0, "trunk": 1.0, "train": 2.0},
         "steps": 10,
         "examples_seen": 80,
@@ -254,7 +268,7 @@ def test_the_licence_is_that_of_the_weights_where_it_is_known(
 @pytest.mark.parametrize("classes", [("ham", "spam"), ("a", "b", "c" * 30)])
 def test_the_columns_of_the_confusion_matrix_stand_below_their_names(classes):
     results = _results(classes)
-    header, *rows = format_test(results["test"], classes)[1:]
+    header, *rows = format_test(results["test"], classes)[2:]
     ends = [header.index(f" {name}") + 1 + len(name) for name in classes]
     for row, counts in zip(rows, results["test"]["confusion"], strict=True):
         for end, count in zip(ends, counts, strict=True):
