@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-POOLS = ("last_real", "last", "first", "mean")
+POOLS = ("last_real", "last", "first", "mean", "last_mean")
 
 
 DTYPES = ("float32", "bfloat16")

@@ -166,6 +166,12 @@ def process_min(*numbers: int) -> list[int]:
     return gathered.view(np.int64).min(axis=0).tolist()
 
 
+def barrier(name: str) -> None:
+    """Wait until every process of the run has come to the barrier of this name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
 def exchange_rows(out: np.ndarray, counts: list[int]) -> None:
     """Fill `out` with the rows of all processes; each has written its own.
 

@@ -1,7 +1,7 @@
 """Checkpoints of a run: what trains and the optimizer's state, through orbax.
 
-orbax's CheckpointManager is left out: an empty folder is a step to it, an existing step
-a silent False. StandardCheckpointer writes one folder, and `manifest` says it is whole.
+orbax's CheckpointManager takes an empty folder for a step, and an existing step is a
+silent False to it. StandardCheckpointer writes a folder; `manifest` says it is whole.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax.training.train_state import TrainState
-from jax.experimental import multihost_utils
 
+from gpt2_jax import distributed
 from gpt2_jax.checkpoints import step_folders
 from gpt2_jax.checkpoints.manifest import DamageError, Manifest, hash_files
 from gpt2_jax.checkpoints.nonfinite import refuse_nonfinite
@@ -43,15 +43,17 @@ class Checkpoints:
     def __init__(
         self,
         workdir: Path,
-        labels: Params,
+        param_labels: Params,
         *,
         run: str = "",
         keep: int = 2,
         committed: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = (workdir / "checkpoints").absolute()
-        self._labels, self._run, self._keep = labels, run, keep
+        self._param_labels, self._run, self._keep = param_labels, run, keep
         self._committed = committed  # called when a step has become valid
+        self.resumed: int | None = None  # the step that `resume` went on from
+        self.behind = False  # what was due after it has not been done
         self._orbax = ocp.StandardCheckpointer()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: tuple[Path, int, Future[None]] | None = None
@@ -61,7 +63,7 @@ class Checkpoints:
     def tree(self, state: TrainState) -> dict[str, Any]:
         """Return what is saved of `state`."""
         return {
-            "params": trained_leaves(state.params, self._labels),
+            "params": trained_leaves(state.params, self._param_labels),
             "opt_state": state.opt_state,
             "step": np.asarray(on_host(state.step), np.int32),
         }
@@ -76,21 +78,22 @@ class Checkpoints:
             WeightsError: the save before failed, or this step is there already.
         """
         self.finish()
-        tree = jax.tree.map(_copy, self.tree(state))
+        tree = jax.tree.map(_own, self.tree(state))
         host = jax.tree.map(on_host, tree)
         step = int(host["step"])
         refuse_nonfinite(host, step)
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
         manifest = Manifest(step, score, meta, self._run, leaf_shapes(host), {}, {})
         folder = self.folder / str(step)
         if jax.process_index() == 0:
             step_folders.make_room(folder)
-        _meet("room")
+        distributed.barrier("checkpoints: room")
         try:
             self._orbax.save(folder, tree)
         except Exception as error:
-            raise self._failed(folder, _bytes(host), error) from error
+            raise self._failed(folder, needed, error) from error
         commit = self._writer.submit(self._commit, manifest, folder, host)
-        self._pending = folder, _bytes(host), commit
+        self._pending = folder, needed, commit
 
     def _commit(self, manifest: Manifest, folder: Path, host: Any) -> None:
         """Wait for orbax, read back what it wrote, and write the manifest."""
@@ -106,14 +109,9 @@ class Checkpoints:
         step_folders.retain(self.folder, self._keep)
         self._committed()
 
-    @property
-    def saving(self) -> bool:
-        """Whether a save is under way."""
-        return self._pending is not None and not self._pending[2].done()
-
     def check(self) -> None:
         """Raise what a save that has ended has to say; wait for none."""
-        if not self.saving:
+        if self._pending is not None and self._pending[2].done():
             self.finish()
 
     def finish(self) -> None:
@@ -153,6 +151,15 @@ class Checkpoints:
             changed.write(self.folder / str(step))
             step_folders.retain(self.folder, self._keep)
 
+    def resume(self, state: TrainState, *, fall_back: bool = False) -> TrainState:
+        """Return the newest saved state, or `state` where none is; see `restore`."""
+        newest = self.restore(state, best=False, fall_back=fall_back)
+        if newest is None:
+            return state
+        state, meta = newest
+        self.resumed, self.behind = int(state.step), bool(meta["behind"])
+        return state
+
     def restore(
         self, state: TrainState, *, best: bool, fall_back: bool = False
     ) -> tuple[TrainState, dict[str, Any]] | None:
@@ -165,7 +172,7 @@ class Checkpoints:
             WeightsError: the checkpoint is damaged or of another model.
         """
         self.finish()
-        _meet("restore")
+        distributed.barrier("checkpoints: restore")
         found = step_folders.find_steps(self.folder)
         candidates = list(found)
         if best:
@@ -180,11 +187,11 @@ class Checkpoints:
                         f"{error}; --resume auto falls back to the newest valid step, "
                         "or start again in another --workdir"
                     ) from error
-                _meet("damaged")
+                distributed.barrier("checkpoints: damaged")
                 if jax.process_index() == 0:
                     aside = step_folders.set_aside(self.folder / str(step))
                     log.warning("%s; set aside as %s", error, aside.name)
-                _meet("aside")
+                distributed.barrier("checkpoints: aside")
         return None
 
     def _read(
@@ -228,7 +235,7 @@ class Checkpoints:
             log.warning("%s", error)  # what ended the run says more
 
 
-def _copy(leaf: Any) -> Any:
+def _own(leaf: Any) -> Any:
     # On CPU orbax writes from the very buffer that the next train step, which is given
     # its input to keep, would overwrite; elsewhere it copies to the host first.
     if isinstance(leaf, jax.Array) and jax.default_backend() == "cpu":
@@ -240,13 +247,3 @@ def _abstract(leaf: Any) -> Any:
     if not isinstance(leaf, jax.Array):
         return leaf  # numpy stays numpy, whatever devices it was saved from
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-
-
-def _bytes(tree: Any) -> int:
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-
-
-def _meet(name: str) -> None:
-    """Wait for the other processes of the run."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"checkpoints: {name}")

@@ -55,6 +55,9 @@ def shared_texts(texts: Sequence[str], parts: Mapping[str, np.ndarray]) -> list[
     return notes
 
 
+REPEATED = "repeated_texts.csv"  # of a run
+
+
 @dataclasses.dataclass(frozen=True)
 class Repeated:
     """A text that stands with more than one label, or in more than one part."""

@@ -17,7 +17,7 @@ def add_pieces(
     gradients: Callable[..., tuple[Array, Params]],
     batch: dict[str, Any],
     keys: Array | None,
-    labels: Params,
+    param_labels: Params,
     count: int,
 ) -> tuple[Array, Params]:
     """Return loss and gradients of `batch` from `count` pieces of it, one by one.
@@ -25,13 +25,13 @@ def add_pieces(
     Each takes every `count`-th example, so that all devices share each piece. What
     fills up the last ones has no weight.
     """
-    num = len(batch["weights"])
+    num = len(batch["loss_weights"])
     if num % count:
         places = jnp.arange(count * -(-num // count))
         batch, keys = jax.tree.map(
             lambda x: x[jnp.minimum(places, num - 1)], (batch, keys)
         )
-        batch["weights"] = jnp.where(places < num, batch["weights"], 0.0)
+        batch["loss_weights"] = jnp.where(places < num, batch["loss_weights"], 0.0)
     pieces = jax.tree.map(
         lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), (batch, keys)
     )
@@ -39,7 +39,7 @@ def add_pieces(
     def of_piece(piece: tuple[dict[str, Any], Array | None]) -> tuple[Array, Params]:
         loss, grads = gradients(*piece)
         trained = jax.tree.map(
-            lambda grad, label: grad if label == TRAIN else None, grads, labels
+            lambda grad, label: grad if label == TRAIN else None, grads, param_labels
         )
         return loss, trained
 
@@ -53,7 +53,7 @@ def add_pieces(
         lambda label, grad, whole: (
             jnp.zeros(whole.shape, whole.dtype) if grad is None else grad
         ),
-        labels,
+        param_labels,
         trained,
         jax.eval_shape(gradients, batch, keys)[1],
     )

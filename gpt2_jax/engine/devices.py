@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from gpt2_jax.config import TrainConfig
-from gpt2_jax.engine.texts import Inputs
+from gpt2_jax.engine.texts import Texts
 from gpt2_jax.errors import DeviceError
 
 Device = Any  # jax.Device is no class to a type checker
@@ -97,7 +97,7 @@ def local_devices(devices: Sequence[Device]) -> list[Device]:
 
 
 def local_batches(
-    inputs: Inputs, rows: np.ndarray, width: int, devices: Sequence[Device]
+    texts: Texts, rows: np.ndarray, width: int, devices: Sequence[Device]
 ) -> dict[str, np.ndarray]:
     """Return the batches of `rows` [..., B], only what this process's devices work on.
 
@@ -106,13 +106,15 @@ def local_batches(
     """
     num, size = len(devices), rows.shape[-1]
     if num == 1:
-        return inputs.batches(rows, width)
+        return texts.batches(rows, width)
     padding = [(0, 0)] * (rows.ndim - 1) + [(0, -size % num)]
     rows = np.pad(rows, padding, mode="edge")
     ours = [device.process_index == jax.process_index() for device in devices]
     places = np.flatnonzero(np.repeat(ours, rows.shape[-1] // num))
-    batches = inputs.batches(rows[..., places], width)
-    batches["weights"] = batches["weights"] * (places < size).astype(np.float32)
+    batches = texts.batches(rows[..., places], width)
+    batches["loss_weights"] = batches["loss_weights"] * (places < size).astype(
+        np.float32
+    )
     return batches
 
 

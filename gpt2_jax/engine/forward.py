@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gpt2_jax.config import GPT2Config
 from gpt2_jax.engine.texts import Data
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.scan import apply_scanned, is_scanned
@@ -28,7 +29,7 @@ def gather(data: Data, rows: Array, width: int) -> dict[str, Array]:
     values = jnp.take(data["values"], index, axis=0, mode="clip")
     return {
         "features" if values.ndim == 3 else "tokens": values,
-        **{name: data[name][rows] for name in ("lengths", "labels", "weights")},
+        **{name: data[name][rows] for name in ("lengths", "labels", "loss_weights")},
     }
 
 
@@ -37,22 +38,22 @@ def apply_model(
     params: Params,
     batch: dict[str, Any],
     *,
-    split: int = 0,
+    depth: int = 0,
     key: Array | None = None,
 ) -> Array:
     """Return class logits [B, C] of a batch of tokens, or of ready trunk outputs.
 
-    `batch` holds `tokens` [B, T], or `features` [B, T, D] from the trunk of `split`
+    `batch` holds `tokens` [B, T], or `features` [B, T, D] from the trunk of `depth`
     blocks, and `lengths` [B]. A `key` turns dropout on.
     """
-    if is_scanned(model.config.num_layers, split):
-        return apply_scanned(model, params, batch, split=split, key=key)
+    if is_scanned(model.config.num_layers, depth):
+        return apply_scanned(model, params, batch, depth=depth, key=key)
     rngs = None if key is None else {"dropout": key}
     apply = functools.partial(
         model.apply, {"params": params}, deterministic=key is None, rngs=rngs
     )
     if "features" in batch:
-        logits = apply(batch["features"], batch["lengths"], split, method=GPT2.top)
+        logits = apply(batch["features"], batch["lengths"], depth, method=GPT2.top)
     else:
         logits = apply(batch["tokens"], batch["lengths"])
     return cast(Array, logits)
@@ -63,7 +64,7 @@ def forward(
     params: Params,
     batch: dict[str, Any],
     *,
-    split: int = 0,
+    depth: int = 0,
     keys: Array | None = None,
     apply: Callable[..., Array] = apply_model,
 ) -> Array:
@@ -72,7 +73,7 @@ def forward(
     What one example drops depends on its own key alone, and so not on the devices
     that share the batch.
     """
-    apply = functools.partial(apply, model, params, split=split)
+    apply = functools.partial(apply, model, params, depth=depth)
     if keys is None:
         return apply(batch)
 
@@ -94,3 +95,9 @@ def predict_rows(
 ) -> Array:
     """Return class logits [B, C] of `rows` of `data`."""
     return predict_step(params, gather(data, rows, width), **step)
+
+
+@functools.cache  # a compiled program, shared by all texts; it holds no weights
+def predict_program(config: GPT2Config, depth: int) -> Callable[..., Array]:
+    """Return `predict_step` of params and a batch, compiled for one device."""
+    return jax.jit(functools.partial(predict_step, model=GPT2(config), depth=depth))

@@ -14,32 +14,24 @@ from typing import Any
 import jax
 from flax.training.train_state import TrainState
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from gpt2_jax.engine.forward import predict_step
+from gpt2_jax.engine.mesh import leaf_sharding, replicated
 from gpt2_jax.engine.steps import train_batches
 from gpt2_jax.model.scan import apply_scanned
 from gpt2_jax.model.tree import Params
 
 
-def leaf_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
-    """Return how a leaf of `shape` lies on the one axis of `mesh`."""
-    spec: list[str | None] = [None] * len(shape)
-    cut = [size if size % mesh.size == 0 else 0 for size in shape]
-    if any(cut):
-        spec[cut.index(max(cut))] = mesh.axis_names[0]
-    return NamedSharding(mesh, PartitionSpec(*spec))
-
-
 def fsdp_programs(
     mesh: Mesh,
     *,
-    labels: Params,
+    param_labels: Params,
     unroll: bool = False,
     accumulate: int = 1,
     **step: Any,
 ) -> tuple[Callable[..., Any], Callable[..., Array]]:
-    """Return `steps.train_batches` and `predict_step`, as `parallel.jit_programs`.
+    """Return `steps.train_batches` and `predict_step`, as `jit.jit_programs`.
 
     Params and state bring `leaf_sharding`s. Here XLA adds up the gradients, to what
     each device keeps of them. `unroll`: every block is compiled, not one for all.
@@ -48,11 +40,15 @@ def fsdp_programs(
     apply = functools.partial(
         apply_scanned, gather=gather, rematerialize=True, unroll=unroll
     )
-    whole = NamedSharding(mesh, PartitionSpec())
+    whole = replicated(mesh)
 
     def train_cut(*arguments: Any) -> tuple[TrainState, Array]:
         state, losses = train_batches(
-            *arguments, labels=labels, apply=apply, accumulate=accumulate, **step
+            *arguments,
+            param_labels=param_labels,
+            apply=apply,
+            accumulate=accumulate,
+            **step,
         )
         return jax.tree.map(functools.partial(_cut, mesh), state), losses
 
@@ -72,7 +68,7 @@ def _gather(mesh: Mesh, leaf: Array) -> Array:
 
     @jax.custom_vjp
     def whole(x: Array) -> Array:
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec()))
+        return jax.lax.with_sharding_constraint(x, replicated(mesh))
 
     whole.defvjp(lambda x: (whole(x), None), lambda _, grad: (_cut(mesh, grad),))
     return whole(leaf)

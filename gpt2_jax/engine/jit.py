@@ -1,11 +1,10 @@
-"""The pure steps under jit, for any number of devices; `pmap` is the other wrapper.
+"""The pure steps under jit: on one device that holds all texts, or over a mesh.
 
 Shapes: `S` steps, `B` batch, `C` classes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,111 +13,147 @@ import jax
 import numpy as np
 from flax.training.train_state import TrainState
 from jax import Array
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from gpt2_jax.engine.devices import Device, local_batches, pad_steps
 from gpt2_jax.engine.forward import predict_rows, predict_step
-from gpt2_jax.engine.fsdp import fsdp_programs, leaf_sharding
+from gpt2_jax.engine.fsdp import fsdp_programs
+from gpt2_jax.engine.mesh import (
+    AXIS,
+    by_example,
+    gather_tree,
+    leaf_sharding,
+    make_mesh,
+    place_batches,
+    place_tree,
+    replicated,
+)
 from gpt2_jax.engine.steps import train_batches, train_steps
-from gpt2_jax.engine.texts import MAX_STEPS, Data, Inputs
+from gpt2_jax.engine.texts import MAX_STEPS, Texts
+from gpt2_jax.engine.wrapper import Steps
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params
-
-AXIS = "data"
-
-
-@dataclasses.dataclass(frozen=True)
-class Steps:
-    """The compiled steps, and how host values reach them.
-
-    `train(state, data, rows, key, width)` takes a step on each of `rows` [S, B] and
-    returns their losses [S]; `predict(params, data, rows, width)` returns logits of
-    `rows` [B] and of what they were padded with, before they are done. `place` puts
-    a host tree, as of a state, on the devices, and `unplace` gives it back.
-
-    `data` are the inputs, of which each call sends each device the examples that it
-    works on; or what `hold` made of them: on one device all of them stay there.
-    """
-
-    train: Callable[
-        [TrainState, Data | Inputs, np.ndarray, Array, int],
-        tuple[TrainState, np.ndarray],
-    ]
-    predict: Callable[[Params, Data | Inputs, np.ndarray, int], Array]
-    place: Callable[[Any], Any]
-    unplace: Callable[[Any], Any]
-    hold: Callable[[Inputs], Data | Inputs]
-    num_devices: int
 
 
 def jit_steps(
     model: GPT2,
-    labels: Params,
+    param_labels: Params,
+    texts: Texts,
     devices: Sequence[Device] = (),
     *,
-    split: int = 0,
+    depth: int = 0,
     shard: str = "none",
     accumulate: int = 1,
+    resident: bool = True,
 ) -> Steps:
     """Compile the steps for a mesh of `devices`, or for the first local one.
 
-    `shard` is "none" or "fsdp".
+    Args:
+        texts: what the steps read: tokens, or outputs of the trunk of `depth` blocks.
+        shard: "none" or "fsdp".
+        resident: keep the texts on the device, if it is one alone.
     """
     devices = devices or jax.local_devices()[:1]
-    mesh, fsdp = make_mesh(devices), shard == "fsdp"
-    step: dict[str, Any] = {"model": model, "split": split}
-    programs = fsdp_programs if fsdp else jit_programs
-    train_on_mesh, predict_on_mesh = programs(
-        mesh, labels=labels, accumulate=accumulate, **step
-    )
-    train_resident = jax.jit(
-        functools.partial(train_steps, labels=labels, accumulate=accumulate, **step),
-        static_argnums=5,
-        donate_argnums=0,
-    )
-    predict_resident = jax.jit(
-        functools.partial(predict_rows, **step), static_argnums=3
-    )
+    step: dict[str, Any] = {"model": model, "depth": depth}
+    if resident and len(devices) == 1 and shard == "none":
+        return _ResidentSteps(param_labels, texts, devices[0], accumulate, step)
+    return _MeshSteps(param_labels, texts, devices, accumulate, step, shard)
+
+
+class _ResidentSteps:
+    """The steps on one device; it holds all texts, and a call sends it only rows."""
+
+    num_devices = 1
+
+    def __init__(
+        self,
+        param_labels: Params,
+        texts: Texts,
+        device: Device,
+        accumulate: int,
+        step: dict[str, Any],
+    ) -> None:
+        train = functools.partial(
+            train_steps, param_labels=param_labels, accumulate=accumulate, **step
+        )
+        self._mesh = make_mesh([device])
+        self._train = jax.jit(train, static_argnums=5, donate_argnums=0)
+        predict = functools.partial(predict_rows, **step)
+        self._predict = jax.jit(predict, static_argnums=3)
+        # Nothing donates them, so a CPU reads what lies at an address that suits it.
+        self.data = jax.device_put(texts.data, replicated(self._mesh))
 
     def train(
-        state: TrainState, data: Data | Inputs, rows: np.ndarray, key: Array, width: int
+        self, state: TrainState, rows: np.ndarray, key: Array, width: int
     ) -> tuple[TrainState, np.ndarray]:
-        count = np.int32(len(rows))
-        if isinstance(data, Inputs):
-            steps = data.most_steps(rows.shape[1], width)
-            batches = local_batches(data, pad_steps(rows, steps), width, devices)
-            placed = _by_example(mesh, batches, axis=1)
-            state, losses = train_on_mesh(state, placed, count, key)
-        else:
-            filled = pad_steps(rows, MAX_STEPS)
-            state, losses = train_resident(state, data, filled, count, key, width)
+        count, filled = np.int32(len(rows)), pad_steps(rows, MAX_STEPS)
+        state, losses = self._train(state, self.data, filled, count, key, width)
         return state, np.asarray(losses)[: len(rows)]
 
-    def predict(
-        params: Params, data: Data | Inputs, rows: np.ndarray, width: int
-    ) -> Array:
-        if isinstance(data, Inputs):
-            batch = local_batches(data, rows, width, devices)
-            return predict_on_mesh(params, _by_example(mesh, batch, axis=0))
-        return predict_resident(params, data, rows, width)
+    def predict(self, params: Params, rows: np.ndarray, width: int) -> Array:
+        return self._predict(params, self.data, rows, width)
 
-    sharding = functools.partial(leaf_sharding if fsdp else _replicated, mesh)
-    place, one = functools.partial(_place, sharding), len(devices) == 1 and not fsdp
-    return Steps(
-        train=train,
-        predict=predict,
-        place=place,
-        unplace=(lambda tree: tree) if one else functools.partial(_unplace, mesh),
-        # Nothing donates them, so a CPU reads what lies at an address that suits it.
-        hold=(lambda inputs: jax.device_put(inputs.data, replicated(mesh)))
-        if one
-        else lambda inputs: inputs,
-        num_devices=len(devices),
-    )
+    def most_steps(self, batch_size: int, width: int) -> int:
+        return MAX_STEPS
+
+    def place(self, tree: Any) -> Any:
+        return place_tree(lambda _: replicated(self._mesh), tree)
+
+    def unplace(self, tree: Any) -> Any:
+        return tree
+
+
+class _MeshSteps:
+    """The steps over a mesh; each call sends each device the examples it works on."""
+
+    def __init__(
+        self,
+        param_labels: Params,
+        texts: Texts,
+        devices: Sequence[Device],
+        accumulate: int,
+        step: dict[str, Any],
+        shard: str,
+    ) -> None:
+        self._texts, self._devices, self._shard = texts, devices, shard
+        self.num_devices = len(devices)
+        self._mesh = make_mesh(devices)
+        programs = fsdp_programs if shard == "fsdp" else jit_programs
+        self._train, self._predict = programs(
+            self._mesh, param_labels=param_labels, accumulate=accumulate, **step
+        )
+
+    def train(
+        self, state: TrainState, rows: np.ndarray, key: Array, width: int
+    ) -> tuple[TrainState, np.ndarray]:
+        steps = self._texts.most_steps(rows.shape[1], width)
+        filled, count = pad_steps(rows, steps), np.int32(len(rows))
+        batches = local_batches(self._texts, filled, width, self._devices)
+        placed = place_batches(self._mesh, batches, axis=1)
+        state, losses = self._train(state, placed, count, key)
+        return state, np.asarray(losses)[: len(rows)]
+
+    def predict(self, params: Params, rows: np.ndarray, width: int) -> Array:
+        batch = local_batches(self._texts, rows, width, self._devices)
+        return self._predict(params, place_batches(self._mesh, batch, axis=0))
+
+    def most_steps(self, batch_size: int, width: int) -> int:
+        return self._texts.most_steps(batch_size, width)
+
+    def place(self, tree: Any) -> Any:
+        def sharding(shape: tuple[int, ...]) -> NamedSharding:
+            if self._shard == "fsdp":
+                return leaf_sharding(self._mesh, shape)
+            return replicated(self._mesh)
+
+        return place_tree(sharding, tree)
+
+    def unplace(self, tree: Any) -> Any:
+        return gather_tree(self._mesh, tree)
 
 
 def jit_programs(
-    mesh: Mesh, *, labels: Params, accumulate: int = 1, **step: Any
+    mesh: Mesh, *, param_labels: Params, accumulate: int = 1, **step: Any
 ) -> tuple[Callable[..., Any], Callable[..., Array]]:
     """Return `steps.train_batches` and `predict_step`, to be compiled for `mesh`.
 
@@ -127,7 +162,7 @@ def jit_programs(
     XLA, some would be added in parts, and cross the wire more than once.
     """
     train = functools.partial(
-        train_batches, labels=labels, accumulate=accumulate, **step
+        train_batches, param_labels=param_labels, accumulate=accumulate, **step
     )
     predict = functools.partial(predict_step, **step)
     whole = replicated(mesh)
@@ -149,51 +184,3 @@ def jit_programs(
         # All processes need the logits of all devices, and they are small.
         jax.jit(predict, out_shardings=whole),
     )
-
-
-def make_mesh(devices: Sequence[Device]) -> Mesh:
-    """Return a mesh of one axis, over which batches are cut."""
-    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def by_example(mesh: Mesh, axis: int) -> NamedSharding:
-    """Return the sharding of batches whose examples lie along `axis`."""
-    return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
-
-
-def _by_example(mesh: Mesh, batches: dict[str, np.ndarray], axis: int) -> Any:
-    sharding = by_example(mesh, axis)
-    if jax.process_count() == 1:
-        return jax.device_put(batches, sharding)
-    put = functools.partial(jax.make_array_from_process_local_data, sharding)
-    return jax.tree.map(put, batches)
-
-
-def _replicated(mesh: Mesh, _shape: tuple[int, ...]) -> NamedSharding:
-    return replicated(mesh)
-
-
-def _place(sharding: Callable[[tuple[int, ...]], NamedSharding], tree: Any) -> Any:
-    def put(leaf: Any) -> Array:
-        # A copy, for steps donate what they are given. Committed, all of it: what
-        # comes from a checkpoint is, and were the rest not, every program would be
-        # compiled twice.
-        host = np.array(leaf, jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype))
-        return jax.make_array_from_callback(
-            host.shape, sharding(host.shape), lambda index: host[index]
-        )
-
-    return jax.tree.map(put, tree)
-
-
-def _unplace(mesh: Mesh, tree: Any) -> Any:
-    def whole(leaf: Array) -> np.ndarray:
-        if leaf.is_fully_addressable and not leaf.is_fully_replicated:
-            return np.array(leaf)
-        return np.array(jax.device_put(leaf, replicated(mesh)).addressable_data(0))
-
-    return jax.tree.map(whole, tree)

@@ -27,16 +27,24 @@ def create_schedule(config: TrainConfig, total_steps: int) -> optax.Schedule:
 
 
 def create_optimizer(
-    config: TrainConfig, labels: Params, total_steps: int
+    config: TrainConfig,
+    param_labels: Params,
+    total_steps: int,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformation:
     """Return AdamW on the leaves labelled "train"; the others get zero updates.
 
     Decay is on every trained leaf and epsilon 1e-8, as torch.optim.AdamW. Clipping
     stays inside the trained part: outside, its norm would need the frozen gradients.
+    `optimizer` takes the place of AdamW, its schedule and the clipping.
     """
-    adamw = optax.adamw(
-        create_schedule(config, total_steps), weight_decay=config.weight_decay
+    if optimizer is None:
+        optimizer = optax.adamw(
+            create_schedule(config, total_steps), weight_decay=config.weight_decay
+        )
+        if config.clip_norm is not None:
+            clip = optax.clip_by_global_norm(config.clip_norm)
+            optimizer = optax.chain(clip, optimizer)
+    return optax.multi_transform(
+        {TRAIN: optimizer, FREEZE: optax.set_to_zero()}, param_labels
     )
-    if config.clip_norm is not None:
-        adamw = optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
-    return optax.multi_transform({TRAIN: adamw, FREEZE: optax.set_to_zero()}, labels)

@@ -63,13 +63,13 @@ def label_params(
     )
 
 
-def frozen_split(labels: Params, num_layers: int) -> int:
-    """Return the split of the model below which nothing trains; see `model.GPT2`.
+def trunk_depth(param_labels: Params, num_layers: int) -> int:
+    """Return how deep the frozen trunk is: nothing in it trains; see `GPT2.trunk`.
 
-    That many blocks are a constant; one more than there are where the final norm is
-    one too; 0 when an embedding trains.
+    So many blocks are a constant; one more than there are where the final norm is one
+    too; 0 where an embedding trains.
     """
-    trained = [path for path, label in flatten(labels).items() if label == TRAIN]
+    trained = [path for path, label in flatten(param_labels).items() if label == TRAIN]
     if any(path.startswith(("wte/", "wpe/")) for path in trained):
         return 0
     blocks = [int(m[1]) for path in trained if (m := re.match(r"h_(\d+)/", path))]
@@ -77,18 +77,18 @@ def frozen_split(labels: Params, num_layers: int) -> int:
     return min(blocks, default=num_layers if norm else num_layers + 1)
 
 
-def stop_frozen_gradients(params: Params, labels: Params) -> Params:
+def stop_frozen_gradients(params: Params, param_labels: Params) -> Params:
     """Make the frozen leaves constants, so that no gradient of them is computed."""
     return jax.tree.map(
         lambda leaf, label: leaf if label == TRAIN else jax.lax.stop_gradient(leaf),
         params,
-        labels,
+        param_labels,
     )
 
 
-def trained_leaves(params: Params, labels: Params) -> Params:
+def trained_leaves(params: Params, param_labels: Params) -> Params:
     """Return the subtree of `params` that trains."""
-    flat_labels = flatten(labels)
+    flat_labels = flatten(param_labels)
     return unflatten(
         {
             path: leaf

@@ -20,57 +20,77 @@ from jax import Array
 
 from gpt2_jax.engine.devices import Device, local_batches, local_devices, pad_steps
 from gpt2_jax.engine.forward import predict_step
-from gpt2_jax.engine.jit import AXIS, Steps
+from gpt2_jax.engine.mesh import AXIS
 from gpt2_jax.engine.steps import train_batches
-from gpt2_jax.engine.texts import Data, Inputs
+from gpt2_jax.engine.texts import Texts
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params
 
 
-def pmap_steps(
-    model: GPT2,
-    labels: Params,
-    devices: Sequence[Device],
-    *,
-    split: int = 0,
-    accumulate: int = 1,
-) -> Steps:
-    """Compile the steps for replicated params, and batches cut over `devices`."""
-    train, predict = pmap_programs(
-        devices, labels=labels, accumulate=accumulate, model=model, split=split
-    )
-    local = local_devices(devices)
+class PmapSteps:
+    """The steps for replicated params, and batches cut over `devices`.
 
-    def train_cut(
-        state: TrainState, data: Data | Inputs, rows: np.ndarray, key: Array, width: int
+    `texts` are tokens, or outputs of the trunk of `depth` blocks.
+    """
+
+    def __init__(
+        self,
+        model: GPT2,
+        param_labels: Params,
+        texts: Texts,
+        devices: Sequence[Device],
+        *,
+        depth: int = 0,
+        accumulate: int = 1,
+    ) -> None:
+        self._texts, self._devices = texts, devices
+        self._local = local_devices(devices)
+        self.num_devices = len(devices)
+        self._train, self._predict = pmap_programs(
+            devices,
+            param_labels=param_labels,
+            accumulate=accumulate,
+            model=model,
+            depth=depth,
+        )
+
+    def train(
+        self, state: TrainState, rows: np.ndarray, key: Array, width: int
     ) -> tuple[TrainState, np.ndarray]:
-        assert isinstance(data, Inputs)
-        filled = pad_steps(rows, data.most_steps(rows.shape[1], width))
-        batches = _cut(local_batches(data, filled, width, devices), len(local), axis=1)
-        state, losses = train(state, batches, np.int32(len(rows)), key)
+        filled = pad_steps(rows, self.most_steps(rows.shape[1], width))
+        batches = self._cut(filled, width, axis=1)
+        state, losses = self._train(state, batches, np.int32(len(rows)), key)
         return state, np.asarray(losses)[: len(rows)]
 
-    def predict_cut(
-        params: Params, data: Data | Inputs, rows: np.ndarray, width: int
-    ) -> Array:
-        assert isinstance(data, Inputs)
-        batch = _cut(local_batches(data, rows, width, devices), len(local), axis=0)
-        logits = predict(params, batch)  # [all devices, B/N, C]
-        return logits.reshape(-1, logits.shape[-1])
+    def predict(self, params: Params, rows: np.ndarray, width: int) -> Array:
+        logits = self._predict(params, self._cut(rows, width, axis=0))
+        return logits.reshape(-1, logits.shape[-1])  # [all devices, B/N, C]
 
-    return Steps(
-        train=train_cut,
-        predict=predict_cut,
+    def most_steps(self, batch_size: int, width: int) -> int:
+        return self._texts.most_steps(batch_size, width)
+
+    def place(self, tree: Any) -> Any:
         # Placed as the step's results are, or the second step is compiled anew.
-        place=lambda tree: jax_utils.replicate(tree, local, AXIS),
-        unplace=_first_copy,
-        hold=lambda inputs: inputs,
-        num_devices=len(devices),
-    )
+        return jax_utils.replicate(tree, self._local, AXIS)
+
+    def unplace(self, tree: Any) -> Any:
+        # flax's unreplicate keeps the leading axis where the mesh is one of many.
+        return jax.tree.map(
+            lambda x: np.array(x.addressable_data(0)).reshape(x.shape[1:]), tree
+        )
+
+    def _cut(self, rows: np.ndarray, width: int, axis: int) -> dict[str, np.ndarray]:
+        """Return the batches of `rows`, B examples along `axis` cut to N, B/N."""
+        batches = local_batches(self._texts, rows, width, self._devices)
+        num = len(self._local)
+        return {
+            name: x.reshape(*x.shape[:axis], num, -1, *x.shape[axis + 1 :])
+            for name, x in batches.items()
+        }
 
 
 def pmap_programs(
-    devices: Sequence[Device], *, labels: Params, accumulate: int = 1, **step: Any
+    devices: Sequence[Device], *, param_labels: Params, accumulate: int = 1, **step: Any
 ) -> tuple[Callable[..., Any], Callable[..., Array]]:
     """Return `steps.train_batches` and `predict_step`, to be compiled for `devices`.
 
@@ -83,7 +103,11 @@ def pmap_programs(
         return jax.lax.all_gather(predict_step(params, batch, **step), AXIS)
 
     train = functools.partial(
-        train_batches, labels=labels, axis_name=AXIS, accumulate=accumulate, **step
+        train_batches,
+        param_labels=param_labels,
+        axis_name=AXIS,
+        accumulate=accumulate,
+        **step,
     )
     return jax.pmap(
         train,
@@ -93,18 +117,3 @@ def pmap_programs(
         donate_argnums=0,
         devices=devices,
     ), jax.pmap(predict, axis_name=AXIS, out_axes=None, devices=devices)
-
-
-def _cut(batches: dict[str, np.ndarray], num: int, axis: int) -> dict[str, np.ndarray]:
-    """Cut the examples along `axis` into those of `num` devices: B -> N, B/N."""
-    return {
-        name: x.reshape(*x.shape[:axis], num, -1, *x.shape[axis + 1 :])
-        for name, x in batches.items()
-    }
-
-
-def _first_copy(tree: Any) -> Any:
-    # flax's unreplicate keeps the leading axis where the mesh is one of many devices.
-    return jax.tree.map(
-        lambda x: np.array(x.addressable_data(0)).reshape(x.shape[1:]), tree
-    )

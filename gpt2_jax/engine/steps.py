@@ -37,8 +37,8 @@ def train_step(
     key: Array,
     *,
     model: GPT2,
-    labels: Params,
-    split: int = 0,
+    param_labels: Params,
+    depth: int = 0,
     axis_name: str | None = None,
     accumulate: int = 1,
     apply: Callable[..., Array] = apply_model,
@@ -50,7 +50,7 @@ def train_step(
     many pieces, one after the other. Returns the new state and the loss.
     """
     add = functools.partial(_add_devices, axis_name=axis_name)
-    weights = batch["weights"]  # [B]
+    weights = batch["loss_weights"]  # [B]
     total = add(weights.sum())
     keys = None
     if model.config.dropout_rate:
@@ -59,25 +59,25 @@ def train_step(
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
 
     def loss_fn(params: Params, piece: dict[str, Any], keys: Array | None) -> Array:
-        params = stop_frozen_gradients(params, labels)
-        logits = forward(model, params, piece, split=split, keys=keys, apply=apply)
+        params = stop_frozen_gradients(params, param_labels)
+        logits = forward(model, params, piece, depth=depth, keys=keys, apply=apply)
         losses = optax.softmax_cross_entropy_with_integer_labels(
             logits, piece["labels"]
         )
-        return (losses * piece["weights"]).sum() / total
+        return (losses * piece["loss_weights"]).sum() / total
 
     gradients = functools.partial(jax.value_and_grad(loss_fn), state.params)
     if accumulate == 1:
         loss, grads = gradients(batch, keys)
     else:
-        loss, grads = add_pieces(gradients, batch, keys, labels, accumulate)
+        loss, grads = add_pieces(gradients, batch, keys, param_labels, accumulate)
     loss, grads = add(loss), add(grads)
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
     params = jax.tree.map(  # adding a zero would turn a frozen -0.0 into 0.0
         lambda leaf, update, label: leaf + update if label == TRAIN else leaf,
         state.params,
         updates,
-        labels,
+        param_labels,
     )
     state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
     return state, loss
@@ -111,7 +111,7 @@ def train_batches(
     def batch(index: Array) -> dict[str, Array]:
         return {name: values[index] for name, values in batches.items()}
 
-    return _take_steps(state, batch, len(batches["weights"]), count, key, **step)
+    return _take_steps(state, batch, len(batches["loss_weights"]), count, key, **step)
 
 
 def _take_steps(

@@ -22,11 +22,12 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.distributed import exchange_rows
 from gpt2_jax.engine.devices import Device
 from gpt2_jax.engine.packing import Packed, call_tokens, pack
-from gpt2_jax.engine.texts import Inputs
+from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.widths import by_length
 from gpt2_jax.model.blocks import Block
-from gpt2_jax.model.gpt2 import GPT2
-from gpt2_jax.model.tree import Params
+from gpt2_jax.model.gpt2 import GPT2, head_inputs
+from gpt2_jax.model.pools import POOLS
+from gpt2_jax.model.tree import Params, split_params
 
 SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
 
@@ -37,25 +38,25 @@ ALIGNMENT = 64  # bytes, of XLA's buffers on a CPU
 CALLS_IN_FLIGHT = 2  # per device: one runs while the host reads the other
 
 
-def packed_blocks(config: GPT2Config, split: int) -> int:
+def packed_blocks(config: GPT2Config, depth: int) -> int:
     """Return how many blocks of a trunk run over every token of every text.
 
     With the pooling in the trunk, its last block has one query per text.
     """
-    pooled_block = 0 if config.pool == "mean" else 1
-    return min(split, config.num_layers - (split > config.num_layers) * pooled_block)
+    pooled = depth > config.num_layers and not POOLS[config.pool].reads_all
+    return min(depth, config.num_layers - pooled)
 
 
 def run_trunk(
     config: GPT2Config,
     params: Params,
-    inputs: Inputs,
-    split: int,
+    texts: Texts,
+    depth: int,
     values: np.ndarray | None = None,
     devices: Sequence[Device] = (),
     poll: Callable[[], None] = lambda: None,
-) -> Inputs:
-    """Put the outputs of the trunk of `split` blocks in the place of the tokens.
+) -> Texts:
+    """Put the outputs of the trunk of `depth` blocks in the place of the tokens.
 
     Each process runs a share of the texts, its devices in turn, and sends the outputs
     to the others once: batches of an epoch mix the texts of all shares. From then on
@@ -67,40 +68,40 @@ def run_trunk(
         poll: called now and then; what it raises ends the run.
     """
     devices = devices or jax.local_devices()[:1]
-    _, first, place = np.unique(inputs.starts, return_index=True, return_inverse=True)
-    distinct = inputs.select(first)  # equal texts lie, and run, once
+    _, first, place = np.unique(texts.starts, return_index=True, return_inverse=True)
+    distinct = texts.select(first)  # equal texts lie, and run, once
     if values is None:
-        values = _aligned(*output_shape(config, distinct, split))
+        values = _aligned(*output_shape(config, distinct, depth))
     placed = [jax.device_put(params, device) for device in devices]
     shares = _shares(distinct.lengths, jax.process_count())
     ours = shares[jax.process_index()]
     counts = [len(share) for share in shares]
-    if split <= config.num_layers:
+    if depth <= config.num_layers:
         sizes = [int(distinct.lengths[share].sum()) for share in shares]
         begin = sum(sizes[: jax.process_index()])
         end = begin + sizes[jax.process_index()]
         starts = np.zeros(len(distinct), np.int32)
         starts[ours] = begin + _run_packed(
-            config, placed, distinct.select(ours), split, values[begin:end], poll
+            config, placed, distinct.select(ours), depth, values[begin:end], poll
         )
         exchange_rows(values, sizes)
         exchange_rows(starts, counts)
-        return dataclasses.replace(inputs, values=values, starts=starts[place])
+        return dataclasses.replace(texts, values=values, starts=starts[place])
     for rows in np.split(ours, range(SLAB, len(ours), SLAB)):
         slab = distinct.select(rows)
         hidden = np.empty(
             (slab.lengths.sum(), config.embed_dim), jnp.dtype(config.dtype)
         )
-        blocks = packed_blocks(config, split)
+        blocks = packed_blocks(config, depth)
         starts = _run_packed(config, placed, slab, blocks, hidden, poll)
         slab = dataclasses.replace(slab, values=hidden, starts=starts)
         values[rows] = _run_pooling(config, placed[0], slab, blocks)
     exchange_rows(values, counts)
     return dataclasses.replace(
-        inputs,
+        texts,
         values=values,
         starts=np.arange(len(first), dtype=np.int32)[place],
-        lengths=np.ones_like(inputs.lengths),
+        lengths=np.ones_like(texts.lengths),
         widths=(1,),
     )
 
@@ -113,12 +114,13 @@ def _shares(lengths: np.ndarray, num: int) -> list[np.ndarray]:
 
 
 def output_shape(
-    config: GPT2Config, inputs: Inputs, split: int
+    config: GPT2Config, texts: Texts, depth: int
 ) -> tuple[tuple[int, int], np.dtype]:
     """Return shape and dtype of the trunk outputs of the distinct texts."""
-    if split > config.num_layers:
-        return (len(np.unique(inputs.starts)), config.embed_dim), np.dtype(np.float32)
-    return (len(inputs.values), config.embed_dim), jnp.dtype(config.dtype)
+    if depth > config.num_layers:
+        num = len(np.unique(texts.starts))
+        return (num, head_inputs(config)), np.dtype(np.float32)
+    return (len(texts.values), config.embed_dim), jnp.dtype(config.dtype)
 
 
 def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
@@ -132,7 +134,7 @@ def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
 def _run_packed(
     config: GPT2Config,
     placed: Sequence[Params],
-    inputs: Inputs,
+    texts: Texts,
     blocks: int,
     values: np.ndarray,
     poll: Callable[[], None],
@@ -140,13 +142,13 @@ def _run_packed(
     """Fill `values` [S, D], text after text; return where each starts."""
     embed, block = block_programs(config)
     tokens = call_tokens(jax.default_backend())
-    starts = np.zeros(len(inputs), np.int32)
+    starts = np.zeros(len(texts), np.int32)
     written = 0
 
     def run(packed: Packed, params: Params) -> Array:
         ids = np.zeros_like(packed.segments)
         ids[packed.segments > 0] = np.concatenate(
-            [inputs.tokens_of(text) for text in packed.texts]
+            [texts.tokens_of(text) for text in packed.texts]
         )
         embeddings = {name: params[name] for name in ("wte", "wpe")}
         x = embed(embeddings, ids, packed.positions)
@@ -156,11 +158,11 @@ def _run_packed(
 
     calls = (
         (packed, run(packed, placed[index % len(placed)]))
-        for index, packed in enumerate(pack(inputs.lengths, inputs.widths[-1], tokens))
+        for index, packed in enumerate(pack(texts.lengths, texts.widths[-1], tokens))
     )
     for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
         poll()
-        sizes = inputs.lengths[packed.texts]
+        sizes = texts.lengths[packed.texts]
         starts[packed.texts] = written + np.cumsum(sizes) - sizes
         end = written + int(sizes.sum())
         values[written:end] = np.asarray(x)[packed.segments > 0]
@@ -169,17 +171,17 @@ def _run_packed(
 
 
 def _run_pooling(
-    config: GPT2Config, params: Params, inputs: Inputs, split: int
+    config: GPT2Config, params: Params, texts: Texts, depth: int
 ) -> np.ndarray:
     """Return what the head reads of each text: float32 [N, D]."""
-    pool = _pooling(config, split)
-    out = np.empty((len(inputs), config.embed_dim), np.float32)
-    names = [f"h_{i}" for i in range(split, config.num_layers)]
-    params = {name: params[name] for name in (*names, "ln_f")}
+    pool = _pooling(config, depth)
+    out = np.empty((len(texts), head_inputs(config)), np.float32)
+    _, params = split_params(params, config.num_layers, depth)
+    params = {name: leaf for name, leaf in params.items() if name != "out_head"}
     tokens = call_tokens(jax.default_backend())
-    for rows, width, size in by_length(inputs.lengths, inputs.widths, tokens):
+    for rows, width, size in by_length(texts.lengths, texts.widths, tokens):
         filled = np.pad(rows, (0, size - len(rows)), mode="edge")
-        pooled = pool(params, inputs.batches(filled, width))
+        pooled = pool(params, texts.batches(filled, width))
         out[rows] = np.asarray(pooled)[: len(rows)]
     return out
 
@@ -215,13 +217,13 @@ def block_programs(
 
 
 @functools.cache
-def _pooling(config: GPT2Config, split: int) -> Callable[..., Array]:
+def _pooling(config: GPT2Config, depth: int) -> Callable[..., Array]:
     def pool(params: Params, batch: dict[str, Array]) -> Array:
         pooled = GPT2(config).apply(
             {"params": params},
             batch["features"],
             batch["lengths"],
-            split,
+            depth,
             method=GPT2.pooled,
         )
         return cast(Array, pooled)[:, 0]  # [B, 1, D] -> [B, D]

@@ -18,10 +18,10 @@ import numpy as np
 from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.distributed import process_min
 from gpt2_jax.engine.devices import Device
-from gpt2_jax.engine.texts import Inputs
+from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.trunk import output_shape, run_trunk
 from gpt2_jax.model.gpt2 import GPT2
-from gpt2_jax.model.tree import Params
+from gpt2_jax.model.tree import Params, split_params
 from gpt2_jax.storage.leaves import hash_leaves
 
 log = logging.getLogger(__name__)
@@ -30,29 +30,35 @@ log = logging.getLogger(__name__)
 _PLACES = ("starts", "lengths")  # of the texts in the values
 
 
+def reuses_trunk(config: TrainConfig, depth: int) -> bool:
+    """Return whether the output of a trunk of `depth` is the same in every step."""
+    return config.reuse_trunk and not config.dropout_rate and depth > 0
+
+
 def reuse_trunk(
     model: GPT2,
     params: Params,
-    inputs: Inputs,
+    texts: Texts,
     config: TrainConfig,
-    split: int,
+    depth: int,
     folder: Path,
+    *,
     devices: Sequence[Device] = (),
     poll: Callable[[], None] = lambda: None,
     cache: Path | None = None,
-) -> Inputs | None:
-    """Run the frozen trunk of `split` blocks once over every distinct text.
+) -> Texts | None:
+    """Run the frozen trunk of `depth` blocks once over every distinct text.
 
     Its output is kept in memory, or beyond `config.reuse_max_bytes` in a file in
     `folder` that vanishes with the process. Returns None where it would change from
-    step to step (dropout), where nothing is frozen below, or where it fits neither.
+    step to step (see `reuses_trunk`), or where it fits neither.
 
     What is kept in memory is also read from the folder `cache`, or left there for the
     next run of the same trunk on the same texts.
     """
-    if not config.reuse_trunk or config.dropout_rate or not split:
+    if not reuses_trunk(config, depth):
         return None
-    shape, dtype = output_shape(model.config, inputs, split)
+    shape, dtype = output_shape(model.config, texts, depth)
     needed = math.prod(shape) * dtype.itemsize
     in_memory = needed <= config.reuse_max_bytes
     (free,) = process_min(shutil.disk_usage(folder).free)  # processes must do the same
@@ -69,48 +75,44 @@ def reuse_trunk(
     log.info(
         "the frozen trunk runs once over %d distinct texts; its output (%.0f MB) is "
         "kept in %s",
-        len(np.unique(inputs.starts)),
+        len(np.unique(texts.starts)),
         needed / 1e6,
         "memory" if in_memory else f"a file in {folder}",
     )
     values = None if in_memory else _file_array(folder, shape, dtype)
 
-    def run() -> Inputs:
-        return run_trunk(model.config, params, inputs, split, values, devices, poll)
+    def run() -> Texts:
+        return run_trunk(model.config, params, texts, depth, values, devices, poll)
 
     if cache is None or not in_memory or jax.process_count() > 1:
         return run()
-    file = cache / f"{_trunk_id(model.config, params, inputs, split)}.npz"
-    saved = _load(
-        file, {"values": shape, **dict.fromkeys(_PLACES, inputs.starts.shape)}
-    )
+    file = cache / f"{_trunk_id(model.config, params, texts, depth)}.npz"
+    saved = _load(file, {"values": shape, **dict.fromkeys(_PLACES, texts.starts.shape)})
     if saved is None:
         outputs = run()
         _save(file, outputs)
         return outputs
     log.info("it is read from %s", file)
     return dataclasses.replace(
-        inputs,
+        texts,
         values=saved["values"].view(dtype),  # NumPy's files know no bfloat16
-        widths=(1,) if split > model.config.num_layers else inputs.widths,
+        widths=(1,) if depth > model.config.num_layers else texts.widths,
         **{name: saved[name] for name in _PLACES},
     )
 
 
-def _trunk_id(config: GPT2Config, params: Params, inputs: Inputs, split: int) -> str:
+def _trunk_id(config: GPT2Config, params: Params, texts: Texts, depth: int) -> str:
     """Return the hash of all that the trunk's output depends on."""
-    pooled = split > config.num_layers
-    names = {"wte", "wpe", *(f"h_{i}" for i in range(min(split, config.num_layers)))}
-    if pooled:
-        names.add("ln_f")
-    read = (inputs.values, inputs.starts, inputs.lengths)
+    pooled = depth > config.num_layers
+    trunk, _ = split_params(params, config.num_layers, depth)
+    read = (texts.values, texts.starts, texts.lengths)
     known = {
-        "params": hash_leaves({name: params[name] for name in names}),
+        "params": hash_leaves(trunk),
         "texts": [hashlib.sha256(array.tobytes()).hexdigest() for array in read],
-        "widths": inputs.widths if pooled else inputs.widths[-1],
+        "widths": texts.widths if pooled else texts.widths[-1],
         "pool": config.pool if pooled else None,
         "model": [config.num_heads, config.causal, config.dtype],
-        "split": split,
+        "depth": depth,
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
     }
@@ -139,7 +141,7 @@ def _load(
     return arrays
 
 
-def _save(file: Path, outputs: Inputs) -> None:
+def _save(file: Path, outputs: Texts) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         whole = Path(folder) / file.name

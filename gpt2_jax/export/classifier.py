@@ -11,14 +11,16 @@ import jax
 import numpy as np
 
 from gpt2_jax.engine.forward import predict_step
-from gpt2_jax.engine.texts import encode_examples
+from gpt2_jax.engine.texts import pad
 from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.export import hugging_face, llms_from_scratch, stablehlo
 from gpt2_jax.export.language_model import check_parameters, check_probabilities
 from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.atomic import staged
+from gpt2_jax.tokenizer import encode
 from gpt2_jax.weights import files
 from gpt2_jax.weights.convert import convert_state_dict
 from gpt2_jax.weights.trained import TrainedModel, load_model
@@ -118,13 +120,12 @@ def _said(trained: TrainedModel) -> list[str]:
 
 
 def _probes(trained: TrainedModel) -> Batch:
-    examples = encode_examples(
-        PROBES,
-        np.zeros(len(PROBES)),
-        max_length=trained.max_length,
-        limit=trained.config.max_len,
-    )
-    return {"tokens": examples.tokens, "lengths": examples.lengths}
+    encoded = [encode(text) for text in PROBES]
+    width = trained.max_length
+    if not POOLS[trained.config.pool].reads_padding:
+        width = min(width, max(map(len, encoded)))
+    lengths = [min(len(ids), width) for ids in encoded]
+    return {"tokens": pad(encoded, width), "lengths": np.asarray(lengths, np.int32)}
 
 
 def _step(trained: TrainedModel) -> Callable[[Params, Batch], np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import UserError
 from gpt2_jax.export.tokenizer_files import write_tokenizer
-from gpt2_jax.model.blocks import LAYER_NORM_EPSILON
+from gpt2_jax.model.dense import LAYER_NORM_EPSILON
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import write_sums
 from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE

@@ -15,6 +15,7 @@ from gpt2_jax.engine.forward import predict_step
 from gpt2_jax.engine.widths import BUCKETS
 from gpt2_jax.errors import UserError
 from gpt2_jax.model.gpt2 import GPT2, count_params
+from gpt2_jax.model.pools import POOLS
 from gpt2_jax.storage.sealed import sha256_of
 from gpt2_jax.tokenizer import END_OF_TEXT
 from gpt2_jax.weights.trained import TrainedModel
@@ -62,7 +63,7 @@ def _export(trained: TrainedModel) -> export.Exported:
         batch = {"tokens": tokens, "lengths": lengths}
         return predict_step(params, batch, model=model)
 
-    if trained.config.pool == "last":
+    if POOLS[trained.config.pool].reads_padding:
         shape = export.symbolic_shape(f"batch, {width}")
     else:
         shape = export.symbolic_shape(
@@ -78,7 +79,7 @@ def _about(
     trained: TrainedModel, exported: export.Exported, sha256: str
 ) -> dict[str, Any]:
     width = trained.max_length
-    fixed = trained.config.pool == "last"
+    fixed = POOLS[trained.config.pool].reads_padding
     shape = f"{width}" if fixed else f"tokens, from 1 to {width}"
     return {
         "format": "StableHLO, serialized by jax.export",

@@ -9,19 +9,20 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from gpt2_jax.engine.engine import Scorer
-from gpt2_jax.engine.jit import jit_steps
-from gpt2_jax.engine.texts import lay_out, pad_examples
+from gpt2_jax.engine.forward import predict_program
+from gpt2_jax.engine.scoring import logits_by_length
+from gpt2_jax.engine.texts import lay_out, pad
 from gpt2_jax.engine.trunk import SLAB, run_trunk
-from gpt2_jax.errors import WeightsError
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
+from gpt2_jax.inference.foreign import read_foreign
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
-from gpt2_jax.model.gpt2 import GPT2
-from gpt2_jax.tokenizer import END_OF_TEXT, encode
-from gpt2_jax.weights.pretrained import read_pretrained
+from gpt2_jax.model.pools import POOLS
+from gpt2_jax.model.tree import split_params
+from gpt2_jax.tokenizer import encode
 from gpt2_jax.weights.trained import TrainedModel, load_model
 
 # Tokens whose trunk outputs are held at once: 128 MiB with mini, 384 MiB with 124M.
@@ -46,15 +47,10 @@ class Classifier:
         self._trained = trained
         config = trained.config
         self._params = jax.tree.map(jnp.asarray, trained.params)
-        # Of the last block only the pooled position is needed.
-        self._split = config.num_layers - (config.pool != "mean")
-        top = {
-            "ln_f",
-            "out_head",
-            *(f"h_{i}" for i in range(self._split, config.num_layers)),
-        }
-        self._top = {name: self._params[name] for name in top}
-        self._steps = jit_steps(GPT2(config), {}, split=self._split)
+        self._pool = POOLS[config.pool]
+        # Of the last block only one token is needed, if the pool reads one alone.
+        self._depth = config.num_layers - (not self._pool.reads_all)
+        _, self._top = split_params(self._params, config.num_layers, self._depth)
 
     @classmethod
     def load(cls, run: str | Path) -> Classifier:
@@ -92,26 +88,16 @@ class Classifier:
             WeightsError: no such classifier, or something that it does not tell is not
                 given.
         """
-        found = read_pretrained(path, num_heads=num_heads, naming=naming)
-        config, limit = found.config, found.config.max_len
-        if config.num_classes is None:
-            raise WeightsError(f"{path}: no classifier; gpt2-jax finetune makes one")
-        names = tuple(classes or found.classes or ())
-        if len(names) != config.num_classes:
-            raise WeightsError(
-                f"{path}: {config.num_classes} logits, but {len(names)} class names; "
-                "give classes=(...)"
+        return cls(
+            read_foreign(
+                path,
+                classes=classes,
+                max_length=max_length,
+                pool=pool,
+                num_heads=num_heads,
+                naming=naming,
             )
-        config = dataclasses.replace(config, pool=pool or config.pool)
-        max_length = max_length or found.max_length
-        if max_length is None and config.pool == "last":
-            raise WeightsError(
-                f"{path}: the pool last reads padding; give max_length, the tokens "
-                "that texts were padded to in training, or another pool"
-            )
-        if not 1 <= (max_length or limit) <= limit:
-            raise WeightsError(f"{path}: max_length={max_length} is not in 1..{limit}")
-        return cls(TrainedModel(config, found.params, names, max_length or limit))
+        )
 
     @property
     def positive(self) -> str | None:
@@ -218,8 +204,8 @@ class Classifier:
         encoded = self._encode(texts)
         labels = self._logits(encoded).argmax(-1)
         cut = [ids[: self.max_length] for ids in encoded]
-        if trained.config.pool == "last":
-            cut = [_pad(ids, self.max_length) for ids in cut]
+        if self._pool.reads_padding:
+            cut = pad(encoded, self.max_length).tolist()
         return integrated_gradients(
             trained.config,
             self._params,
@@ -241,7 +227,7 @@ class Classifier:
     def _logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         out = [np.empty((0, len(self.labels)), np.float32)]
         start = tokens = 0
-        padded = self._trained.config.pool == "last"
+        padded = self._pool.reads_padding
         for end, ids in enumerate(encoded, start=1):
             tokens += self.max_length if padded else min(len(ids), self.max_length)
             full = end - start == SLAB or tokens >= SLAB_TOKENS
@@ -252,17 +238,18 @@ class Classifier:
 
     def _slab_logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         config = self._trained.config
-        examples = pad_examples(
-            encoded,
-            np.zeros(len(encoded)),
-            max_length=self.max_length,
-            limit=config.max_len,
+        tokens = lay_out(
+            encoded, limit=self.max_length, padded=self._pool.reads_padding
         )
-        weights = np.ones(1, np.float32)
-        tokens = lay_out(examples, weights, padded=config.pool == "last")
-        hidden = run_trunk(config, self._params, tokens, self._split)
-        scorer = Scorer.create(self._steps, hidden, resident=False)
-        return scorer.logits(self._top, np.arange(len(encoded)))
+        hidden = run_trunk(config, self._params, tokens, self._depth)
+        program = predict_program(config, self._depth)
+
+        def predict(rows: np.ndarray, width: int) -> Array:
+            batch = hidden.batches(rows, width)
+            read = {name: batch[name] for name in ("features", "lengths")}
+            return program(self._top, read)
+
+        return logits_by_length(predict, hidden, np.arange(len(encoded)))
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
@@ -273,7 +260,3 @@ class Classifier:
             if len(text.encode("utf-8", "surrogatepass")) > self.max_length
         ]
         return sum(len(encode(text)) > self.max_length for text in may_be)
-
-
-def _pad(ids: list[int], length: int) -> list[int]:
-    return ids + [END_OF_TEXT] * (length - len(ids))

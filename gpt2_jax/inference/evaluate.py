@@ -15,7 +15,7 @@ from gpt2_jax.errors import DataError, UserError, WeightsError
 from gpt2_jax.evaluation.metrics import evaluate_probabilities
 from gpt2_jax.evaluation.summary import format_test
 from gpt2_jax.inference.classifier import Classifier
-from gpt2_jax.plan.prepare import ids_sha256
+from gpt2_jax.plan.task import ids_sha256
 from gpt2_jax.storage.sealed import read_json
 from gpt2_jax.workdir.claim import RUN
 

@@ -7,15 +7,12 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
+from gpt2_jax.inference.gradients import Attribution
 from gpt2_jax.tokenizer import encode, encoding
-
-if TYPE_CHECKING:
-    from gpt2_jax.inference.classifier import Classifier
-
 
 OCCLUSION, GRADIENTS = METHODS = ("occlusion", "gradients")
 
@@ -39,8 +36,25 @@ class Word:
     weight: float
 
 
+class Explainable(Protocol):
+    """What an explanation needs of a classifier."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens; what is longer is cut."""
+        ...
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Return probabilities [N, C]."""
+        ...
+
+    def attributions(self, texts: Sequence[str]) -> list[Attribution]:
+        """Return the integrated gradients of each text."""
+        ...
+
+
 def explain(
-    classifier: Classifier, texts: Sequence[str], method: str
+    classifier: Explainable, texts: Sequence[str], method: str
 ) -> list[list[Word]]:
     """Return the words of the part of each text that the model reads."""
     if method not in METHODS:

@@ -19,22 +19,19 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpt2_jax.config import GPT2Config
-from gpt2_jax.model.blocks import (
-    Block,
-    attention_mask,
-    layer_norm,
-    take_token,
-    uniform_init,
-)
+from gpt2_jax.model.attention import attention_mask
+from gpt2_jax.model.blocks import Block, take_token
+from gpt2_jax.model.dense import layer_norm, uniform_init
+from gpt2_jax.model.pools import POOLS, Pool
 from gpt2_jax.model.tree import Params
 
 
 class GPT2(nn.Module):
     """GPT-2 with tied language logits, or with a classification head.
 
-    `model(tokens, lengths)` is `top(trunk(tokens, lengths, split), lengths, split)`
-    for every `split`: the trunk holds the embeddings and the blocks below `split`. One
-    more than there are blocks puts the final norm and the pooling into the trunk too.
+    `model(tokens, lengths)` is `top(trunk(tokens, lengths, depth), lengths, depth)` for
+    every `depth`: the trunk holds the embeddings and the first `depth` blocks. One more
+    than there are blocks puts the final norm and the pooling into the trunk too.
     """
 
     config: GPT2Config
@@ -48,7 +45,7 @@ class GPT2(nn.Module):
         self.h = [Block(config) for _ in range(config.num_layers)]
         self.ln_f = layer_norm()
         if config.num_classes is not None:
-            init = uniform_init(config.embed_dim)
+            init = uniform_init(head_inputs(config))
             self.out_head = nn.Dense(
                 config.num_classes, kernel_init=init, bias_init=init, dtype=jnp.float32
             )
@@ -73,13 +70,13 @@ class GPT2(nn.Module):
         self,
         tokens: Array,
         lengths: Array | None,
-        split: int,
+        depth: int,
         *,
         deterministic: bool = True,
     ) -> Array:
-        """Embed `tokens` [B, T] and run the blocks below `split`: [B, T, D].
+        """Embed `tokens` [B, T] and run the first `depth` blocks: [B, T, D].
 
-        With the pooling in the trunk it is [B, 1, D].
+        With the pooling in the trunk it is [B, 1, D], or wider, as the pool is.
         """
         num_tokens = tokens.shape[1]
         if num_tokens > self.config.max_len:
@@ -91,9 +88,9 @@ class GPT2(nn.Module):
         mask = attention_mask(
             self.config, num_tokens, _lengths(x, lengths), positions=None
         )
-        pooled = split > self.config.num_layers
+        pooled = depth > self.config.num_layers
         last = self.config.num_layers - 1
-        for block in self.h[: last if pooled else split]:
+        for block in self.h[: last if pooled else depth]:
             x = block(x, mask, deterministic=deterministic)
         if pooled:
             return self.pooled(x, lengths, last, deterministic=deterministic)
@@ -107,14 +104,14 @@ class GPT2(nn.Module):
         self,
         hidden: Array,
         lengths: Array | None,
-        split: int,
+        depth: int,
         *,
         deterministic: bool = True,
     ) -> Array:
-        """Run the blocks from `split` on, the final norm and the head."""
+        """Run the blocks above the trunk of `depth`, the final norm and the head."""
         config, x = self.config, hidden
-        if split <= config.num_layers:
-            x = self.pooled(x, lengths, split, deterministic=deterministic)
+        if depth <= config.num_layers:
+            x = self.pooled(x, lengths, depth, deterministic=deterministic)
         if config.num_classes is not None:
             return self.out_head(x[:, 0])  # [B, 1, D] -> [B, C]
         x = x.astype(config.dtype)
@@ -125,38 +122,54 @@ class GPT2(nn.Module):
         self,
         hidden: Array,
         lengths: Array | None,
-        split: int,
+        depth: int,
         *,
         deterministic: bool = True,
     ) -> Array:
-        """Run the blocks from `split` on and the final norm: what the head reads.
+        """Run the blocks above the trunk of `depth` and the final norm.
 
-        That is [B, 1, D] for a classifier, [B, T, D] for a language model.
+        That is what the head reads: [B, 1, D] for a classifier (twice as wide where the
+        pool has two vectors), [B, T, D] for a language model.
         """
         config, x = self.config, hidden
         lengths = _lengths(x, lengths)
-        positions = self._positions(x.shape[1], lengths)
+        pool = None if config.num_classes is None else POOLS[config.pool]
         mask = attention_mask(config, x.shape[1], lengths, positions=None)
-        blocks = self.h[split:]
-        for block in blocks[:-1] if positions is not None else blocks:
+        blocks = self.h[depth:]
+        if pool is None or pool.reads_all:
+            for block in blocks:
+                x = block(x, mask, deterministic=deterministic)
+            x = self.ln_f(x)
+            return x if pool is None else _pool_all(pool, x, lengths)
+        positions = _positions(pool, x.shape[1], lengths)
+        for block in blocks[:-1]:
             x = block(x, mask, deterministic=deterministic)
-        if positions is not None and blocks:
+        if blocks:
             mask = attention_mask(config, x.shape[1], lengths, positions)
             x = blocks[-1](x, mask, positions, deterministic=deterministic)
-        elif positions is not None:
+        else:
             x = take_token(x, positions)  # [B, T, D] -> [B, 1, D]
-        x = self.ln_f(x)
-        if config.num_classes is not None and config.pool == "mean":
-            return _mean(x, lengths)
-        return x
+        return self.ln_f(x)
 
-    def _positions(self, num_tokens: int, lengths: Array) -> Array | None:
-        if self.config.num_classes is None or self.config.pool == "mean":
-            return None
-        if self.config.pool == "last_real":
-            return lengths - 1
-        last = num_tokens - 1 if self.config.pool == "last" else 0
-        return jnp.full_like(lengths, last)
+
+def head_inputs(config: GPT2Config) -> int:
+    """Return how many numbers of each text the classification head reads."""
+    return POOLS[config.pool].width * config.embed_dim
+
+
+def _positions(pool: Pool, num_tokens: int, lengths: Array) -> Array:
+    """Return the position [B] of the one token of each text that `pool` reads."""
+    if pool.token == "last_real":
+        return lengths - 1
+    return jnp.full_like(lengths, num_tokens - 1 if pool.token == "last" else 0)
+
+
+def _pool_all(pool: Pool, x: Array, lengths: Array) -> Array:
+    """Put the vectors that `pool` reads side by side: [B, T, D] -> [B, 1, width D]."""
+    parts = [_mean(x, lengths)]
+    if pool.token is not None:
+        parts.insert(0, take_token(x, _positions(pool, x.shape[1], lengths)))
+    return jnp.concatenate(parts, axis=-1)
 
 
 def _mean(x: Array, lengths: Array) -> Array:
@@ -195,7 +208,8 @@ def to_classifier(
 ) -> tuple[GPT2, Params]:
     """Replace the language head by `out_head`, one logit per class.
 
-    Kernel [D, C] and bias [C] are drawn from U(±1/sqrt(D)), as the book's nn.Linear.
+    Kernel [D, C] and bias [C] are drawn from U(±1/sqrt(D)), as the book's nn.Linear; a
+    pool of two vectors has 2D in the place of D.
     `changes` are further fields of the config, such as `dropout_rate` or `dtype`.
     `params` itself is left as it is.
 
@@ -207,9 +221,10 @@ def to_classifier(
         config, num_classes=num_classes, pool=pool, tied=True, **changes
     )
     kernel_key, bias_key = jax.random.split(key)
-    init = uniform_init(config.embed_dim)
+    inputs = head_inputs(config)
+    init = uniform_init(inputs)
     head = {
-        "kernel": init(kernel_key, (config.embed_dim, num_classes)),
+        "kernel": init(kernel_key, (inputs, num_classes)),
         "bias": init(bias_key, (num_classes,)),
     }
     return GPT2(config), {**params, "out_head": head}

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gpt2_jax.model.blocks import Block, attention_mask
+from gpt2_jax.model.attention import attention_mask
+from gpt2_jax.model.blocks import Block
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params
 
@@ -22,9 +23,9 @@ from gpt2_jax.model.tree import Params
 SCAN_ABOVE = 8
 
 
-def is_scanned(num_layers: int, split: int) -> bool:
-    """Whether the blocks from `split` on, without the last, run as a scan."""
-    return num_layers - 1 - split > SCAN_ABOVE
+def is_scanned(num_layers: int, depth: int) -> bool:
+    """Return whether the blocks above the trunk, without the last, run as a scan."""
+    return num_layers - 1 - depth > SCAN_ABOVE
 
 
 def apply_scanned(
@@ -32,7 +33,7 @@ def apply_scanned(
     params: Params,
     batch: dict[str, Any],
     *,
-    split: int = 0,
+    depth: int = 0,
     key: Array | None = None,
     gather: Callable[[Params], Params] = lambda params: params,
     rematerialize: bool = False,
@@ -49,13 +50,13 @@ def apply_scanned(
         unroll: compile every block, for the compiler to count.
     """
     config, last = model.config, model.config.num_layers - 1
-    below = [f"h_{i}" for i in range(split, last)]
+    below = [f"h_{i}" for i in range(depth, last)]
     ends = gather({name: leaf for name, leaf in params.items() if name not in below})
     lengths = batch["lengths"]
 
-    def run(method: Any, x: Array, split: int) -> Array:
+    def run(method: Any, x: Array, depth: int) -> Array:
         y = model.apply(
-            {"params": ends}, x, lengths, split, method=method, **_dropout(key)
+            {"params": ends}, x, lengths, depth, method=method, **_dropout(key)
         )
         return cast(Array, y)
 
@@ -74,8 +75,8 @@ def apply_scanned(
         )
         if rematerialize:  # inside a loop nothing is found twice, to be merged again
             block = jax.checkpoint(block, prevent_cse=unroll)
-        x, _ = jax.lax.scan(block, x, (stacked, jnp.arange(split, last)), unroll=unroll)
-    return run(GPT2.top, x, max(split, last))
+        x, _ = jax.lax.scan(block, x, (stacked, jnp.arange(depth, last)), unroll=unroll)
+    return run(GPT2.top, x, max(depth, last))
 
 
 def _dropout(key: Array | None) -> dict[str, Any]:

@@ -19,15 +19,16 @@ from jax.sharding import NamedSharding
 
 from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.engine.devices import Device
-from gpt2_jax.engine.fsdp import fsdp_programs, leaf_sharding
-from gpt2_jax.engine.jit import by_example, jit_programs, make_mesh, replicated
+from gpt2_jax.engine.fsdp import fsdp_programs
+from gpt2_jax.engine.jit import jit_programs
+from gpt2_jax.engine.mesh import by_example, leaf_sharding, make_mesh, replicated
 from gpt2_jax.engine.optimizer import create_optimizer
-from gpt2_jax.engine.param_labels import frozen_split, label_params
+from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.pmap import pmap_programs
 from gpt2_jax.engine.steps import create_train_state
-from gpt2_jax.model.gpt2 import GPT2, param_shapes
+from gpt2_jax.model.gpt2 import GPT2, head_inputs, param_shapes
 from gpt2_jax.model.scan import is_scanned
-from gpt2_jax.model.tree import Params
+from gpt2_jax.model.tree import Params, split_params
 
 STEPS = 2  # of one call; the compiler counts the body of a loop once
 
@@ -46,8 +47,8 @@ class AbstractRun:
     """A run of which only shapes are known."""
 
     model: GPT2
-    labels: Params
-    split: int  # the trunk below it has been run
+    param_labels: Params
+    depth: int  # of the trunk, which has been run
     state: TrainState
 
 
@@ -56,30 +57,29 @@ def abstract_run(config: GPT2Config, train: TrainConfig) -> AbstractRun:
     lora = train.lora_rank if "lora" in train.trainable else 0
     config = dataclasses.replace(config, lora_rank=lora, lora_alpha=train.lora_alpha)
     model, params = GPT2(config), param_shapes(config)
-    labels = label_params(params, train.trainable, config.num_layers)
-    split = frozen_split(labels, config.num_layers)
-    done = {"wte", "wpe", *(f"h_{i}" for i in range(split))} if split else set()
-    done |= {"ln_f"} if split > config.num_layers else set()
-    params = {name: leaf for name, leaf in params.items() if name not in done}
-    labels = {name: labels[name] for name in params}
-    tx = create_optimizer(train, labels, total_steps=100)
+    param_labels = label_params(params, train.trainable, config.num_layers)
+    depth = trunk_depth(param_labels, config.num_layers)
+    _, params = split_params(params, config.num_layers, depth)
+    _, param_labels = split_params(param_labels, config.num_layers, depth)
+    tx = create_optimizer(train, param_labels, total_steps=100)
     state = jax.eval_shape(lambda p: create_train_state(model, p, tx), params)
     state = state.replace(step=jax.ShapeDtypeStruct((), jnp.int32))
-    return AbstractRun(model, labels, split, state)
+    return AbstractRun(model, param_labels, depth, state)
 
 
 def abstract_batches(run: AbstractRun, batch_size: int, width: int) -> dict[str, Any]:
     """Return the shapes of the batches [S, B, ...] of one call."""
     config = run.model.config
     name, shape, dtype = "tokens", (width,), "int32"
-    if run.split:
-        width = 1 if run.split > config.num_layers else width
+    if run.depth > config.num_layers:
+        name, shape, dtype = "features", (1, head_inputs(config)), "float32"
+    elif run.depth:
         name, shape, dtype = "features", (width, config.embed_dim), config.dtype
     return {
         name: jax.ShapeDtypeStruct((STEPS, batch_size, *shape), dtype),
         "lengths": jax.ShapeDtypeStruct((STEPS, batch_size), jnp.int32),
         "labels": jax.ShapeDtypeStruct((STEPS, batch_size), jnp.int32),
-        "weights": jax.ShapeDtypeStruct((STEPS, batch_size), jnp.float32),
+        "loss_weights": jax.ShapeDtypeStruct((STEPS, batch_size), jnp.float32),
     }
 
 
@@ -95,8 +95,8 @@ def compile_train(
 
     `unroll`: under fsdp every block is compiled, not one for all.
     """
-    step: dict[str, Any] = {"model": run.model, "labels": run.labels}
-    step["split"] = run.split
+    step: dict[str, Any] = {"model": run.model, "param_labels": run.param_labels}
+    step["depth"] = run.depth
     num = len(devices)
     size = train.batch_size + -train.batch_size % num
     batches, state = abstract_batches(run, size, width), run.state
@@ -138,7 +138,7 @@ def step_costs(
     devices: Sequence[Device],
     width: int,
     compiled: Any,
-    split: int,
+    depth: int,
 ) -> tuple[float, int]:
     """Return flops of a device and step, and bytes that its collectives return.
 
@@ -146,7 +146,7 @@ def step_costs(
     are one. As they are all alike, models of two and of three blocks, without the loop,
     say what each further one adds.
     """
-    if train.shard != "fsdp" and not is_scanned(config.num_layers, split):
+    if train.shard != "fsdp" and not is_scanned(config.num_layers, depth):
         return _costs(compiled)
     two, three = (
         _costs(

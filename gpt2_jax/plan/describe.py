@@ -9,36 +9,35 @@ from gpt2_jax.data.checks import counted
 from gpt2_jax.engine.param_labels import trained_leaves
 from gpt2_jax.engine.widths import BUCKETS
 from gpt2_jax.model.gpt2 import count_params
-from gpt2_jax.plan.prepare import Prepared
+from gpt2_jax.plan.task import Task
 
 LENGTH_BINS = 40
 
 
-def describe(prepared: Prepared) -> list[str]:
+def describe(task: Task) -> list[str]:
     """Return, line by line, what was read, dropped and cut, and what will train."""
-    dataset, examples = prepared.dataset, prepared.examples
+    dataset = task.dataset
     lines = [
         f"data: {dataset.name}: {len(dataset.texts)} texts read, "
-        f"{prepared.split.dropped} left out{_left_out_by(prepared.config.data)}"
+        f"{task.split.dropped} left out{_left_out_by(task.config.data)}"
     ]
     if dataset.understood:
         lines.append(f"data: {dataset.understood}")
-    lines.append(f"data: split: {split_kind(prepared)}")
-    lines += [f"data: {note}" for note in (*dataset.notes, *prepared.split.notes)]
-    for part, counts in class_counts(prepared).items():
-        lines.append(f"data: {part}: {len(examples[part])} texts ({counted(counts)})")
-    cut = sum(encoded.cut for encoded in examples.values())
-    empty = sum(encoded.empty for encoded in examples.values())
+    lines.append(f"data: split: {split_kind(task)}")
+    lines += [f"data: {note}" for note in (*dataset.notes, *task.split.notes)]
+    for part, counts in class_counts(task).items():
+        number = len(task.texts.parts[part])
+        lines.append(f"data: {part}: {number} texts ({counted(counts)})")
     lines.append(
-        f"data: padded to {prepared.width} tokens; {cut} texts cut to "
-        f"{prepared.max_length}, {empty} empty"
+        f"data: up to {task.width} tokens; {task.cut} texts cut to {task.max_length}, "
+        f"{task.empty} empty"
     )
-    total = count_params(prepared.params)
-    trained = count_params(trained_leaves(prepared.params, prepared.labels))
+    total = count_params(task.params)
+    trained = count_params(trained_leaves(task.params, task.param_labels))
     lines.append(
-        f"model: {prepared.config.weights}: {total:,} parameters, {trained:,} trained "
-        f"({', '.join(prepared.config.train.trainable)}), pool "
-        f"{prepared.config.pool}"
+        f"model: {task.config.weights}: {total:,} parameters, {trained:,} trained "
+        f"({', '.join(task.config.train.trainable)}), pool "
+        f"{task.config.pool}"
     )
     return lines
 
@@ -47,7 +46,7 @@ def _left_out_by(config: DataConfig) -> str:
     """Return the flags that may have left texts out."""
     flags = {
         "--preset book": config.book,
-        "--balance undersample": config.balance == "undersample",
+        "--balance undersample": config.balance == "undersample" and not config.book,
         "--drop-duplicates": config.drop_duplicates,
         "--limit": config.limit is not None,
         "--shots": config.shots is not None,
@@ -57,24 +56,24 @@ def _left_out_by(config: DataConfig) -> str:
     return f" ({named})" if named else ""
 
 
-def class_counts(prepared: Prepared) -> dict[str, dict[str, int]]:
+def class_counts(task: Task) -> dict[str, dict[str, int]]:
     """Return the number of texts of each class, for each part."""
-    classes = prepared.dataset.classes
+    classes = task.dataset.classes
     return {
         part: dict(
             zip(
                 classes,
-                np.bincount(encoded.labels, minlength=len(classes)).tolist(),
+                np.bincount(task.labels(part), minlength=len(classes)).tolist(),
                 strict=True,
             )
         )
-        for part, encoded in prepared.examples.items()
+        for part in task.texts.parts
     }
 
 
-def split_kind(prepared: Prepared) -> str:
+def split_kind(task: Task) -> str:
     """Return how the parts came about."""
-    config, dataset = prepared.config.data, prepared.dataset
+    config, dataset = task.config.data, task.dataset
     if config.book:
         which = {"chapter": "", "additional": "'s additional experiments"}
         return f"as in the book{which[config.book_split]}, drawn at random"
@@ -87,21 +86,21 @@ def split_kind(prepared: Prepared) -> str:
     return f"{shares} at random, every class alike (seed {config.split_seed}){kept}"
 
 
-def length_counts(prepared: Prepared) -> dict[str, list[int]]:
+def length_counts(task: Task) -> dict[str, list[int]]:
     """Return the token lengths of all parts by equal bins, as curves.json holds them.
 
     A bin takes in its left edge, and the last one its right edge too.
     """
-    lengths = np.concatenate([e.lengths for e in prepared.examples.values()])
+    lengths = task.num_tokens
     step = max(1, -(-int(lengths.max()) // LENGTH_BINS))
     edges = np.arange(0, lengths.max() + step + 1, step)
     counts, _ = np.histogram(lengths, bins=edges)
     return {"edges": edges.tolist(), "n": counts.tolist()}
 
 
-def length_histogram(prepared: Prepared) -> list[str]:
+def length_histogram(task: Task) -> list[str]:
     """Return the token lengths of all parts as lines of text."""
-    lengths = np.concatenate([e.lengths for e in prepared.examples.values()])
+    lengths = task.num_tokens
     edges = [0, *(width for width in BUCKETS if width < lengths.max()), lengths.max()]
     counts, _ = np.histogram(lengths, bins=np.asarray(edges) + 0.5)
     widest = max(counts.max(), 1)

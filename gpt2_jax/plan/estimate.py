@@ -13,9 +13,9 @@ import numpy as np
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.param_labels import trained_leaves
-from gpt2_jax.engine.texts import join, lay_out
 from gpt2_jax.engine.trunk import output_shape
-from gpt2_jax.plan.prepare import Prepared
+from gpt2_jax.engine.trunk_cache import reuses_trunk
+from gpt2_jax.plan.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,31 +29,28 @@ class Estimate:
     flops: float
 
 
-def estimate(prepared: Prepared) -> Estimate:
-    """Return what the run of `prepared` will take."""
-    config, train = prepared.model.config, prepared.config.train
-    tx = create_optimizer(train, prepared.labels, total_steps=1)
-    moments = jax.eval_shape(tx.init, prepared.params)
-    trained = _num_bytes(trained_leaves(prepared.params, prepared.labels))
-    examples, parts = join(prepared.examples)
-    inputs = lay_out(
-        examples, prepared.class_weights, padded=prepared.config.pool == "last"
-    )
-    split = prepared.frozen_split
-    reused = bool(split) and train.reuse_trunk and not train.dropout_rate
+def estimate(task: Task) -> Estimate:
+    """Return what the run of `task` will take."""
+    config, train = task.model.config, task.config.train
+    tx = create_optimizer(train, task.param_labels, total_steps=1)
+    moments = jax.eval_shape(tx.init, task.params)
+    trained = _num_bytes(trained_leaves(task.params, task.param_labels))
+    texts, depth = task.texts, task.depth
+    train_lengths = texts.lengths[texts.parts["train"]]
+    reused = reuses_trunk(train, depth)
     features = 0
     if reused:
-        shape, dtype = output_shape(config, inputs, split)
+        shape, dtype = output_shape(config, texts, depth)
         features = int(np.prod(shape)) * dtype.itemsize
-    width = inputs.widths[-1]
-    _, first = np.unique(inputs.starts, return_index=True)
-    frozen, top = min(split, config.num_layers), max(config.num_layers - split, 0)
-    forward = _flops(config, inputs.lengths[first], frozen if reused else 0)
+    width = texts.widths[-1]
+    _, first = np.unique(texts.starts, return_index=True)
+    frozen, top = min(depth, config.num_layers), max(config.num_layers - depth, 0)
+    forward = _flops(config, texts.lengths[first], frozen if reused else 0)
     blocks = top if reused else config.num_layers
-    per_epoch = _flops(config, inputs.lengths[parts["train"]], blocks)
-    backward = 2 * _flops(config, inputs.lengths[parts["train"]], top)
+    per_epoch = _flops(config, train_lengths, blocks)
+    backward = 2 * _flops(config, train_lengths, top)
     return Estimate(
-        parameters=_num_bytes(prepared.params),
+        parameters=_num_bytes(task.params),
         optimizer=_num_bytes(moments) + trained,
         features=features,
         activations=-(-train.batch_size // train.accumulate)

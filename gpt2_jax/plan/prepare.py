@@ -1,83 +1,28 @@
-"""Everything that is decided before the first step: data, model, what trains."""
+"""From a config to a `Task`: load, split and encode the data, replace the head."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
-from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.config import FinetuneConfig, GPT2Config
 from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import Dataset, load_dataset
 from gpt2_jax.data.split import Split, split_dataset
-from gpt2_jax.engine.param_labels import frozen_split, label_params
-from gpt2_jax.engine.texts import Examples, encode_examples, widen
+from gpt2_jax.engine.param_labels import label_params, trunk_depth
+from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.model.gpt2 import GPT2, to_classifier
 from gpt2_jax.model.lora import add_adapters
+from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
-from gpt2_jax.storage.leaves import hash_leaves
-from gpt2_jax.storage.sealed import digest
-from gpt2_jax.tokenizer import VOCAB_SIZE
+from gpt2_jax.plan.task import Task
+from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, encode
 from gpt2_jax.weights.pretrained import load_pretrained
 from gpt2_jax.weights.random import PREFIX, untrained
-
-
-def ids_sha256(rows: np.ndarray) -> str:
-    """Return the hash of a set of row numbers, in their order."""
-    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
-
-
-def identify(prepared: Prepared) -> dict[str, Any]:
-    """Return what the data and the model of a run are, by name."""
-    dataset = prepared.dataset
-    rows = {
-        f"data.rows.{part}": ids_sha256(ids)
-        for part, ids in prepared.split.parts().items()
-    }
-    leaves = hash_leaves(prepared.params)  # before training: the new head too
-    return {
-        "data.sha256": dataset.sha256,
-        "data.classes": list(dataset.classes),
-        **rows,
-        "weights.sha256": digest(leaves),
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A run before its first step; all arrays are on the host."""
-
-    config: FinetuneConfig
-    dataset: Dataset
-    split: Split
-    examples: dict[str, Examples]  # train, validation, test
-    model: GPT2
-    params: Params
-    labels: Params  # "train" or "freeze" for each leaf
-    frozen_split: int  # of the model; nothing below it trains
-    class_weights: np.ndarray  # float32 [C]
-    positive: str | None  # the class of two whose precision is told
-
-    @property
-    def width(self) -> int:
-        """Tokens that every text is padded to."""
-        return self.examples["train"].tokens.shape[1]
-
-    @property
-    def max_length(self) -> int:
-        """Tokens that a text to classify may have; what is longer is cut."""
-        if self.config.pool == "last":
-            return self.width
-        limit = self.model.config.max_len
-        return min(limit, self.config.max_length or limit)
-
-    def texts(self, part: str) -> list[str]:
-        return [self.dataset.texts[row] for row in self.split.parts()[part]]
 
 
 def prepare(
@@ -85,7 +30,7 @@ def prepare(
     *,
     offline: bool = False,
     classes: Sequence[str] | None = None,
-) -> Prepared:
+) -> Task:
     """Load, split and encode the data; load the weights and replace the head.
 
     `offline` forbids the network; `classes` is their order in a run to be resumed.
@@ -98,6 +43,45 @@ def prepare(
         dataset.name, dataset.classes, dataset.labels, config.data.positive
     )
     split = split_dataset(dataset, config.data)
+    gpt2_config, params = _load_weights(config, offline=offline)
+    encoded = {
+        part: [encode(dataset.texts[row]) for row in rows]
+        for part, rows in split.parts().items()
+    }
+    if len(encoded["train"]) < config.train.batch_size:
+        raise DataError(
+            f"{dataset.name}: {len(encoded['train'])} training texts do not fill one "
+            f"batch; choose --batch-size {len(encoded['train'])} or less"
+        )
+    limit = _limit(config, encoded["train"], gpt2_config.max_len)
+    texts = _lay_out_parts(config, dataset, split, encoded, limit)
+    sizes = np.asarray([len(ids) for part in encoded.values() for ids in part])
+    model, params = _replace_head(config, gpt2_config, params, len(dataset.classes))
+    num_layers = model.config.num_layers
+    try:
+        param_labels = label_params(params, config.train.trainable, num_layers)
+    except ValueError as error:
+        raise UserError(f"--trainable: {error}") from None
+    return Task(
+        config=config,
+        dataset=dataset,
+        split=split,
+        texts=texts,
+        num_tokens=np.minimum(sizes, limit),
+        cut=int((sizes > limit).sum()),
+        # no text has that id
+        empty=sum(ids == [END_OF_TEXT] for part in encoded.values() for ids in part),
+        model=model,
+        params=params,
+        param_labels=param_labels,
+        depth=trunk_depth(param_labels, num_layers),
+        positive=positive,
+    )
+
+
+def _load_weights(
+    config: FinetuneConfig, *, offline: bool
+) -> tuple[GPT2Config, Params]:
     if config.weights.startswith(PREFIX):
         gpt2_config, params = untrained(config.weights, config.train.seed)
     else:
@@ -107,18 +91,66 @@ def prepare(
             f"{config.weights}: a vocabulary of {gpt2_config.vocab_size} tokens, but "
             f"GPT-2's encoding has {VOCAB_SIZE}; use weights made with it"
         )
-    examples = _encode(config, dataset, split, gpt2_config.max_len)
-    if len(examples["train"]) < config.train.batch_size:
-        raise DataError(
-            f"{dataset.name}: {len(examples['train'])} training texts do not fill one "
-            f"batch; choose --batch-size {len(examples['train'])} or less"
-        )
+    return gpt2_config, params
+
+
+def _limit(config: FinetuneConfig, train: list[list[int]], max_len: int) -> int:
+    """Return the tokens that a text may have.
+
+    The pool that reads the padding needs a width that is known without the test texts:
+    `max_length`, or that of the longest training text.
+    """
+    if config.max_length is not None:
+        return min(config.max_length, max_len)
+    if POOLS[config.pool].reads_padding:
+        return min(max(map(len, train)), max_len)
+    return max_len
+
+
+def _lay_out_parts(
+    config: FinetuneConfig,
+    dataset: Dataset,
+    split: Split,
+    encoded: dict[str, list[list[int]]],
+    limit: int,
+) -> Texts:
+    labels = {
+        part: np.asarray(dataset.labels)[rows] for part, rows in split.parts().items()
+    }
+    texts = lay_out(
+        [ids for part in encoded.values() for ids in part],
+        limit=limit,
+        padded=POOLS[config.pool].reads_padding,
+        labels=np.concatenate(list(labels.values())),
+        class_weights=_class_weights(config, labels["train"], len(dataset.classes)),
+    )
+    ends = np.cumsum([len(part) for part in encoded.values()])
+    parts = {
+        name: np.arange(end - len(part), end)
+        for (name, part), end in zip(encoded.items(), ends, strict=True)
+    }
+    return dataclasses.replace(texts, parts=parts)
+
+
+def _class_weights(
+    config: FinetuneConfig, train: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Return float32 [C], what a text of each class weighs in the loss."""
+    counts = np.bincount(train, minlength=num_classes)
+    if config.data.balance != "weights":
+        return np.ones(num_classes, np.float32)
+    return (len(train) / (num_classes * counts)).astype(np.float32)
+
+
+def _replace_head(
+    config: FinetuneConfig, gpt2_config: GPT2Config, params: Params, num_classes: int
+) -> tuple[GPT2, Params]:
     key = jax.random.key(config.train.seed)
     lora = "lora" in config.train.trainable
     model, params = to_classifier(
         gpt2_config,
         params,
-        num_classes=len(dataset.classes),
+        num_classes=num_classes,
         key=key,
         pool=config.pool,
         causal=config.causal,
@@ -129,54 +161,4 @@ def prepare(
     )
     if lora:
         params = add_adapters(params, model.config, jax.random.fold_in(key, 1))
-    num_layers = model.config.num_layers
-    try:
-        labels = label_params(params, config.train.trainable, num_layers)
-    except ValueError as error:
-        raise UserError(f"--trainable: {error}") from None
-    return Prepared(
-        config=config,
-        dataset=dataset,
-        split=split,
-        examples=examples,
-        model=model,
-        params=params,
-        labels=labels,
-        frozen_split=frozen_split(labels, num_layers),
-        class_weights=_class_weights(config, examples["train"], dataset),
-        positive=positive,
-    )
-
-
-def _encode(
-    config: FinetuneConfig, dataset: Dataset, split: Split, limit: int
-) -> dict[str, Examples]:
-    """Encode the parts, all padded to one width.
-
-    The pool `last` reads the padding, so its width must be known without the test
-    texts: `max_length`, or the longest training text; longer ones are cut to it. The
-    other pools never see the padding, so nothing is cut but at `limit`.
-    """
-    labels = np.asarray(dataset.labels)
-    fixed = config.pool == "last"
-    width = config.max_length if fixed else None
-    limit = min(limit, config.max_length or limit)
-    examples: dict[str, Examples] = {}
-    for part, rows in split.parts().items():
-        texts = [dataset.texts[row] for row in rows]
-        examples[part] = encode_examples(
-            texts, labels[rows], max_length=width, limit=limit
-        )
-        if fixed:
-            width = examples[part].tokens.shape[1]
-    widest = max(encoded.tokens.shape[1] for encoded in examples.values())
-    return {part: widen(encoded, widest) for part, encoded in examples.items()}
-
-
-def _class_weights(
-    config: FinetuneConfig, train: Examples, dataset: Dataset
-) -> np.ndarray:
-    counts = np.bincount(train.labels, minlength=len(dataset.classes))
-    if config.data.balance != "weights":
-        return np.ones(len(counts), np.float32)
-    return (len(train) / (len(counts) * counts)).astype(np.float32)
+    return model, params

@@ -109,7 +109,7 @@ def check(topology: str, config: GPT2Config, train: TrainConfig, width: int) -> 
         return Need(chips, None, 0.0, 0, seconds, False, reason)
     seconds = time.perf_counter() - started
     memory = cores * _bytes(compiled.memory_analysis())
-    flops, sent = step_costs(config, train, devices, width, compiled, run.split)
+    flops, sent = step_costs(config, train, devices, width, compiled, run.depth)
     return Need(
         chips=chips,
         memory=memory,

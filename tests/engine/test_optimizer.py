@@ -15,7 +15,7 @@ from training_helpers import NUM_LAYERS, make_classifier
 
 from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.engine.optimizer import create_optimizer, create_schedule
-from gpt2_jax.engine.param_labels import FREEZE, TRAIN, frozen_split, label_params
+from gpt2_jax.engine.param_labels import FREEZE, TRAIN, trunk_depth, label_params
 from gpt2_jax.engine.steps import create_train_state, train_step
 from gpt2_jax.model.gpt2 import GPT2, param_shapes
 from gpt2_jax.model.tree import flatten
@@ -121,7 +121,7 @@ def test_a_pattern_that_is_no_regex_is_refused_by_name():
 def test_the_trunk_ends_below_all_that_trains(trainable, split):
     _, params = make_classifier()
     labels = label_params(params, trainable, NUM_LAYERS)
-    assert frozen_split(labels, NUM_LAYERS) == split
+    assert trunk_depth(labels, NUM_LAYERS) == split
 
 
 def test_frozen_leaves_have_no_optimizer_state():
@@ -162,7 +162,7 @@ def _step_flops(trainable: str, clip_norm: float | None = None) -> float:
         "tokens": np.zeros((4, 24), np.int32),
         "lengths": np.full(4, 20, np.int32),
         "labels": np.zeros(4, np.int32),
-        "weights": np.ones(4, np.float32),
+        "loss_weights": np.ones(4, np.float32),
     }
     step = jax.jit(functools.partial(train_step, model=model, labels=labels))
     compiled = step.lower(state, batch, jax.random.key(0)).compile()

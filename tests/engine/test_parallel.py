@@ -32,7 +32,7 @@ from gpt2_jax.engine.jit import (
     replicated,
 )
 from gpt2_jax.engine.optimizer import create_optimizer
-from gpt2_jax.engine.param_labels import TRAIN, frozen_split
+from gpt2_jax.engine.param_labels import TRAIN, trunk_depth
 from gpt2_jax.engine.pmap import pmap_programs, pmap_steps
 from gpt2_jax.engine.steps import create_train_state
 from gpt2_jax.engine.texts import Inputs
@@ -60,7 +60,7 @@ def _prepared(scope: str, reused: bool, dropout_rate: float):
     inputs, split = uneven_inputs(_ROWS.size, pool), 0
     if reused:
         model, params, labels, _ = start_with_sgd(scope, pool)
-        split = frozen_split(labels, NUM_LAYERS)
+        split = trunk_depth(labels, NUM_LAYERS)
         inputs = run_trunk(model.config, params, inputs, split)
     start = start_with_sgd(scope, pool, split=split, dropout_rate=dropout_rate)
     return inputs, split, start

@@ -24,7 +24,7 @@ from gpt2_jax.config import POOLS, TRAINABLE, TrainConfig
 from gpt2_jax.engine.forward import gather, predict_rows
 from gpt2_jax.engine.jit import Steps, jit_steps
 from gpt2_jax.engine.optimizer import create_optimizer
-from gpt2_jax.engine.param_labels import TRAIN, frozen_split
+from gpt2_jax.engine.param_labels import TRAIN, trunk_depth
 from gpt2_jax.engine.pmap import pmap_steps
 from gpt2_jax.engine.steps import create_train_state, train_step
 from gpt2_jax.engine.texts import Inputs
@@ -134,7 +134,7 @@ def test_jit_trains_what_the_pure_step_trains():
 
 def _features(scope: str, pool: str) -> tuple[int, Inputs]:
     model, params, labels, _ = _start(scope, pool)
-    split = frozen_split(labels, NUM_LAYERS)
+    split = trunk_depth(labels, NUM_LAYERS)
     return split, run_trunk(model.config, params, _inputs(pool), split)
 
 
@@ -180,7 +180,7 @@ def test_tokens_end_to_end_give_what_padded_batches_give(scope, pool):
 @pytest.mark.parametrize("scope", ["all", "lora"])
 def test_where_all_blocks_train_there_is_no_trunk_to_run_once(scope):
     _, _, labels, _ = _start(scope, "last_real")
-    assert frozen_split(labels, NUM_LAYERS) == 0
+    assert trunk_depth(labels, NUM_LAYERS) == 0
 
 
 @pytest.mark.parametrize("num_devices", [1, pytest.param(2, marks=pytest.mark.slow)])

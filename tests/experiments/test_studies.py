@@ -26,7 +26,7 @@ from experiments.study_runs import folder_of
 from gpt2_jax.config import PRESETS, DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
-from gpt2_jax.engine.param_labels import frozen_split, label_params
+from gpt2_jax.engine.param_labels import trunk_depth, label_params
 from gpt2_jax.evaluation.baselines import majority_accuracy
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.tokenizer import encode
@@ -184,7 +184,7 @@ def test_below_the_cut_nothing_trains(cut):
     config = dataclasses.replace(PRESETS["mini"], num_classes=2)
     labels = label_params(param_shapes(config), patterns(cut), 12)
     assert labels["wte"]["embedding"] == "freeze"
-    assert frozen_split(labels, 12) == cut
+    assert trunk_depth(labels, 12) == cut
 
 
 def test_the_settings_of_a_study_are_different_runs(tmp_path, monkeypatch):

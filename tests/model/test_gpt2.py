@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2_jax.config import POOLS, PRESETS
-from gpt2_jax.model.blocks import fused_attention
+from gpt2_jax.model.attention import fused_attention
 from gpt2_jax.model.gpt2 import GPT2, count_params, param_shapes, to_classifier
 from gpt2_jax.model.tree import flatten, unflatten
 

@@ -55,7 +55,7 @@ def test_memory_is_that_of_the_arrays_that_a_run_makes(prepared, tmp_path):
         prepared.params,
         lay_out(examples, prepared.class_weights, padded=False),
         prepared.config.train,
-        prepared.frozen_split,
+        prepared.trunk_depth,
         tmp_path,
     )
     assert made is not None

@@ -1,0 +1,48 @@
+"""Logits of texts of any lengths, in batches of like length.
+
+Shapes: `N` texts, `B` batch, `C` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax import Array
+
+from gpt2_jax.engine.packing import call_tokens
+from gpt2_jax.engine.texts import Texts
+from gpt2_jax.engine.widths import by_length
+
+
+def logits_by_length(
+    predict: Callable[[np.ndarray, int], Array],
+    texts: Texts,
+    rows: np.ndarray,
+    *,
+    num_devices: int = 1,
+    poll: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Return float32 [N, C] in the order of `rows` of `texts`.
+
+    Args:
+        predict: the logits of rows [B], padded to a width, before they are done; what
+            stands behind them is ignored.
+        num_devices: which share each batch.
+        poll: called between batches; what it raises ends the scoring.
+    """
+    pending = []
+    most_tokens = call_tokens(jax.default_backend()) * num_devices
+    for chosen, width, size in by_length(
+        texts.lengths[rows], texts.widths, most_tokens
+    ):
+        poll()
+        filled = np.pad(rows[chosen], (0, size - len(chosen)), mode="edge")
+        pending.append((chosen, predict(filled, width)))
+    done = []
+    for chosen, logits in pending:
+        poll()
+        done.append(np.asarray(logits)[: len(chosen)])
+    order = np.concatenate([chosen for chosen, _ in pending])
+    return np.concatenate(done)[np.argsort(order)]

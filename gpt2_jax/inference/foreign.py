@@ -1,0 +1,51 @@
+"""A classifier that another program trained, as one of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpt2_jax.errors import WeightsError
+from gpt2_jax.model.pools import POOLS
+from gpt2_jax.weights.pretrained import read_pretrained
+from gpt2_jax.weights.trained import TrainedModel
+
+
+def read_foreign(
+    path: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    max_length: int | None = None,
+    pool: str | None = None,
+    num_heads: int | None = None,
+    naming: str | None = None,
+) -> TrainedModel:
+    """Read a classifier of Hugging Face or LLMs-from-scratch.
+
+    The arguments are those of `Classifier.from_weights`.
+
+    Raises:
+        WeightsError: no such classifier, or something that it does not tell is not
+            given.
+    """
+    found = read_pretrained(path, num_heads=num_heads, naming=naming)
+    config, limit = found.config, found.config.max_len
+    if config.num_classes is None:
+        raise WeightsError(f"{path}: no classifier; gpt2-jax finetune makes one")
+    names = tuple(classes or found.classes or ())
+    if len(names) != config.num_classes:
+        raise WeightsError(
+            f"{path}: {config.num_classes} logits, but {len(names)} class names; "
+            "give classes=(...)"
+        )
+    config = dataclasses.replace(config, pool=pool or config.pool)
+    max_length = max_length or found.max_length
+    if max_length is None and POOLS[config.pool].reads_padding:
+        raise WeightsError(
+            f"{path}: the pool last reads padding; give max_length, the tokens "
+            "that texts were padded to in training, or another pool"
+        )
+    if not 1 <= (max_length or limit) <= limit:
+        raise WeightsError(f"{path}: max_length={max_length} is not in 1..{limit}")
+    return TrainedModel(config, found.params, names, max_length or limit)

@@ -1,0 +1,85 @@
+"""Dense layers with adapters, layer norm, and how they start.
+
+Shapes: `B` batch, `T` tokens, `R` rank of an adapter.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpt2_jax.config import GPT2Config
+
+LAYER_NORM_EPSILON = 1e-5  # flax's own default is 1e-6
+
+
+def uniform_init(fan_in: int) -> nn.initializers.Initializer:
+    """Return U(-1/sqrt(fan_in), 1/sqrt(fan_in)), torch.nn.Linear's default."""
+
+    def init(key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -1, 1) / math.sqrt(fan_in)
+
+    return init
+
+
+class LoRADense(nn.Module):
+    """Dense with an optional low-rank adapter: `x W + b + (alpha / r) x A B`.
+
+    Source: Hu et al. 2021, arXiv:2106.09685, equation 3. `columns` selects output
+    features, so that one fused kernel can be applied to different inputs.
+    """
+
+    in_features: int
+    features: int
+    dtype: str
+    lora_rank: int
+    lora_alpha: float
+
+    def setup(self) -> None:
+        init = nn.initializers.normal(0.02)
+        self.kernel = self.param("kernel", init, (self.in_features, self.features))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.lora_rank:
+            # A as LLMs-from-scratch appendix E: kaiming_uniform_(a=sqrt(5)); B zero.
+            a, b = uniform_init(self.in_features), nn.initializers.zeros
+            self.lora_a = self.param("lora_a", a, (self.in_features, self.lora_rank))
+            self.lora_b = self.param("lora_b", b, (self.lora_rank, self.features))
+
+    def __call__(self, x: Array, columns: slice = slice(None)) -> Array:
+        x = x.astype(self.dtype)
+        y = x @ self.kernel[:, columns].astype(self.dtype)
+        y = y + self.bias[None, None, columns].astype(self.dtype)
+        if self.lora_rank:
+            low = x @ self.lora_a.astype(self.dtype)  # [B, T, R]
+            b = self.lora_b[:, columns].astype(self.dtype)
+            y = y + self.lora_alpha / self.lora_rank * (low @ b)
+        return y
+
+    def weights(self) -> tuple[Array, Array]:
+        """Return kernel and bias, the adapter added to the kernel."""
+        kernel = self.kernel
+        if self.lora_rank:
+            scale = self.lora_alpha / self.lora_rank
+            kernel = kernel + scale * (self.lora_a @ self.lora_b)
+        return kernel.astype(self.dtype), self.bias.astype(self.dtype)
+
+
+def dense(config: GPT2Config, sizes: tuple[int, int], name: str) -> LoRADense:
+    return LoRADense(
+        *sizes, config.dtype, config.lora_rank, config.lora_alpha, name=name
+    )
+
+
+def layer_norm(name: str | None = None) -> nn.LayerNorm:
+    # Two passes: E[x^2] - E[x]^2 cancels on the outlier features of large GPT-2s.
+    return nn.LayerNorm(
+        epsilon=LAYER_NORM_EPSILON,
+        dtype=jnp.float32,
+        use_fast_variance=False,
+        name=name,
+    )

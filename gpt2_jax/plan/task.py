@@ -1,0 +1,103 @@
+"""A run before its first step: data, model, and what of it trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.data.sources import Dataset
+from gpt2_jax.data.split import Split
+from gpt2_jax.engine.texts import Texts
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.lora import merge_adapters
+from gpt2_jax.model.pools import POOLS
+from gpt2_jax.model.tree import Params
+from gpt2_jax.storage.leaves import hash_leaves
+from gpt2_jax.storage.sealed import digest
+from gpt2_jax.weights.trained import TrainedModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a run trains, and on what; all arrays are on the host."""
+
+    config: FinetuneConfig
+    dataset: Dataset
+    split: Split
+    texts: Texts  # tokens of train, validation and test
+    num_tokens: np.ndarray  # int [N] of each text after the cut, without padding
+    cut: int  # texts that were longer
+    empty: int  # texts without a token, read as one END_OF_TEXT
+    model: GPT2
+    params: Params
+    param_labels: Params  # "train" or "freeze" for each leaf
+    depth: int  # of the frozen trunk; see `GPT2.trunk`
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest text."""
+        return self.texts.widths[-1]
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that a text to classify may have; what is longer is cut."""
+        if POOLS[self.config.pool].reads_padding:
+            return self.width
+        limit = self.model.config.max_len
+        return min(limit, self.config.max_length or limit)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches; the ragged last one is dropped."""
+        return len(self.texts.parts["train"]) // self.config.train.batch_size
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.train.epochs * self.steps_per_epoch
+
+    def labels(self, part: str) -> np.ndarray:
+        """Return the class [N] of each text of a part."""
+        return self.texts.labels[self.texts.parts[part]]
+
+    def texts_of(self, part: str) -> list[str]:
+        """Return the texts of a part as they were read."""
+        return [self.dataset.texts[row] for row in self.split.parts()[part]]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the data and the model are, by name."""
+        rows = {
+            f"data.rows.{part}": ids_sha256(ids)
+            for part, ids in self.split.parts().items()
+        }
+        leaves = hash_leaves(self.params)  # before training: the new head too
+        return {
+            "data.sha256": self.dataset.sha256,
+            "data.classes": list(self.dataset.classes),
+            **rows,
+            "weights.sha256": digest(leaves),
+        }
+
+    def trained_model(self, params: Params, temperature: float) -> TrainedModel:
+        """Join what was trained with the frozen trunk; adapters go into their kernels.
+
+        `params` may lack what lies in the trunk.
+        """
+        whole = jax.tree.map(np.asarray, {**self.params, **params})
+        config = self.model.config
+        if config.lora_rank:
+            whole = merge_adapters(whole, config)
+        config = dataclasses.replace(config, dropout_rate=0.0, lora_rank=0)
+        return TrainedModel(
+            config, whole, self.dataset.classes, self.max_length, temperature
+        )
+
+
+def ids_sha256(rows: np.ndarray) -> str:
+    """Return the hash of a set of row numbers, in their order."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()

@@ -1,0 +1,32 @@
+"""What a run says while it goes on, to people who set up no logging of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def console(*, verbose: bool) -> Iterator[None]:
+    """Print the log of this package in the block, or with `verbose=False` none of it.
+
+    Where logging is set up, by the caller or by the command line, its lines go there
+    and nowhere else. Warnings are never held back.
+    """
+    logger = logging.getLogger("gpt2_jax")
+    level, handler = logger.level, None
+    if not verbose:
+        logger.setLevel(logging.WARNING)
+    elif not logger.hasHandlers():
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if handler is not None:
+            logger.removeHandler(handler)
