@@ -44,3 +44,18 @@ def share_out(strata: Sequence[tuple[str, int]], limit: int, seed: int) -> np.nd
         for key, count in zip(keys, counts, strict=True)
     ]
     return np.sort(np.concatenate(picked))
+
+
+def book_rows(labels: np.ndarray, seed: int, shuffles: int) -> np.ndarray:
+    """Repeat the book's balanced frame, shuffled so many times with the same seed.
+
+    Source: LLMs-from-scratch ch06 gpt_class_finetune.py, create_balanced_dataset and
+    random_split. pandas' `sample(n, random_state=s)` is
+    `RandomState(s).permutation(len)[:n]`.
+    """
+    ham, spam = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
+    ham = ham[np.random.RandomState(seed).permutation(len(ham))[: len(spam)]]
+    rows = np.concatenate([ham, spam])
+    for _ in range(shuffles):
+        rows = rows[np.random.RandomState(seed).permutation(len(rows))]
+    return rows

@@ -12,7 +12,7 @@ from gpt2_jax.config import BOOK_SPLITS, DataConfig
 from gpt2_jax.data import checks
 from gpt2_jax.data.balance import BALANCED, describe_balance
 from gpt2_jax.data.folders import PARTS
-from gpt2_jax.data.sample import few_of_each, share_out, undersample
+from gpt2_jax.data.sample import book_rows, few_of_each, share_out, undersample
 from gpt2_jax.data.sources import Dataset
 from gpt2_jax.errors import DataError
 
@@ -85,7 +85,7 @@ def _book_split(
             "the majority (ham, spam); leave --preset book away"
         )
     shuffles = 1 + BOOK_SPLITS.index(config.book_split)
-    rows = _book_rows(labels, config.split_seed, shuffles)
+    rows = book_rows(labels, config.split_seed, shuffles)
     sizes = np.cumsum([int(part * len(rows)) for part in config.split[:2]])
     return np.split(rows, sizes)
 
@@ -211,21 +211,6 @@ def _groups(dataset: Dataset, config: DataConfig) -> Sequence[object]:
     if not config.group:
         return range(len(dataset.labels))
     return dataset.groups if dataset.groups is not None else dataset.texts
-
-
-def _book_rows(labels: np.ndarray, seed: int, shuffles: int) -> np.ndarray:
-    """Repeat the book's balanced frame, shuffled so many times with the same seed.
-
-    Source: LLMs-from-scratch ch06 gpt_class_finetune.py, create_balanced_dataset and
-    random_split. pandas' `sample(n, random_state=s)` is
-    `RandomState(s).permutation(len)[:n]`.
-    """
-    ham, spam = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
-    ham = ham[np.random.RandomState(seed).permutation(len(ham))[: len(spam)]]
-    rows = np.concatenate([ham, spam])
-    for _ in range(shuffles):
-        rows = rows[np.random.RandomState(seed).permutation(len(rows))]
-    return rows
 
 
 def _grouped_split(

@@ -37,6 +37,7 @@ class Task:
     params: Params
     param_labels: Params  # "train" or "freeze" for each leaf
     depth: int  # of the frozen trunk; see `GPT2.trunk`
+    positive: str | None = None  # the class whose precision is told; see `data.labels`
 
     @property
     def width(self) -> int:
@@ -94,7 +95,12 @@ class Task:
             whole = merge_adapters(whole, config)
         config = dataclasses.replace(config, dropout_rate=0.0, lora_rank=0)
         return TrainedModel(
-            config, whole, self.dataset.classes, self.max_length, temperature
+            config,
+            whole,
+            self.dataset.classes,
+            self.max_length,
+            temperature,
+            positive=self.positive,
         )
 
 
