@@ -27,7 +27,7 @@ from gpt2_jax.cli import main as cli
 from gpt2_jax.config import TrainConfig
 from gpt2_jax.engine import trunk_cache
 from gpt2_jax.engine.param_labels import FREEZE, TRAIN
-from gpt2_jax.engine.texts import Inputs
+from gpt2_jax.engine.texts import Texts
 from gpt2_jax.errors import DataError
 from gpt2_jax.export import classifier, tokenizer_files
 from gpt2_jax.inference.output import resume_answers, write_answers
@@ -111,17 +111,17 @@ def _write_models(job: Job, started: Started) -> None:
 def _keep_trunk(job: Job, started: Started) -> None:
     """Keep what stands for a trunk's outputs in a file; say what was in it."""
 
-    def run_trunk(config: Any, params: Any, inputs: Inputs, split: int, values: Any):
+    def run_trunk(config: Any, params: Any, texts: Texts, depth: int, values: Any):
         started()
         for row in range(len(values)):
             values[row] = row + np.arange(values.shape[1])
-        return dataclasses.replace(inputs, values=values)
+        return dataclasses.replace(texts, values=values)
 
     trunk_cache.run_trunk = lambda *arguments: run_trunk(*arguments[:5])
     one = np.ones(1, np.int32)
-    inputs = Inputs(np.ones(40_000, np.int32), 0 * one, 40_000 * one, one, one, (1,))
+    texts = Texts(np.ones(40_000, np.int32), 0 * one, 40_000 * one, one, one, (1,))
     folder, config = Path(job["folder"]), TrainConfig(reuse_max_bytes=0)
-    kept = trunk_cache.reuse_trunk(GPT2(TINY), {}, inputs, config, 1, folder)
+    kept = trunk_cache.reuse_trunk(GPT2(TINY), {}, texts, config, 1, folder)
     assert isinstance(kept.values, np.memmap)
     (folder / "sha256").write_text(hashlib.sha256(kept.values).hexdigest())
 

@@ -23,10 +23,11 @@ from gpt2_jax.cli.main import main
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.engine.param_labels import FREEZE, TRAIN, label_params
 from gpt2_jax.engine.steps import create_train_state
-from gpt2_jax.engine.texts import Data, Examples, Inputs, lay_out
+from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.model.gpt2 import GPT2, to_classifier
 from gpt2_jax.model.lora import add_adapters
-from gpt2_jax.model.tree import Params
+from gpt2_jax.model.pools import POOLS
+from gpt2_jax.model.tree import Params, split_params
 from gpt2_jax.tokenizer import VOCAB_SIZE
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.weights.trained import TrainedModel, save_model
@@ -60,7 +61,22 @@ def make_classifier(
     return model, params
 
 
-def make_examples(num: int = 16, width: int = 16, *, num_classes: int = 2) -> Examples:
+@dataclasses.dataclass(frozen=True)
+class Padded:
+    """Texts as a rectangle, which the ragged ones are compared with."""
+
+    tokens: np.ndarray  # int32 [N, T]
+    lengths: np.ndarray  # int32 [N]
+    labels: np.ndarray  # int32 [N]
+
+    def ids(self, *, padded: bool = False) -> list[list[int]]:
+        """Return the ids of each text; `padded`: with its padding."""
+        whole = np.full_like(self.lengths, self.tokens.shape[1])
+        sizes = whole if padded else self.lengths
+        return [r[:n].tolist() for r, n in zip(self.tokens, sizes, strict=True)]
+
+
+def make_padded(num: int = 16, width: int = 16, *, num_classes: int = 2) -> Padded:
     """Return random token sequences of 1 to `width` tokens."""
     random = np.random.default_rng(3)
     pad = TINY.vocab_size - 1
@@ -69,55 +85,53 @@ def make_examples(num: int = 16, width: int = 16, *, num_classes: int = 2) -> Ex
     tokens = random.integers(0, pad, (num, width)).astype(np.int32)
     tokens[np.arange(width)[None] >= lengths[:, None]] = pad
     labels = random.integers(0, num_classes, num).astype(np.int32)
-    return Examples(tokens, lengths, labels, cut=0, empty=0)
+    return Padded(tokens, lengths, labels)
 
 
-def make_inputs(num: int = 16, width: int = 16, *, pool: str = "last_real") -> Inputs:
-    """Return `make_examples` as the steps read them, all of weight 1."""
-    return lay_out(
-        make_examples(num, width), np.ones(2, np.float32), padded=pool == "last"
-    )
+def make_texts(num: int = 16, width: int = 16, *, pool: str = "last_real") -> Texts:
+    """Return `make_padded` as the steps read them, all of weight 1."""
+    padded = make_padded(num, width)
+    ids = padded.ids(padded=POOLS[pool].reads_padding)
+    return lay_out(ids, limit=width, labels=padded.labels)
 
 
 CLASS_WEIGHTS = np.asarray([0.3, 2.7], np.float32)
 
 
-def uneven_inputs(num: int, pool: str = "last_real") -> Inputs:
-    """Return `make_inputs` with a weight for each class."""
-    inputs = make_inputs(num, pool=pool)
-    return dataclasses.replace(inputs, weights=CLASS_WEIGHTS[inputs.labels])
+def uneven_texts(num: int, pool: str = "last_real") -> Texts:
+    """Return `make_texts` with a weight for each class."""
+    texts = make_texts(num, pool=pool)
+    return dataclasses.replace(texts, loss_weights=CLASS_WEIGHTS[texts.labels])
 
 
-def start_with_sgd(scope: str, pool: str, *, split: int = 0, **changes: Any):
-    """Return model, params and labels above `split`, and a state with plain SGD.
+def start_with_sgd(scope: str, pool: str, *, depth: int = 0, **changes: Any):
+    """Return model, params and their labels above the trunk, and a state with SGD.
 
     Adam hides a gradient that is too large by a factor, and makes steps of rounding
     noise; SGD does neither.
     """
     model, params = make_classifier(scope, pool=pool, **changes)
     labels = label_params(params, scope, NUM_LAYERS)
-    if split:
-        done = {"wte", "wpe", *(f"h_{i}" for i in range(split))}
-        done |= {"ln_f"} if split > NUM_LAYERS else set()
-        params = {name: leaf for name, leaf in params.items() if name not in done}
-        labels = {name: labels[name] for name in params}
+    _, params = split_params(params, NUM_LAYERS, depth)
+    _, labels = split_params(labels, NUM_LAYERS, depth)
     tx = optax.multi_transform(
         {TRAIN: optax.sgd(0.1), FREEZE: optax.set_to_zero()}, labels
     )
     return model, params, labels, create_train_state(model, params, tx)
 
 
-def as_data(batch: dict[str, np.ndarray]) -> tuple[Data, np.ndarray, int]:
-    """Return a batch as data of its own, its rows, and its width."""
+def as_texts(batch: dict[str, np.ndarray]) -> Texts:
+    """Return a batch as texts of its own, all as wide as it."""
     values = batch["features"] if "features" in batch else batch["tokens"]
     size, width = values.shape[:2]
-    names = ("lengths", "labels", "weights")
-    data = {
-        "values": values.reshape(size * width, *values.shape[2:]),
-        "starts": np.arange(size, dtype=np.int32) * width,
-        **{name: batch[name] for name in names},
-    }
-    return data, np.arange(size, dtype=np.int32), width
+    return Texts(
+        values=values.reshape(size * width, *values.shape[2:]),
+        starts=np.arange(size, dtype=np.int32) * width,
+        lengths=batch["lengths"],
+        labels=batch["labels"],
+        loss_weights=batch["loss_weights"],
+        widths=(width,),
+    )
 
 
 @contextlib.contextmanager

@@ -56,11 +56,11 @@ def jit_steps(
     devices = devices or jax.local_devices()[:1]
     step: dict[str, Any] = {"model": model, "depth": depth}
     if resident and len(devices) == 1 and shard == "none":
-        return _ResidentSteps(param_labels, texts, devices[0], accumulate, step)
-    return _MeshSteps(param_labels, texts, devices, accumulate, step, shard)
+        return ResidentSteps(param_labels, texts, devices[0], accumulate, step)
+    return MeshSteps(param_labels, texts, devices, accumulate, step, shard)
 
 
-class _ResidentSteps:
+class ResidentSteps:
     """The steps on one device; it holds all texts, and a call sends it only rows."""
 
     num_devices = 1
@@ -103,7 +103,7 @@ class _ResidentSteps:
         return tree
 
 
-class _MeshSteps:
+class MeshSteps:
     """The steps over a mesh; each call sends each device the examples it works on."""
 
     def __init__(

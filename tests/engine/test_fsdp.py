@@ -7,12 +7,12 @@ import functools
 import jax
 import numpy as np
 import pytest
-from training_helpers import losses, run_config, start_with_sgd, uneven_inputs
+from training_helpers import losses, run_config, start_with_sgd, uneven_texts
 
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.config import TrainConfig
-from gpt2_jax.engine.fsdp import leaf_sharding
-from gpt2_jax.engine.jit import jit_steps, make_mesh
+from gpt2_jax.engine.jit import jit_steps
+from gpt2_jax.engine.mesh import leaf_sharding, make_mesh
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.steps import create_train_state
 from gpt2_jax.model.tree import flatten
@@ -34,10 +34,10 @@ def _run(
     """Return host params after a step on each of `rows`, losses, logits, and state."""
     model, _, labels, state = start_with_sgd("all", pool, **model)
     devices = jax.devices()[:num_devices]
-    steps = jit_steps(model, labels, devices, shard=shard, accumulate=accumulate)
-    inputs = uneven_inputs(_ROWS.size, pool)
-    state, losses = steps.train(steps.place(state), inputs, rows, _KEY, 16)
-    logits = np.asarray(steps.predict(state.params, inputs, np.arange(8), 16))
+    texts = uneven_texts(_ROWS.size, pool)
+    steps = jit_steps(model, labels, texts, devices, shard=shard, accumulate=accumulate)
+    state, losses = steps.train(steps.place(state), rows, _KEY, 16)
+    logits = np.asarray(steps.predict(state.params, np.arange(8), 16))
     return flatten(steps.unplace(state.params)), losses, logits, state
 
 
@@ -100,7 +100,8 @@ def test_a_checkpoint_of_it_is_restored_on_one_device(tmp_path):
     model, params, labels, _ = start_with_sgd("all", "last_real")
     config = TrainConfig(trainable=("all",))
     tx = create_optimizer(config, labels, 3)
-    steps = jit_steps(model, labels, jax.devices()[:8], shard="fsdp")
+    texts = uneven_texts(8)
+    steps = jit_steps(model, labels, texts, jax.devices()[:8], shard="fsdp")
     state = create_train_state(model, params, tx)
     random = np.random.default_rng(0)
     state = jax.tree.map(np.asarray, state.replace(step=3))

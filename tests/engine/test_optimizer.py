@@ -15,7 +15,7 @@ from training_helpers import NUM_LAYERS, make_classifier
 
 from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.engine.optimizer import create_optimizer, create_schedule
-from gpt2_jax.engine.param_labels import FREEZE, TRAIN, trunk_depth, label_params
+from gpt2_jax.engine.param_labels import FREEZE, TRAIN, label_params, trunk_depth
 from gpt2_jax.engine.steps import create_train_state, train_step
 from gpt2_jax.model.gpt2 import GPT2, param_shapes
 from gpt2_jax.model.tree import flatten
@@ -107,7 +107,7 @@ def test_a_pattern_that_is_no_regex_is_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    ("trainable", "split"),
+    ("trainable", "depth"),
     [
         ("head", 4),
         ("last_block", 2),
@@ -118,10 +118,10 @@ def test_a_pattern_that_is_no_regex_is_refused_by_name():
         (("h_1/ln_1/bias", "out_head/.*"), 1),
     ],
 )
-def test_the_trunk_ends_below_all_that_trains(trainable, split):
+def test_the_trunk_ends_below_all_that_trains(trainable, depth):
     _, params = make_classifier()
     labels = label_params(params, trainable, NUM_LAYERS)
-    assert trunk_depth(labels, NUM_LAYERS) == split
+    assert trunk_depth(labels, NUM_LAYERS) == depth
 
 
 def test_frozen_leaves_have_no_optimizer_state():
@@ -164,7 +164,7 @@ def _step_flops(trainable: str, clip_norm: float | None = None) -> float:
         "labels": np.zeros(4, np.int32),
         "loss_weights": np.ones(4, np.float32),
     }
-    step = jax.jit(functools.partial(train_step, model=model, labels=labels))
+    step = jax.jit(functools.partial(train_step, model=model, param_labels=labels))
     compiled = step.lower(state, batch, jax.random.key(0)).compile()
     cost = compiled.cost_analysis()
     assert cost is not None

@@ -17,26 +17,20 @@ from training_helpers import (
     losses,
     run_config,
     start_with_sgd,
-    uneven_inputs,
+    uneven_texts,
 )
 
 from gpt2_jax.config import TRAINABLE, TrainConfig
 from gpt2_jax.engine.devices import choose_devices, describe_devices
-from gpt2_jax.engine.engine import Scorer
-from gpt2_jax.engine.jit import (
-    Steps,
-    by_example,
-    jit_programs,
-    jit_steps,
-    make_mesh,
-    replicated,
-)
+from gpt2_jax.engine.engine import Engine
+from gpt2_jax.engine.jit import jit_programs, jit_steps
+from gpt2_jax.engine.mesh import by_example, make_mesh, replicated
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.param_labels import TRAIN, trunk_depth
-from gpt2_jax.engine.pmap import pmap_programs, pmap_steps
+from gpt2_jax.engine.pmap import PmapSteps, pmap_programs
 from gpt2_jax.engine.steps import create_train_state
-from gpt2_jax.engine.texts import Inputs
 from gpt2_jax.engine.trunk import run_trunk
+from gpt2_jax.engine.wrapper import Steps
 from gpt2_jax.errors import DeviceError
 from gpt2_jax.model.tree import flatten
 from gpt2_jax.training.finetune import finetune
@@ -44,26 +38,25 @@ from gpt2_jax.training.finetune import finetune
 _KEY = jax.random.key(5)
 _ROWS = np.arange(24).reshape(3, 8)
 _SLOW = pytest.mark.slow
-_WRAPPERS = {"jit": jit_steps, "pmap": pmap_steps}
+_WRAPPERS = {"jit": jit_steps, "pmap": PmapSteps}
 
 
-def _train(steps: Steps, state: Any, inputs: Inputs, rows: np.ndarray):
+def _train(steps: Steps, state: Any, rows: np.ndarray, width: int):
     """Return the host params after a step on each of `rows`, and the losses."""
-    data, width = steps.hold(inputs), inputs.widths[-1]
-    state, losses = steps.train(steps.place(state), data, rows, _KEY, width)
+    state, losses = steps.train(steps.place(state), rows, _KEY, width)
     return flatten(jax.tree.map(np.asarray, steps.unplace(state).params)), losses
 
 
 @functools.cache
 def _prepared(scope: str, reused: bool, dropout_rate: float):
     pool = "mean" if scope == "all" else "last_real"
-    inputs, split = uneven_inputs(_ROWS.size, pool), 0
+    texts, depth = uneven_texts(_ROWS.size, pool), 0
     if reused:
         model, params, labels, _ = start_with_sgd(scope, pool)
-        split = trunk_depth(labels, NUM_LAYERS)
-        inputs = run_trunk(model.config, params, inputs, split)
-    start = start_with_sgd(scope, pool, split=split, dropout_rate=dropout_rate)
-    return inputs, split, start
+        depth = trunk_depth(labels, NUM_LAYERS)
+        texts = run_trunk(model.config, params, texts, depth)
+    start = start_with_sgd(scope, pool, depth=depth, dropout_rate=dropout_rate)
+    return texts, depth, start
 
 
 def _run(
@@ -76,13 +69,13 @@ def _run(
     batch_size: int = 8,
     accumulate: int = 1,
 ):
-    inputs, split, start = _prepared(scope, reused, dropout_rate)
+    texts, depth, start = _prepared(scope, reused, dropout_rate)
     model, _, labels, state = start
     devices = jax.devices()[:num_devices]
     steps = _WRAPPERS[parallel](
-        model, labels, devices, split=split, accumulate=accumulate
+        model, labels, texts, devices, depth=depth, accumulate=accumulate
     )
-    return _train(steps, state, inputs, _ROWS[:, :batch_size])
+    return _train(steps, state, _ROWS[:, :batch_size], texts.widths[-1])
 
 
 _on_one_device = functools.cache(functools.partial(_run, "jit", 1))
@@ -165,29 +158,31 @@ def test_what_an_example_drops_is_the_same_on_any_devices(parallel, num_devices)
 @pytest.mark.slow
 def test_each_example_drops_something_else():
     # The same text in every place: were the masks the same too, so were the losses.
-    inputs, split, (model, _, labels, state) = _prepared("last_block", True, 0.4)
-    steps = jit_steps(model, labels, jax.devices()[:2], split=split)
-    inputs, losses = inputs.select(np.zeros(8, int)), set()
+    texts, depth, (model, _, labels, state) = _prepared("last_block", True, 0.4)
+    texts, losses = texts.select(np.zeros(8, int)), set()
     for place in range(4):
         alone = np.eye(8, dtype=np.float32)[place]
-        one = dataclasses.replace(inputs, weights=alone)
+        one = dataclasses.replace(texts, loss_weights=alone)
+        steps = jit_steps(model, labels, one, jax.devices()[:2], depth=depth)
         placed = steps.place(state)
-        losses.add(float(steps.train(placed, one, np.arange(8)[None], _KEY, 16)[1][0]))
+        losses.add(float(steps.train(placed, np.arange(8)[None], _KEY, 16)[1][0]))
     assert len(losses) == 4
 
 
 @pytest.mark.fault(16)
 @pytest.mark.parametrize(("parallel", "num_devices"), [("jit", 4), ("pmap", 8)])
 def test_every_text_is_scored_once_on_any_devices(parallel, num_devices):
-    inputs, split, (model, params, labels, _) = _prepared("last_block", True, 0.0)
-    rows = np.random.default_rng(0).permutation(len(inputs))[:21]
+    texts, depth, (model, params, labels, _) = _prepared("last_block", True, 0.0)
+    rows = np.random.default_rng(0).permutation(len(texts))[:21]
     logits = []
     for steps in (
-        jit_steps(model, labels, split=split),
-        _WRAPPERS[parallel](model, labels, jax.devices()[:num_devices], split=split),
+        jit_steps(model, labels, texts, depth=depth),
+        _WRAPPERS[parallel](
+            model, labels, texts, jax.devices()[:num_devices], depth=depth
+        ),
     ):
-        scorer = Scorer.create(steps, inputs, resident=True)
-        logits.append(scorer.logits(steps.place(params), rows))
+        engine = Engine(params, labels, texts, steps, poll=lambda: None)
+        logits.append(engine.logits(steps.place(params), rows))
     assert len(logits[1]) == 21
     np.testing.assert_allclose(logits[1], logits[0], rtol=1e-5, atol=1e-6)
 
@@ -208,13 +203,13 @@ def _sent_bytes(hlo: str, collective: str) -> int:
 
 
 def _train_hlo(parallel: str, scope: str, reused: bool) -> str:
-    inputs, split, (model, _, labels, state) = _prepared(scope, reused, 0.0)
+    texts, depth, (model, _, labels, state) = _prepared(scope, reused, 0.0)
     devices = jax.devices()[:2]
     shapes = {
         name: jax.ShapeDtypeStruct(x.shape, x.dtype)
-        for name, x in inputs.batches(_ROWS, 16).items()
+        for name, x in texts.batches(_ROWS, 16).items()
     }
-    keywords: dict[str, Any] = {"labels": labels, "model": model, "split": split}
+    keywords: dict[str, Any] = {"param_labels": labels, "model": model, "depth": depth}
     if parallel == "pmap":
         state = jax.tree.map(lambda x: np.stack([x] * 2), state)
         shapes = {
@@ -260,12 +255,14 @@ def test_only_the_gradients_of_what_trains_cross_the_wire(parallel, scope, reuse
 
 @pytest.mark.slow
 def test_adamw_on_several_devices_is_adamw_on_one():
-    inputs, split, (model, params, labels, _) = _prepared("last_block", True, 0.0)
+    texts, depth, (model, params, labels, _) = _prepared("last_block", True, 0.0)
     tx = create_optimizer(TrainConfig(learning_rate=1e-3, batch_size=8), labels, 3)
     state = create_train_state(model, params, tx)
-    expected, _ = _train(jit_steps(model, labels, split=split), state, inputs, _ROWS)
-    several = jit_steps(model, labels, jax.devices()[:2], split=split)
-    got, _ = _train(several, state, inputs, _ROWS)
+    one = jit_steps(model, labels, texts, depth=depth)
+    several = jit_steps(model, labels, texts, jax.devices()[:2], depth=depth)
+    (expected, _), (got, _) = (
+        _train(steps, state, _ROWS, texts.widths[-1]) for steps in (one, several)
+    )
     for path, leaf in got.items():
         compared = slice(None)
         if path == "h_2/attn/c_attn/bias":

@@ -13,22 +13,23 @@ from helpers import TINY
 from training_helpers import (
     CLASS_WEIGHTS,
     NUM_LAYERS,
-    as_data,
+    as_texts,
     compilations,
-    make_examples,
+    make_padded,
     start_with_sgd,
-    uneven_inputs,
+    uneven_texts,
 )
 
 from gpt2_jax.config import POOLS, TRAINABLE, TrainConfig
 from gpt2_jax.engine.forward import gather, predict_rows
-from gpt2_jax.engine.jit import Steps, jit_steps
+from gpt2_jax.engine.jit import jit_steps
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.param_labels import TRAIN, trunk_depth
-from gpt2_jax.engine.pmap import pmap_steps
+from gpt2_jax.engine.pmap import PmapSteps
 from gpt2_jax.engine.steps import create_train_state, train_step
-from gpt2_jax.engine.texts import Inputs
+from gpt2_jax.engine.texts import MAX_STEPS, Texts
 from gpt2_jax.engine.trunk import run_trunk
+from gpt2_jax.engine.wrapper import Steps
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import flatten
 
@@ -38,67 +39,73 @@ _CONFIG = TrainConfig(learning_rate=1e-3, batch_size=8)
 
 
 _ROWS = np.arange(8 * _NUM_STEPS).reshape(_NUM_STEPS, 8)
-_start, _inputs = start_with_sgd, functools.partial(uneven_inputs, _ROWS.size)
+_start, _texts = start_with_sgd, functools.partial(uneven_texts, _ROWS.size)
 
 
 def _random_features() -> dict[str, np.ndarray]:
     """Return a batch of 8 as the trunk might have left it."""
     hidden = np.random.default_rng(0).normal(size=(8, 16, TINY.embed_dim))
-    batch = _inputs("last_real").select(np.arange(8))
+    batch = _texts("last_real").select(np.arange(8))
     return {
         "features": hidden.astype(np.float32),
         "lengths": batch.lengths,
         "labels": batch.labels,
-        "weights": batch.weights,
+        "loss_weights": batch.loss_weights,
     }
 
 
-def _step(steps: Steps, state: Any, batch: dict[str, np.ndarray], key: Any = _KEY):
-    """Return the state after one step on `batch`, and its loss."""
-    data, rows, width = as_data(batch)
-    held = Inputs(**data, widths=(width,)) if steps.num_devices > 1 else data
-    state, losses = steps.train(state, held, rows[None], key, width)
+def _step(steps: Steps, state: Any, key: Any = _KEY) -> tuple[Any, float]:
+    """Return the state after one step on the texts of `steps`, and its loss."""
+    state, losses = steps.train(state, np.arange(8)[None], key, 16)
     return state, float(losses[0])
 
 
-def _predict(steps: Steps, params: Any, batch: dict[str, np.ndarray]) -> np.ndarray:
-    data, rows, width = as_data(batch)
-    return np.asarray(steps.predict(params, data, rows, width))
+def _predict(steps: Steps, params: Any) -> np.ndarray:
+    return np.asarray(steps.predict(params, np.arange(8), 16))
 
 
-def _uncompiled(model: GPT2, labels: Any, *, split: int = 0) -> Steps:
+class _Uncompiled:
     """The pure functions as they stand."""
-    fields = {"model": model, "split": split}
 
-    def train(state, data, rows, key, width):
+    num_devices = 1
+
+    def __init__(self, model: GPT2, labels: Any, texts: Texts, *, depth: int = 0):
+        self.data, self.fields = texts.data, {"model": model, "depth": depth}
+        self.labels = labels
+
+    def train(self, state: Any, rows: np.ndarray, key: Any, width: int):
         losses = []
-        for batch_rows in rows:
-            batch = gather(data, batch_rows, width)
-            state, loss = train_step(state, batch, key, labels=labels, **fields)
+        for some in rows:
+            batch = gather(self.data, some, width)
+            state, loss = train_step(
+                state, batch, key, param_labels=self.labels, **self.fields
+            )
             losses.append(float(loss))
         return state, np.asarray(losses)
 
-    return Steps(
-        train=train,
-        predict=functools.partial(predict_rows, **fields),
-        place=lambda tree: tree,
-        unplace=lambda tree: tree,
-        hold=lambda inputs: inputs.data,
-        num_devices=1,
-    )
+    def predict(self, params: Any, rows: np.ndarray, width: int):
+        return predict_rows(params, self.data, rows, width, **self.fields)
+
+    def most_steps(self, batch_size: int, width: int) -> int:
+        return MAX_STEPS
+
+    def place(self, tree: Any) -> Any:
+        return tree
+
+    def unplace(self, tree: Any) -> Any:
+        return tree
 
 
-def _train(steps: Steps, state: Any, inputs: Inputs, rows: np.ndarray = _ROWS):
-    """Return the host params after a step on each of `rows`, and the losses."""
-    data, width = steps.hold(inputs), inputs.widths[-1]
-    state, losses = steps.train(steps.place(state), data, rows, _KEY, width)
+def _train(steps: Steps, state: Any, width: int = 16):
+    """Return the host params after a step on each of `_ROWS`, and the losses."""
+    state, losses = steps.train(steps.place(state), _ROWS, _KEY, width)
     return flatten(jax.tree.map(np.asarray, steps.unplace(state).params)), losses
 
 
 @functools.cache
 def _expected(scope: str, pool: str):
     model, _, labels, state = _start(scope, pool)
-    return _train(_uncompiled(model, labels), state, _inputs(pool))
+    return _train(_Uncompiled(model, labels, _texts(pool)), state)
 
 
 def _assert_as_expected(got, scope: str, pool: str) -> None:
@@ -128,14 +135,14 @@ def test_the_pure_step_changes_all_that_trains_and_nothing_else(scope):
 
 def test_jit_trains_what_the_pure_step_trains():
     model, _, labels, state = _start("last_block", "last_real")
-    got = _train(jit_steps(model, labels), state, _inputs("last_real"))
+    got = _train(jit_steps(model, labels, _texts("last_real")), state)
     _assert_as_expected(got, "last_block", "last_real")
 
 
-def _features(scope: str, pool: str) -> tuple[int, Inputs]:
+def _features(scope: str, pool: str) -> tuple[int, Texts]:
     model, params, labels, _ = _start(scope, pool)
-    split = trunk_depth(labels, NUM_LAYERS)
-    return split, run_trunk(model.config, params, _inputs(pool), split)
+    depth = trunk_depth(labels, NUM_LAYERS)
+    return depth, run_trunk(model.config, params, _texts(pool), depth)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +154,11 @@ def _features(scope: str, pool: str) -> tuple[int, Inputs]:
     ],
 )
 def test_a_trunk_run_once_gives_what_the_whole_model_gives(scope, pool):
-    split, features = _features(scope, pool)
-    model, params, labels, state = _start(scope, pool, split=split)
+    depth, features = _features(scope, pool)
+    model, params, labels, state = _start(scope, pool, depth=depth)
     assert "wte" not in params and ("ln_f" in params) == (scope != "head")
-    got = _train(_uncompiled(model, labels, split=split), state, features)
+    steps = _Uncompiled(model, labels, features, depth=depth)
+    got = _train(steps, state, features.widths[-1])
     _assert_as_expected(got, scope, pool)
 
 
@@ -164,15 +172,15 @@ def test_a_trunk_run_once_gives_what_the_whole_model_gives(scope, pool):
 )
 def test_tokens_end_to_end_give_what_padded_batches_give(scope, pool):
     model, _, labels, state = _start(scope, pool)
-    examples, padded = make_examples(_ROWS.size), []
+    examples, padded = make_padded(_ROWS.size), []
     for rows in _ROWS:
         batch = {
             "tokens": examples.tokens[rows],
             "lengths": examples.lengths[rows],
             "labels": examples.labels[rows],
-            "weights": CLASS_WEIGHTS[examples.labels[rows]],
+            "loss_weights": CLASS_WEIGHTS[examples.labels[rows]],
         }
-        state, loss = train_step(state, batch, _KEY, model=model, labels=labels)
+        state, loss = train_step(state, batch, _KEY, model=model, param_labels=labels)
         padded.append(float(loss))
     _assert_as_expected((flatten(state.params), padded), scope, pool)
 
@@ -190,18 +198,17 @@ def test_calls_of_any_length_are_bit_equal_and_one_program(num_devices):
     rows = np.concatenate([_ROWS] * 3)
     results = []
     with compilations() as compiled:
+        texts = _texts("last_real")
         steps = (
-            jit_steps(model, labels)
+            jit_steps(model, labels, texts)
             if num_devices == 1
-            else pmap_steps(model, labels, devices)
+            else PmapSteps(model, labels, texts, devices)
         )
-        inputs = _inputs("last_real")
-        data, width = steps.hold(inputs), inputs.widths[-1]
         for size in (1, 4, 9):
             moved, losses = steps.place(state), []
             for start in range(0, len(rows), size):
                 call = rows[start : start + size]
-                moved, some = steps.train(moved, data, call, _KEY, width)
+                moved, some = steps.train(moved, call, _KEY, texts.widths[-1])
                 losses.extend(some.tolist())
             params = jax.tree.map(np.asarray, steps.unplace(moved).params)
             results.append((flatten(params), losses))
@@ -214,32 +221,33 @@ def test_calls_of_any_length_are_bit_equal_and_one_program(num_devices):
 
 
 def test_a_frozen_minus_zero_stays_minus_zero():
-    model, params, labels, state = _start("head", "last_real", split=3)
+    model, params, labels, state = _start("head", "last_real", depth=3)
     zeros = {**params["ln_f"], "bias": -jnp.zeros(TINY.embed_dim)}
     state = state.replace(params={**state.params, "ln_f": zeros})
-    batch = _random_features()
-    state, _ = _step(_uncompiled(model, labels, split=3), state, batch)
+    texts = as_texts(_random_features())
+    state, _ = _step(_Uncompiled(model, labels, texts, depth=3), state)
     assert np.signbit(state.params["ln_f"]["bias"]).all()
 
 
 def test_training_leaves_the_params_it_started_from_alone():
-    model, params, labels, _ = _start("head", "last_real", split=3)
+    model, params, labels, _ = _start("head", "last_real", depth=3)
     params = jax.tree.map(jnp.asarray, params)
     before = jax.tree.map(np.array, params)
     tx = create_optimizer(_CONFIG, labels, _NUM_STEPS)
-    steps = jit_steps(model, labels, split=3)
-    _step(steps, create_train_state(model, params, tx), _random_features())
+    steps = jit_steps(model, labels, as_texts(_random_features()), depth=3)
+    _step(steps, create_train_state(model, params, tx))
     jax.tree.map(np.testing.assert_array_equal, params, before)
 
 
 def test_rows_of_weight_zero_do_not_count():
-    model, _, labels, state = _start("head", "last_real", split=3)
-    steps = _uncompiled(model, labels, split=3)
+    model, _, labels, state = _start("head", "last_real", depth=3)
     batch = _random_features()
-    some = {name: value[:5] for name, value in batch.items()}
-    filled = {**batch, "weights": batch["weights"] * (np.arange(8) < 5)}
-    expected, expected_loss = _step(steps, state, some)
-    got, loss = _step(steps, state, filled)
+    weights = batch["loss_weights"] * (np.arange(8) < 5)
+    filled = as_texts({**batch, "loss_weights": weights})
+    some = _Uncompiled(model, labels, as_texts(batch), depth=3)
+    expected, losses = some.train(state, np.arange(5)[None], _KEY, 16)
+    got, loss = _step(_Uncompiled(model, labels, filled, depth=3), state)
+    expected_loss = losses[0]
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
     for path, leaf in flatten(got.params).items():
         np.testing.assert_allclose(
@@ -248,22 +256,22 @@ def test_rows_of_weight_zero_do_not_count():
 
 
 def test_the_loss_is_the_mean_weighted_by_class():
-    model, params, labels, state = _start("head", "last_real", split=3)
+    model, params, labels, state = _start("head", "last_real", depth=3)
     batch = _random_features()
-    steps = _uncompiled(model, labels, split=3)
-    logits = _predict(steps, params, batch).astype(np.float64)
+    steps = _Uncompiled(model, labels, as_texts(batch), depth=3)
+    logits = _predict(steps, params).astype(np.float64)
     log_norm = np.log(np.exp(logits).sum(-1))
     each = log_norm - logits[np.arange(8), batch["labels"]]
-    expected = (each * batch["weights"]).sum() / batch["weights"].sum()
+    expected = np.average(each, weights=batch["loss_weights"])
     assert not np.isclose(expected, each.mean(), rtol=1e-3)
-    _, loss = _step(steps, state, batch)
+    _, loss = _step(steps, state)
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def _dropout_loss(rate: float, key: jax.Array, step: int = 0) -> float:
-    model, _, labels, state = _start("head", "last_real", split=2, dropout_rate=rate)
-    steps = _uncompiled(model, labels, split=2)
-    return _step(steps, state.replace(step=step), _random_features(), key)[1]
+    model, _, labels, state = _start("head", "last_real", depth=2, dropout_rate=rate)
+    steps = _Uncompiled(model, labels, as_texts(_random_features()), depth=2)
+    return _step(steps, state.replace(step=step), key)[1]
 
 
 @pytest.mark.slow
@@ -283,10 +291,10 @@ def test_dropout_is_off_in_predictions():
     logits = []
     for rate in (0.0, 0.4):
         model, params, labels, _ = _start(
-            "head", "last_real", split=2, dropout_rate=rate
+            "head", "last_real", depth=2, dropout_rate=rate
         )
-        steps = _uncompiled(model, labels, split=2)
-        logits.append(_predict(steps, params, _random_features()))
+        steps = _Uncompiled(model, labels, as_texts(_random_features()), depth=2)
+        logits.append(_predict(steps, params))
     np.testing.assert_array_equal(*logits)
 
 
@@ -295,11 +303,11 @@ def test_bfloat16_keeps_float32_logits_and_params():
     batch, logits = _random_features(), {}
     for dtype in ("float32", "bfloat16"):
         model, params, labels, state = _start(
-            "last_block", "last_real", split=2, dtype=dtype
+            "last_block", "last_real", depth=2, dtype=dtype
         )
-        steps = jit_steps(model, labels, split=2)
-        logits[dtype] = _predict(steps, params, batch)
-        state, _ = _step(steps, state, batch)
+        steps = jit_steps(model, labels, as_texts(batch), depth=2)
+        logits[dtype] = _predict(steps, params)
+        state, _ = _step(steps, state)
         assert {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)} == {
             "float32"
         }

@@ -15,24 +15,24 @@ from training_helpers import (
     finished_run,
     losses,
     make_classifier,
-    make_inputs,
+    make_texts,
     run_config,
 )
 
 from gpt2_jax.config import TrainConfig
-from gpt2_jax.engine.texts import Inputs
+from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.trunk_cache import reuse_trunk
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.training.finetune import finetune
 
 
-def _reuse(folder, split: int = 1, **fields):
+def _reuse(folder, depth: int = 1, **fields):
     config = TrainConfig(**fields)
     model, params = make_classifier(dropout_rate=config.dropout_rate)
-    return reuse_trunk(model, params, make_inputs(12), config, split, folder)
+    return reuse_trunk(model, params, make_texts(12), config, depth, folder)
 
 
-_NEEDED = int(make_inputs(12).lengths.sum()) * TINY.embed_dim * 4
+_NEEDED = int(make_texts(12).lengths.sum()) * TINY.embed_dim * 4
 
 
 @pytest.mark.parametrize("fields", [{"reuse_trunk": False}, {"dropout_rate": 0.1}])
@@ -41,7 +41,7 @@ def test_a_trunk_that_may_change_is_not_reused(fields, tmp_path):
 
 
 def test_nothing_is_reused_where_no_block_is_frozen(tmp_path):
-    assert _reuse(tmp_path, split=0) is None
+    assert _reuse(tmp_path, depth=0) is None
 
 
 def test_beyond_the_limit_in_memory_the_output_is_in_a_file(tmp_path, caplog):
@@ -66,30 +66,28 @@ def test_beyond_both_limits_or_on_a_full_disk_it_is_recomputed(tmp_path, monkeyp
     assert _reuse(tmp_path, **limits) is None
 
 
-@pytest.mark.parametrize("split", [1, NUM_LAYERS + 1])
-def test_a_trunk_that_is_cached_is_read_and_bit_equal(split, tmp_path, monkeypatch):
+@pytest.mark.parametrize("depth", [1, NUM_LAYERS + 1])
+def test_a_trunk_that_is_cached_is_read_and_bit_equal(depth, tmp_path, monkeypatch):
     model, params = make_classifier()
-    cache, inputs = tmp_path / "trunks", make_inputs(12)
+    cache, texts = tmp_path / "trunks", make_texts(12)
 
-    def reuse(inputs: Inputs, params=params, **changes):
+    def reuse(texts: Texts, params=params, **changes):
         changed = GPT2(dataclasses.replace(model.config, **changes))
         config = TrainConfig()
-        return reuse_trunk(
-            changed, params, inputs, config, split, tmp_path, cache=cache
-        )
+        return reuse_trunk(changed, params, texts, config, depth, tmp_path, cache=cache)
 
-    first = reuse(inputs)
+    first = reuse(texts)
     other = jax.tree.map(lambda leaf: 2 * leaf, params)
-    fewer = inputs.select(np.arange(6))
+    fewer = texts.select(np.arange(6))
     for differs in (
-        lambda: reuse(inputs, other),
-        lambda: reuse(inputs, causal=False),
+        lambda: reuse(texts, other),
+        lambda: reuse(texts, causal=False),
         lambda: reuse(fewer),
     ):
         assert not np.array_equal(differs().values, first.values)
     assert len(list(cache.iterdir())) == 4
     monkeypatch.setattr("gpt2_jax.engine.trunk_cache.run_trunk", None)  # must not run
-    relabeled = dataclasses.replace(inputs, labels=1 - inputs.labels)
+    relabeled = dataclasses.replace(texts, labels=1 - texts.labels)
     again = reuse(relabeled)
     for name in ("values", "starts", "lengths", "widths"):
         np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
@@ -99,12 +97,12 @@ def test_a_trunk_that_is_cached_is_read_and_bit_equal(split, tmp_path, monkeypat
 @pytest.mark.fault(8, 9)
 def test_a_damaged_cache_of_the_trunk_is_computed_again(tmp_path, caplog):
     model, params = make_classifier()
-    cache, inputs = tmp_path / "trunks", make_inputs(4)
+    cache, texts = tmp_path / "trunks", make_texts(4)
 
     def values() -> np.ndarray:
         config = TrainConfig()
         return reuse_trunk(
-            model, params, inputs, config, 1, tmp_path, cache=cache
+            model, params, texts, config, 1, tmp_path, cache=cache
         ).values
 
     expected = values()
@@ -124,7 +122,7 @@ def test_a_cached_trunk_keeps_its_dtype(dtype, tmp_path):
     model, params = make_classifier(dtype=dtype)
     first, again = (
         reuse_trunk(
-            model, params, make_inputs(4), TrainConfig(), 1, tmp_path, cache=tmp_path
+            model, params, make_texts(4), TrainConfig(), 1, tmp_path, cache=tmp_path
         )
         for _ in range(2)
     )

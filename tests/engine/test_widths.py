@@ -1,9 +1,7 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2_jax.engine.texts import encode_examples, widen
 from gpt2_jax.engine.widths import (
     BUCKETS,
     by_length,
@@ -12,45 +10,6 @@ from gpt2_jax.engine.widths import (
     next_width,
     widths_up_to,
 )
-from gpt2_jax.tokenizer import END_OF_TEXT, encode
-
-TEXTS = ["hello", "a somewhat longer text", "", "see you at lunch tomorrow, then " * 9]
-
-
-def examples(max_length=None, limit=1024):
-    return encode_examples(TEXTS, [0, 1, 0, 1], max_length=max_length, limit=limit)
-
-
-def test_texts_are_padded_behind_their_end():
-    encoded = examples()
-    for row, text in enumerate(TEXTS):
-        ids = encode(text)
-        assert encoded.lengths[row] == len(ids)
-        assert encoded.tokens[row, : len(ids)].tolist() == ids
-        assert (encoded.tokens[row, len(ids) :] == END_OF_TEXT).all()
-    assert (encoded.cut, encoded.empty) == (0, 1)
-    assert encoded.tokens.shape[1] == encoded.lengths.max()
-
-
-def test_what_is_cut_is_counted():
-    encoded = examples(max_length=4)
-    assert encoded.tokens.shape == (4, 4)
-    assert encoded.cut == sum(len(encode(text)) > 4 for text in TEXTS)
-    assert examples(limit=3).tokens.shape == (4, 3)
-
-
-@pytest.mark.fault(38)
-def test_a_text_of_more_than_1024_tokens_is_cut_and_counted():
-    encoded = encode_examples(["word " * 2000], [0], max_length=None, limit=1024)
-    assert encoded.tokens.shape == (1, 1024)
-    assert encoded.cut == 1
-
-
-def test_widening_changes_the_padding_only():
-    encoded = examples(max_length=5)
-    wide = widen(encoded, 9)
-    np.testing.assert_array_equal(wide.tokens[:, :5], encoded.tokens)
-    assert (wide.tokens[:, 5:] == END_OF_TEXT).all()
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():

@@ -26,7 +26,7 @@ from experiments.study_runs import folder_of
 from gpt2_jax.config import PRESETS, DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
-from gpt2_jax.engine.param_labels import trunk_depth, label_params
+from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.evaluation.baselines import majority_accuracy
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.tokenizer import encode

@@ -15,7 +15,7 @@ import pytest
 from helpers import random_params
 from training_helpers import ON_DISK, random_run
 
-from gpt2_jax.engine.texts import encode_examples
+from gpt2_jax.engine.texts import pad
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.export import hugging_face, stablehlo
@@ -265,10 +265,9 @@ def check_alone(run, folder, tmp_path, *, widths):
     """Call an artefact, in a process without this package, on two batches."""
     arrays, batches = {}, (TEXTS, TEXTS[:1])
     for i, (texts, width) in enumerate(zip(batches, widths, strict=True)):
-        examples = encode_examples(
-            texts, np.zeros(len(texts)), max_length=width, limit=64
-        )
-        arrays |= {f"tokens{i}": examples.tokens, f"lengths{i}": examples.lengths}
+        encoded = [encode(text) for text in texts]
+        lengths = np.asarray([min(len(ids), width) for ids in encoded], np.int32)
+        arrays |= {f"tokens{i}": pad(encoded, width), f"lengths{i}": lengths}
     np.savez(tmp_path / "in.npz", **arrays)
     argv = [str(folder), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]
     # -I: neither this folder nor PYTHONPATH is looked at.

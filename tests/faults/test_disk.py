@@ -137,7 +137,7 @@ def test_faults_11_no_room_is_an_error_before_training(
 ):
     usage = shutil._ntuple_diskusage(total=10**9, used=10**9 - 99_000, free=99_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(loop, "Trainer", None)  # it is not come to
+    monkeypatch.setattr(loop, "train", None)  # it is not come to
     with pytest.raises(WeightsError, match="bytes needed, 99,000 free"):
         loop.finetune(run_config(tmp_path_factory), tmp_path / "run")
 

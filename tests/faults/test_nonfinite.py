@@ -9,20 +9,20 @@ import pytest
 from training_helpers import losses, run_config
 
 from gpt2_jax.checkpoints.manifest import read_manifest
+from gpt2_jax.engine.jit import ResidentSteps
 from gpt2_jax.errors import NonFiniteError
 from gpt2_jax.training import loop
 from gpt2_jax.training.finetune import finetune
-from gpt2_jax.training.loop import Trainer
 
 
 def _spoil(patch: pytest.MonkeyPatch, at: int, *, loss: bool) -> None:
     """Make a leaf NaN after step `at`, and with `loss` the loss of it too."""
-    train = Trainer._train
+    train = ResidentSteps.train
     patch.setattr(loop, "MAX_STEPS", 1)
 
-    def spoiled(self, state, rows, width, key):
+    def spoiled(self, state, rows, key, width):
         step = int(state.step) + 1
-        state, values = train(self, state, rows, width, key)
+        state, values = train(self, state, rows, key, width)
         if step == at:
             kernel = state.params["h_2"]["mlp"]["c_fc"]["kernel"]
             params = {**state.params, "h_2": {**state.params["h_2"]}}
@@ -32,7 +32,7 @@ def _spoil(patch: pytest.MonkeyPatch, at: int, *, loss: bool) -> None:
             values = np.full_like(values, np.nan) if loss else values
         return state, values
 
-    patch.setattr(Trainer, "_train", spoiled)
+    patch.setattr(ResidentSteps, "train", spoiled)
 
 
 @pytest.mark.fault(19)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import json
 import math
 from pathlib import Path
@@ -22,7 +21,7 @@ from training_helpers import (
 
 from gpt2_jax.checkpoints.manifest import read_manifest
 from gpt2_jax.config import DataConfig, GPT2Config, ServeConfig, TrainConfig
-from gpt2_jax.engine.engine import Scorer
+from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.steps import train_step
 from gpt2_jax.errors import NonFiniteError
 from gpt2_jax.evaluation.calibration import describe_calibration, fit_temperature
@@ -31,6 +30,7 @@ from gpt2_jax.evaluation.decision import choose_threshold
 from gpt2_jax.evaluation.metrics import evaluate_probabilities, softmax
 from gpt2_jax.model.tree import flatten
 from gpt2_jax.training.finetune import finetune
+from gpt2_jax.training.milestones import Milestones
 
 
 def _strict(path: Path) -> None:
@@ -89,17 +89,6 @@ def test_weights_that_overflow_before_any_step_are_said_to(tmp_path, tmp_path_fa
     assert "no step is saved yet" in message and diagnostics["step"] == 1
 
 
-def _spoiled_first_after(scores):
-    """Spoil all but the first call, which is that of the test part before training."""
-    calls = itertools.count()
-
-    def spoiled(*given):
-        loss, accuracy = scores(*given)
-        return (math.inf if next(calls) else loss), accuracy
-
-    return spoiled
-
-
 @pytest.mark.slow
 @pytest.mark.fault(19)
 @pytest.mark.parametrize("part", ["train", "validation"])
@@ -107,17 +96,20 @@ def test_a_loss_that_only_an_evaluation_sees_ends_the_run(
     part, tmp_path, tmp_path_factory, monkeypatch
 ):
     """Finite parameters can overflow on texts that no step has seen."""
-    if part == "train":  # at the first evaluation on the way
-        monkeypatch.setattr(Scorer, "scores", _spoiled_first_after(Scorer.scores))
-        match = "step 1: the train loss is inf; .*no step is saved yet"
-    else:
-        measure = Scorer.measure
-        spoiled = {"loss": math.nan}
-        monkeypatch.setattr(
-            Scorer, "measure", lambda *given: {**measure(*given), **spoiled}
-        )
-        match = "step 5: the validation loss is nan; first leaf .*: none; no step"
-    config = run_config(tmp_path_factory, epochs=1)
+    measure = Engine.measure
+
+    def spoiled(engine, params, rows):
+        scores = measure(engine, params, rows)
+        ours = np.isin(rows, engine.texts.parts[part]).all()
+        return {**scores, "loss": math.inf} if ours else scores
+
+    monkeypatch.setattr(Engine, "measure", spoiled)
+    # training texts are looked at on the way, all of validation after the epoch
+    every, step = (50, 1) if part == "train" else (1000, 5)
+    if part == "validation":
+        monkeypatch.setattr(Milestones, "_evaluate", lambda *_: None)
+    match = f"step {step}: the {part} loss is inf; first leaf .*: none; no step is "
+    config = run_config(tmp_path_factory, epochs=1, eval_every=every)
     message, diagnostics = _stops(config, tmp_path / "run", match)
     assert "--learning-rate" in message and diagnostics["nonfinite_leaves"] == {}
 
@@ -156,16 +148,18 @@ def test_a_part_without_a_class_has_finite_metrics():
 
 
 def test_a_batch_without_a_class_trains_in_finite_numbers():
-    model, _, labels, state = start_with_sgd("head", "last_real", split=3)
+    model, _, labels, state = start_with_sgd("head", "last_real", depth=3)
     hidden = np.random.default_rng(0).normal(size=(4, 8, TINY.embed_dim))
     batch = {
         "features": hidden.astype(np.float32),
         "lengths": np.asarray([1, 8, 3, 5], np.int32),
         "labels": np.zeros(4, np.int32),
-        "weights": np.asarray([0.3, 0.3, 0.3, 0.0], np.float32),  # and a padded row
+        "loss_weights": np.asarray(
+            [0.3, 0.3, 0.3, 0.0], np.float32
+        ),  # and a padded row
     }
     key = jax.random.key(0)
-    step = functools.partial(train_step, model=model, labels=labels, split=3)
+    step = functools.partial(train_step, model=model, param_labels=labels, depth=3)
     state, loss = jax.jit(step)(state, batch, key)
     assert math.isfinite(float(loss)) and float(loss) > 0
     for name, leaf in flatten(state.params).items():

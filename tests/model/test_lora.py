@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import TINY
-from training_helpers import make_classifier, make_examples, run_config
+from training_helpers import make_classifier, make_padded, run_config
 
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.model.gpt2 import GPT2, param_shapes
@@ -18,7 +18,7 @@ from gpt2_jax.weights.trained import load_model
 
 
 def _logits(model: GPT2, params) -> np.ndarray:
-    examples = make_examples(6)
+    examples = make_padded(6)
     return np.asarray(
         model.apply({"params": params}, examples.tokens, examples.lengths)
     )

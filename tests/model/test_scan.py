@@ -8,10 +8,11 @@ import jax
 import numpy as np
 import pytest
 from helpers import TINY
-from training_helpers import start_with_sgd, uneven_inputs
+from training_helpers import start_with_sgd, uneven_texts
 
 from gpt2_jax.config import PRESETS, TrainConfig
-from gpt2_jax.engine.jit import jit_programs, jit_steps, make_mesh
+from gpt2_jax.engine.jit import jit_programs, jit_steps
+from gpt2_jax.engine.mesh import make_mesh
 from gpt2_jax.engine.trunk import run_trunk
 from gpt2_jax.model import scan
 from gpt2_jax.model.tree import flatten
@@ -20,33 +21,31 @@ from gpt2_jax.plan import aot
 _ROWS = np.arange(24).reshape(3, 8)
 
 
-def _run(scope: str, pool: str, split: int):
+def _run(scope: str, pool: str, depth: int):
     """Return host params after a step on each of `_ROWS`, losses, and logits."""
-    model, _, labels, state = start_with_sgd(scope, pool, split=split)
-    steps = jit_steps(model, labels, split=split)
-    inputs = uneven_inputs(_ROWS.size, pool)
-    if split:
-        inputs = run_trunk(model.config, start_with_sgd(scope, pool)[1], inputs, split)
-    state, losses = steps.train(
-        steps.place(state), inputs, _ROWS, jax.random.key(5), 16
-    )
-    logits = np.asarray(steps.predict(state.params, inputs, np.arange(8), 16))
+    model, _, labels, state = start_with_sgd(scope, pool, depth=depth)
+    texts = uneven_texts(_ROWS.size, pool)
+    if depth:
+        texts = run_trunk(model.config, start_with_sgd(scope, pool)[1], texts, depth)
+    steps = jit_steps(model, labels, texts, depth=depth)
+    state, losses = steps.train(steps.place(state), _ROWS, jax.random.key(5), 16)
+    logits = np.asarray(steps.predict(state.params, np.arange(8), 16))
     return flatten(steps.unplace(state.params)), losses, logits
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "scope, pool, split",
+    "scope, pool, depth",
     [
         ("all", "last_real", 0),
         ("lora", "mean", 0),
         ("last_two_blocks", "last_real", 1),
     ],
 )
-def test_blocks_in_a_scan_train_as_one_by_one(scope, pool, split, monkeypatch):
-    params, losses, logits = _run(scope, pool, split)
+def test_blocks_in_a_scan_train_as_one_by_one(scope, pool, depth, monkeypatch):
+    params, losses, logits = _run(scope, pool, depth)
     monkeypatch.setattr(scan, "SCAN_ABOVE", 0)
-    scanned, scanned_losses, scanned_logits = _run(scope, pool, split)
+    scanned, scanned_losses, scanned_logits = _run(scope, pool, depth)
     np.testing.assert_allclose(scanned_losses, losses, rtol=1e-5)
     np.testing.assert_allclose(scanned_logits, logits, rtol=1e-5, atol=1e-6)
     for path, leaf in params.items():
@@ -59,7 +58,7 @@ def _matmuls(num_layers: int) -> int:
     config = dataclasses.replace(TINY, num_layers=num_layers, num_classes=2)
     run = aot.abstract_run(config, TrainConfig(trainable=("all",)))
     program, _ = jit_programs(
-        make_mesh(jax.devices()[:1]), model=run.model, labels=run.labels
+        make_mesh(jax.devices()[:1]), model=run.model, param_labels=run.param_labels
     )
     batches = aot.abstract_batches(run, 4, 8)
     key = jax.eval_shape(lambda: jax.random.key(0))

@@ -87,7 +87,7 @@ def test_every_block_of_params_that_are_cut_counts():
         run, devices = aot.abstract_run(config, train), jax.devices()[:2]
         compiled = aot.compile_train(run, train, devices, 16)
         flops[shard], sent[shard] = aot.step_costs(
-            config, train, devices, 16, compiled, run.split
+            config, train, devices, 16, compiled, run.depth
         )
     assert 1.1 < flops["fsdp"] / flops["none"] < 1.4
     # Params are gathered twice, and gradients are added up, whole or in parts.

@@ -13,7 +13,7 @@ from training_helpers import finished_run, run_config, shared_programs
 from gpt2_jax.cli.main import main
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data.sources import load_dataset
-from gpt2_jax.engine.engine import Scorer
+from gpt2_jax.engine.engine import Engine
 from gpt2_jax.errors import DataError, DeviceError, UserError, WeightsError
 from gpt2_jax.storage import bucket
 from gpt2_jax.training.finetune import finetune
@@ -44,7 +44,7 @@ def test_a_run_in_a_bucket_goes_on_from_there_and_is_the_run_in_a_folder(
     memory, programs, tmp_path_factory, monkeypatch
 ):
     config, url = run_config(tmp_path_factory), "memory://runs/spam"
-    logits, seen = Scorer.logits, []
+    logits, seen = Engine.logits, []
 
     def stop(self, params, rows):
         seen.append(rows)
@@ -53,7 +53,7 @@ def test_a_run_in_a_bucket_goes_on_from_there_and_is_the_run_in_a_folder(
         return logits(self, params, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Scorer, "logits", stop)
+        patch.setattr(Engine, "logits", stop)
         with pytest.raises(Interrupted, match="memory://runs/spam: go on with"):
             finetune(config, url)
     assert {"config.json", "run.json", "metrics.jsonl"} <= files(memory)

@@ -20,7 +20,7 @@ import pytest
 from training_helpers import (
     losses,
     make_classifier,
-    make_inputs,
+    make_texts,
     run_config,
 )
 
@@ -104,7 +104,7 @@ def _wait_for_steps(processes: list[subprocess.Popen], workdir: Path, steps: int
     """Wait until `steps` are in metrics.jsonl."""
     deadline = time.monotonic() + 120
     metrics = workdir / "metrics.jsonl"
-    while not metrics.is_file() or len(metrics.read_text().splitlines()) < steps:
+    while not metrics.is_file() or len(metrics.read_text().depthlines()) < steps:
         assert all(process.poll() is None for process in processes)
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -132,7 +132,7 @@ def test_two_processes_train_what_one_trains(tmp_path_factory, tmp_path):
     assert "device: 2 x cpu (cpu), jit, 2 processes" in first
     assert "epoch 2:" in first and f"run: {tmp_path / 'run'}" in first
     # gloo itself prints a line
-    assert not [line for line in second.splitlines() if "Gloo" not in line]
+    assert not [line for line in second.depthlines() if "Gloo" not in line]
 
 
 _TOGETHER: dict[str, tuple[int, dict[str, Any]]] = {
@@ -268,11 +268,11 @@ def test_one_process_needs_nobody():
     assert distributed.agree(15, 3) == (15, 3) and distributed.agree(None, 3)[0] is None
 
 
-@pytest.mark.parametrize("split", [2, 4])
-def test_the_shares_of_the_processes_are_the_whole_trunk(split, monkeypatch):
+@pytest.mark.parametrize("depth", [2, 4])
+def test_the_shares_of_the_processes_are_the_whole_trunk(depth, monkeypatch):
     model, params = make_classifier()
-    inputs = make_inputs(40)
-    whole = trunk.run_trunk(model.config, params, inputs, split)
+    texts = make_texts(40)
+    whole = trunk.run_trunk(model.config, params, texts, depth)
     values, starts = np.zeros_like(whole.values), []
 
     def keep(out: np.ndarray, counts: list[int]) -> None:
@@ -284,9 +284,9 @@ def test_the_shares_of_the_processes_are_the_whole_trunk(split, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     for process in range(3):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        trunk.run_trunk(model.config, params, inputs, split, values)
-    order = np.unique(inputs.starts, return_inverse=True)[1]
-    placed = whole.starts if split == 4 else sum(starts)[order]
+        trunk.run_trunk(model.config, params, texts, depth, values)
+    order = np.unique(texts.starts, return_inverse=True)[1]
+    placed = whole.starts if depth == 4 else sum(starts)[order]
     for row, start in enumerate(placed):
         size = whole.lengths[row]
         np.testing.assert_allclose(

@@ -28,6 +28,7 @@ from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import flatten
 from gpt2_jax.plan.prepare import prepare
+from gpt2_jax.plan.task import Task
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.weights.pretrained import load_pretrained
 from gpt2_jax.weights.trained import load_model
@@ -243,6 +244,14 @@ def test_an_unknown_scope_is_a_user_error(tmp_path_factory, tmp_path):
         finetune(config, tmp_path / "run")
 
 
+def _class_weights(task: Task) -> np.ndarray:
+    """Return what a training text of each class weighs."""
+    rows = task.texts.parts["train"]
+    classes, first = np.unique(task.texts.labels[rows], return_index=True)
+    assert len(classes) == len(task.dataset.classes)
+    return task.texts.loss_weights[rows[first]]
+
+
 def test_class_weights_make_every_class_weigh_the_same(tmp_path_factory, tmp_path):
     path = write_texts(tmp_path / "uneven.csv")
     rows = path.read_text().splitlines()
@@ -251,9 +260,9 @@ def test_class_weights_make_every_class_weigh_the_same(tmp_path_factory, tmp_pat
     config = run_config(tmp_path_factory)
     data = dataclasses.replace(config.data, source=str(path), balance="weights")
     prepared = prepare(dataclasses.replace(config, data=data))
-    counts = np.bincount(prepared.examples["train"].labels)
+    counts = np.bincount(prepared.labels("train"))
     assert counts[0] != counts[1]
-    sums = prepared.class_weights * counts
+    sums = _class_weights(prepared) * counts
     np.testing.assert_allclose(sums, counts.sum() / 2, rtol=1e-6)
 
 
@@ -265,9 +274,9 @@ def test_each_of_many_classes_weighs_the_same(tmp_path_factory, tmp_path):
     config = run_config(tmp_path_factory)
     data = dataclasses.replace(config.data, source=str(path), balance="weights")
     prepared = prepare(dataclasses.replace(config, data=data))
-    counts = np.bincount(prepared.examples["train"].labels)
+    counts = np.bincount(prepared.labels("train"))
     assert len(set(counts)) > 1 and len(counts) == 3
-    sums = prepared.class_weights * counts
+    sums = _class_weights(prepared) * counts
     np.testing.assert_allclose(sums, counts.sum() / 3, rtol=1e-6)
 
 
@@ -283,11 +292,11 @@ def test_predictions_are_of_the_test_part_in_its_order(run, config):
     rows = (run / "predictions.csv").read_text().splitlines()
     assert rows[0] == "text,label,predicted,p_ham,p_spam"
     fields = [row.split(",") for row in rows[1:]]
-    assert [f[0] for f in fields] == prepared.texts("test")
-    labels = [prepared.dataset.classes[i] for i in prepared.examples["test"].labels]
+    assert [f[0] for f in fields] == prepared.texts_of("test")
+    labels = [prepared.dataset.classes[i] for i in prepared.labels("test")]
     assert [f[1] for f in fields] == labels
     assert [f[2] for f in fields] == Classifier.load(run).predict(
-        prepared.texts("test")
+        prepared.texts_of("test")
     )
 
 

@@ -29,11 +29,13 @@ from training_helpers import (
 from gpt2_jax.checkpoints.manifest import read_manifest
 from gpt2_jax.config import FinetuneConfig, to_dict
 from gpt2_jax.engine import trunk
-from gpt2_jax.engine.engine import Scorer
+from gpt2_jax.engine.engine import Engine
+from gpt2_jax.engine.jit import ResidentSteps
 from gpt2_jax.errors import UserError
+from gpt2_jax.training import finetune as finetuning
 from gpt2_jax.training import loop
 from gpt2_jax.training.finetune import finetune
-from gpt2_jax.training.loop import Trainer
+from gpt2_jax.training.milestones import Milestones
 from gpt2_jax.workdir.signals import Interrupted, StopSignals
 
 _LAST = 10  # step of the runs here; an epoch has 5
@@ -93,22 +95,22 @@ def _at_step(step: int) -> Signal:
     """Return what makes a SIGTERM come during `step`; before the first one for 0."""
 
     def arrange(patch: pytest.MonkeyPatch) -> None:
-        after, run = Trainer._after, Trainer.run
+        after, run = Milestones.after, finetuning.train
         # The signal comes by step, the other run's calls take as many as they can.
         patch.setattr(loop, "MAX_STEPS", 1)
 
-        def do_after(self, metrics, state, now, started, **saved):
+        def do_after(self, state, now, **saved):
             if now == step:
-                self.stop.requested = signal.SIGTERM
-            return after(self, metrics, state, now, started, **saved)
+                self.run.stop.requested = signal.SIGTERM
+            return after(self, state, now, **saved)
 
-        def do_run(self, state, **behind):
+        def do_run(*arguments):
             if step == 0:
-                self.stop.requested = signal.SIGTERM
-            return run(self, state, **behind)
+                arguments[-1].stop.requested = signal.SIGTERM
+            return run(*arguments)
 
-        patch.setattr(Trainer, "_after", do_after)
-        patch.setattr(Trainer, "run", do_run)
+        patch.setattr(Milestones, "after", do_after)
+        patch.setattr(finetuning, "train", do_run)
 
     return arrange
 
@@ -178,7 +180,7 @@ def _in_evaluation(count: int) -> Signal:
     """
 
     def arrange(patch: pytest.MonkeyPatch) -> None:
-        logits, seen = Scorer.logits, []
+        logits, seen = Engine.logits, []
 
         def score(self, params, rows):
             seen.append(rows)
@@ -186,7 +188,7 @@ def _in_evaluation(count: int) -> Signal:
                 self.poll.__self__.requested = signal.SIGTERM
             return logits(self, params, rows)
 
-        patch.setattr(Scorer, "logits", score)
+        patch.setattr(Engine, "logits", score)
 
     return arrange
 
@@ -242,7 +244,7 @@ def test_faults_3_a_signal_while_loading_leaves_the_folder_as_it_was(
 ):
     """There is no gap before the weights are read; nothing was begun."""
     monkeypatch.setattr(
-        "gpt2_jax.training.finetune.identify",
+        "gpt2_jax.plan.task.Task.identity",
         lambda _: os.kill(os.getpid(), signal.SIGTERM),
     )
     with pytest.raises(Interrupted, match="nothing was begun"):
@@ -256,7 +258,7 @@ def test_a_run_that_died_after_a_save_loses_no_loss(
 ):
     config = run_config(tmp_path_factory, save_every=3, eval_every=100, epochs=1)
     workdir = tmp_path / "run"
-    train, taken = Trainer._train, []
+    train, taken = ResidentSteps.train, []
 
     def die(self, state, rows, *arguments):
         if len(taken) >= 3:
@@ -265,7 +267,7 @@ def test_a_run_that_died_after_a_save_loses_no_loss(
         return train(self, state, rows, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train", die)
+        patch.setattr(ResidentSteps, "train", die)
         with pytest.raises(RuntimeError):
             finetune(config, workdir)
     with (workdir / "metrics.jsonl").open("a") as file:
