@@ -25,6 +25,7 @@ lint: $(VENV)/dev.stamp
 
 types: $(VENV)/dev.stamp
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --pythonpath $(BIN)/python --project .ci/strict.json
 
 # Known vulnerabilities of what CI installs; asks PyPI, and fails where that is silent.
 audit: $(BIN)/python

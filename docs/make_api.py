@@ -9,8 +9,11 @@ import dataclasses
 import importlib
 import inspect
 import re
+import typing
 from collections.abc import Iterator
 from typing import Any
+
+from gpt2_jax.config.fields import option_of
 
 PUBLIC = {
     "gpt2_jax": (
@@ -20,8 +23,14 @@ PUBLIC = {
         "Classifier",
         "GPT2",
         "GPT2Config",
+        "label_params",
+        "create_optimizer",
+        "create_train_state",
+        "train_step",
+        "FinetuneConfig",
+        "DataConfig",
+        "TrainConfig",
     ),
-    "gpt2_jax.config": ("FinetuneConfig", "DataConfig", "TrainConfig"),
     "gpt2_jax.inference.classifier": ("Prediction",),
     "gpt2_jax.inference.explain": ("Word",),
     "gpt2_jax.inference.gradients": ("Attribution",),
@@ -62,7 +71,8 @@ def signature(value: Any) -> str:
     found = inspect.signature(value)
     kept = [p for name, p in found.parameters.items() if name not in ("self", "cls")]
     # Annotations are strings, which are shown in quotes; defaults keep theirs.
-    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(found.replace(parameters=kept)))
+    shown = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(found.replace(parameters=kept)))
+    return re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", shown)
 
 
 def describe(name: str, value: Any) -> str:
@@ -92,11 +102,20 @@ def _markdown(docstring: str) -> str:
 
 
 def _fields(cls: Any) -> str:
-    rows = ["| field | type | default |", "|---|---|---|"]
+    rows = ["| field | type | default | |", "|---|---|---|---|"]
+    hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        default = "" if field.default is dataclasses.MISSING else f"`{field.default!r}`"
+        default = f"`{field.default!r}`"
+        if field.default is dataclasses.MISSING:
+            default = ""
+        elif dataclasses.is_dataclass(field.default):
+            default = f"`{field.type}()`"
         kind = str(field.type).replace("|", r"\|")
-        rows.append(f"| `{field.name}` | {kind} | {default} |")
+        if typing.get_origin(hints[field.name]) is typing.Literal:
+            kind = ", ".join(map(repr, typing.get_args(hints[field.name])))
+        facts = option_of(field)
+        unset = f"; None: {facts.unset}" if facts.unset else ""
+        rows.append(f"| `{field.name}` | {kind} | {default} | {facts.help}{unset} |")
     return "\n".join(rows)
 
 

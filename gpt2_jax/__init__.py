@@ -8,28 +8,48 @@ from typing import TYPE_CHECKING, Any
 from gpt2_jax.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from gpt2_jax.config import GPT2Config
+    from gpt2_jax.config import DataConfig, FinetuneConfig, GPT2Config, TrainConfig
+    from gpt2_jax.engine.optimizer import create_optimizer
+    from gpt2_jax.engine.param_labels import label_params
+    from gpt2_jax.engine.steps import create_train_state, train_step
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.model.gpt2 import GPT2, to_classifier
     from gpt2_jax.training.finetune import finetune
+    from gpt2_jax.training.results import Results
     from gpt2_jax.weights.pretrained import load_pretrained
 
 __all__ = [
     "GPT2",
     "Classifier",
+    "DataConfig",
+    "FinetuneConfig",
     "GPT2Config",
+    "Results",
+    "TrainConfig",
+    "create_optimizer",
+    "create_train_state",
     "finetune",
+    "label_params",
     "load_pretrained",
     "to_classifier",
+    "train_step",
 ]
 
 _HOMES = {
     "GPT2": "gpt2_jax.model.gpt2",
     "Classifier": "gpt2_jax.inference.classifier",
+    "DataConfig": "gpt2_jax.config",
+    "FinetuneConfig": "gpt2_jax.config",
     "GPT2Config": "gpt2_jax.config",
+    "Results": "gpt2_jax.training.results",
+    "TrainConfig": "gpt2_jax.config",
+    "create_optimizer": "gpt2_jax.engine.optimizer",
+    "create_train_state": "gpt2_jax.engine.steps",
     "finetune": "gpt2_jax.training.finetune",
+    "label_params": "gpt2_jax.engine.param_labels",
     "load_pretrained": "gpt2_jax.weights.pretrained",
     "to_classifier": "gpt2_jax.model.gpt2",
+    "train_step": "gpt2_jax.engine.steps",
 }
 
 
@@ -38,3 +58,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flax.training.train_state import TrainState
@@ -48,7 +48,10 @@ LABELS = {"head": {"kernel": TRAIN}, "trunk": {"kernel": FREEZE}}
 def first_state() -> TrainState:
     """Return step 0; every leaf is numpy, so that nothing has to be compiled."""
     head = np.random.default_rng(0).normal(size=(64, 300)).astype(np.float32)
-    params = {"head": {"kernel": head}, "trunk": {"kernel": np.ones(3, np.float32)}}
+    params: Any = {
+        "head": {"kernel": head},
+        "trunk": {"kernel": np.ones(3, np.float32)},
+    }
     moments = {"mu": np.zeros_like(head)}
     unused: Any = None
     return TrainState(
@@ -58,10 +61,11 @@ def first_state() -> TrainState:
 
 def advance(state: TrainState) -> TrainState:
     """Take a step that depends on all steps before."""
-    head, mu = state.params["head"]["kernel"], state.opt_state["mu"]
+    old, moments = cast(Any, state.params), cast(Any, state.opt_state)
+    head, mu = old["head"]["kernel"], moments["mu"]
     mu = np.float32(0.9) * mu + np.sin(head)
     head = head - np.float32(0.1) * mu
-    params = {**state.params, "head": {"kernel": head}}
+    params = {**old, "head": {"kernel": head}}
     return state.replace(step=state.step + 1, params=params, opt_state={"mu": mu})
 
 
@@ -123,7 +127,9 @@ def _keep_trunk(job: Job, started: Started) -> None:
     folder, config = Path(job["folder"]), TrainConfig(reuse_max_bytes=0)
     kept = trunk_cache.reuse_trunk(GPT2(TINY), {}, texts, config, 1, folder)
     assert isinstance(kept.values, np.memmap)
-    (folder / "sha256").write_text(hashlib.sha256(kept.values).hexdigest())
+    (folder / "sha256").write_text(
+        hashlib.sha256(np.ascontiguousarray(kept.values).data).hexdigest()
+    )
 
 
 def _export(job: Job, started: Started) -> None:

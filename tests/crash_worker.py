@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import subprocess
@@ -95,6 +96,7 @@ def _fork(job: dict[str, Any], index: int, write: int) -> int:
         os.ftruncate(log, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        assert isinstance(sys.stdout, io.TextIOWrapper)
         sys.stdout.reconfigure(write_through=True)
         code = OPERATIONS[job["operation"]](job, lambda: os.write(write, b".")) or 0
     except KeyboardInterrupt:  # as the interpreter ends

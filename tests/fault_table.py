@@ -19,6 +19,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -166,10 +167,12 @@ class _Table:
         # What a fixture notes at its end is in the report of the teardown.
         properties = report.user_properties
         rows = next((value for name, value in properties if name == "fault_rows"), [])
-        told = [value for name, value in properties if name == "fault"]
+        told: list[Any] = [value for name, value in properties if name == "fault"]
         if report.when == "call" and not report.skipped:
             passed = report.passed
-            plain = [{"rows": rows, "tries": 1, "survived": 1, "seen": ""}]
+            plain: list[dict[str, Any]] = [
+                {"rows": rows, "tries": 1, "survived": 1, "seen": ""}
+            ]
             for one in told or plain:
                 for row in one["rows"]:
                     self._tries[row] += one["tries"]

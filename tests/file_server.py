@@ -75,7 +75,7 @@ def serve() -> Iterator[FileServer]:
                 if answer.stalls:
                     server.closing.wait(10)
 
-        def log_message(self, *_args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

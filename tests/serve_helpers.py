@@ -33,7 +33,7 @@ def tiny_trained(max_length: int = MAX_LENGTH) -> TrainedModel:
 class StubClassifier:
     """What the service needs of a classifier; `answer` is the probability of spam."""
 
-    labels = ("ham", "spam")
+    labels: tuple[str, ...] = ("ham", "spam")
     max_length = MAX_LENGTH
 
     def __init__(self, answer: Callable[[str], float] = lambda text: 0.25) -> None:
@@ -94,7 +94,7 @@ def head(
 
 
 def post(body: bytes, path: str = "/v1/classify", **headers: str | int) -> bytes:
-    return head(path, content_length=len(body), **headers) + body
+    return head(path, method="POST", content_length=len(body), **headers) + body
 
 
 @contextlib.contextmanager

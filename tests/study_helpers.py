@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from experiments.study import Setting, Study
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import FinetuneConfig, to_dict
 
 FIRST, MEAN = FinetuneConfig(pool="first"), FinetuneConfig(pool="mean")

@@ -1,5 +1,12 @@
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+
+import gpt2_jax
+
+ROOT = Path(__file__).parents[1]
 
 HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "tiktoken", "requests"}
 EXTRAS = {"torch", "transformers", "llms_from_scratch", "matplotlib", "sklearn"}
@@ -63,7 +70,45 @@ def test_every_promised_name_is_there():
         assert getattr(gpt2_jax, name).__name__ == name
 
 
+def test_dir_shows_every_promised_name_without_importing_it():
+    shown = python("import gpt2_jax; print(*dir(gpt2_jax))").split()
+    import gpt2_jax
+
+    assert set(gpt2_jax.__all__) == set(gpt2_jax._HOMES) <= set(shown)
+    assert "__version__" in shown
+    loaded = loaded_after("import gpt2_jax; dir(gpt2_jax)")
+    assert not loaded & (HEAVY | EXTRAS)
+
+
+def test_what_the_readmes_heart_uses_is_promised():
+    import gpt2_jax
+
+    names = {"load_pretrained", "to_classifier", "label_params", "create_optimizer"}
+    names |= {"TrainConfig", "create_train_state", "train_step", "finetune"}
+    assert names <= set(gpt2_jax.__all__)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     import gpt2_jax
 
     assert not hasattr(gpt2_jax, "gpt3")
+
+
+def test_the_version_stands_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert project["project"]["dynamic"] == ["version"]
+    source = ROOT / project["tool"]["hatch"]["version"]["path"]
+    places = [
+        path
+        for path in (ROOT / "gpt2_jax").rglob("*.py")
+        if re.search(rf"['\"]{re.escape(gpt2_jax.__version__)}['\"]", path.read_text())
+    ]
+    assert places == [source]
+
+
+def test_a_type_checker_is_told_that_the_package_has_types():
+    """PEP 561: the marker lies where hatchling takes everything of the package."""
+    (folder,) = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"][
+        "hatch"
+    ]["build"]["targets"]["wheel"]["packages"]
+    assert (ROOT / folder / "py.typed").read_bytes() == b""

@@ -25,7 +25,8 @@ from experiments.pretrain.config import PretrainConfig
 from experiments.pretrain.export import export
 from experiments.pretrain.shard import Windows, write_shards
 from experiments.pretrain.train import train
-from experiments.study import ACCURACIES, Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import ACCURACIES, Setting, Study
 from gpt2_jax.config import FINETUNE_PRESETS, DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import Dataset, load_dataset
 from gpt2_jax.data.split import split_dataset

@@ -1,9 +1,9 @@
-"""One job, timed from after the imports to its end; prints one line of JSON.
+"""One of our jobs, timed from after the imports to its end; prints a line of JSON.
 
     python experiments/benchmarks/jobs.py NAME --weights mini --folder DIR
 
-`peers.py` runs these in processes of their own. Ours and the peers' (`torch_jobs.py`)
-read the same rows, and start from the same weights.
+`peers.py` runs these in processes of their own. The peers' (`torch_jobs.py`) read the
+same rows, and start from the same weights.
 """
 
 from __future__ import annotations
@@ -11,16 +11,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import importlib
-import json
-import resource
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-Run = Callable[[], dict[str, Any]]  # of a job whose imports are done
+from job import Job, Run, main, messages
 
 
 def finetune_book(arguments: argparse.Namespace, trainable: str = "last_block") -> Run:
@@ -37,9 +32,9 @@ def _finetune(preset: str, arguments: argparse.Namespace, trainable: str) -> Run
     import matplotlib.pyplot  # noqa: F401  (the run needs it; imports are not timed)
     import sklearn.linear_model  # noqa: F401  (likewise)
 
+    from gpt2_jax import finetune
     from gpt2_jax.config import FINETUNE_PRESETS
     from gpt2_jax.engine.compilation import keep_compiled_programs
-    from gpt2_jax.training.finetune import finetune
 
     config = FINETUNE_PRESETS[preset]
     config = dataclasses.replace(
@@ -66,8 +61,8 @@ def _finetune(preset: str, arguments: argparse.Namespace, trainable: str) -> Run
 
 def predict(arguments: argparse.Namespace) -> Run:
     """`Classifier` on every message, as raw texts."""
+    from gpt2_jax import Classifier
     from gpt2_jax.engine.compilation import keep_compiled_programs
-    from gpt2_jax.inference.classifier import Classifier
 
     texts = messages()
 
@@ -85,8 +80,7 @@ def save_classifier(arguments: argparse.Namespace) -> Run:
     import jax
     import numpy as np
 
-    from gpt2_jax.model.gpt2 import to_classifier
-    from gpt2_jax.weights.pretrained import load_pretrained
+    from gpt2_jax import load_pretrained, to_classifier
     from gpt2_jax.weights.trained import TrainedModel, save_model
 
     def run() -> dict[str, Any]:
@@ -113,14 +107,7 @@ def device() -> dict[str, Any]:
     return {"device": first.device_kind, "device_peak_bytes": peak}
 
 
-def messages() -> list[str]:
-    from gpt2_jax.config import DataConfig
-    from gpt2_jax.data.sources import load_dataset
-
-    return list(load_dataset(DataConfig(source="sms-spam"), to_train=False).texts)
-
-
-JOBS: dict[str, Callable[[argparse.Namespace], Run]] = {
+JOBS: Mapping[str, Job] = {
     "ours-book": finetune_book,
     "ours-all": functools.partial(finetune_book, trainable="all"),
     "ours-default": finetune_default,
@@ -128,32 +115,5 @@ JOBS: dict[str, Callable[[argparse.Namespace], Run]] = {
     "save-classifier": save_classifier,
 }
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help=f"{', '.join(JOBS)}, or one of torch_jobs.py")
-    parser.add_argument("--weights", default="mini")
-    parser.add_argument("--dtype", default="float32", help="of our matmuls")
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--cache", action="store_true", help="keep compiled programs")
-    arguments = parser.parse_args()
-    ours = arguments.name in JOBS
-    jobs = JOBS if ours else importlib.import_module("torch_jobs").JOBS
-    if arguments.name not in jobs:
-        parser.error(f"no job {arguments.name!r}; known: {', '.join([*JOBS, *jobs])}")
-    run = jobs[arguments.name](arguments)  # imports everything
-    started, cpu_started = time.perf_counter(), time.process_time()
-    details = run()
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1 if sys.platform == "darwin" else 1024
-    measured = {
-        "seconds": seconds,
-        "cpu_seconds": time.process_time() - cpu_started,
-        "peak_bytes": peak * unit,
-    }
-    print(json.dumps({**measured, **details}))
-
-
 if __name__ == "__main__":
-    main()
+    main(JOBS, __doc__)

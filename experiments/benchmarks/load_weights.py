@@ -28,10 +28,10 @@ import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
+from gpt2_jax import load_pretrained
 from gpt2_jax.config import PRESETS
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import flatten
-from gpt2_jax.weights.pretrained import load_pretrained
 from gpt2_jax.weights.rules import HUGGING_FACE
 
 # Kind of load, type in the file, type asked for.
@@ -108,7 +108,7 @@ def device() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--size", choices=list(PRESETS), default="124M")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--load", nargs=3, help=argparse.SUPPRESS)

@@ -23,9 +23,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
-# Job -> (row, job of jobs.py, cache); the last rows are the peers.
+# Job -> (row, job, cache); a row without a cache is a peer's, a job of torch_jobs.py,
+# all others are of jobs.py.
 ROWS = {
     "book": (
         ("gpt2_jax --preset book, cold", "ours-book", "cold"),
@@ -71,15 +73,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     jobs: list[str] = arguments.job
-    runs: dict[str, list[dict]] = {}
+    runs: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         if "predict" in jobs:
-            run_job("save-classifier", arguments, Path(folder), None)
+            run_job("jobs.py", "save-classifier", arguments, Path(folder), None)
         for _ in range(arguments.repeats):
             for name, job, cache in distinct_rows(jobs):
                 if cache is None and job not in arguments.peers:
                     continue
-                run = run_job(job, arguments, Path(folder), cache)
+                script = "torch_jobs.py" if cache is None else "jobs.py"
+                run = run_job(script, job, arguments, Path(folder), cache)
                 runs.setdefault(f"{job} {cache}", []).append(run)
                 print(f"{name}: {run['seconds']:.1f} s", file=sys.stderr, flush=True)
     facts = machine()
@@ -111,9 +114,13 @@ def distinct_rows(jobs: list[str]) -> list[tuple[str, str, str | None]]:
 
 
 def run_job(
-    job: str, arguments: argparse.Namespace, folder: Path, cache: str | None
-) -> dict:
-    command = [sys.executable, str(HERE / "jobs.py"), job, "--folder", str(folder)]
+    script: str,
+    job: str,
+    arguments: argparse.Namespace,
+    folder: Path,
+    cache: str | None,
+) -> dict[str, Any]:
+    command = [sys.executable, str(HERE / script), job, "--folder", str(folder)]
     command += ["--weights", arguments.weights, "--dtype", arguments.dtype]
     environment = dict(os.environ)
     if cache is not None:
@@ -152,7 +159,7 @@ def machine() -> dict[str, str]:
 
 def render(
     jobs: list[str],
-    runs: dict[str, list[dict]],
+    runs: dict[str, list[dict[str, Any]]],
     machine: dict[str, str],
     arguments: argparse.Namespace,
 ) -> str:

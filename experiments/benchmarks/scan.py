@@ -17,13 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpt2_jax import load_pretrained
+from gpt2_jax import GPT2, load_pretrained, to_classifier
 from gpt2_jax.config import TrainConfig
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.param_labels import label_params
 from gpt2_jax.engine.steps import create_train_state, train_step
 from gpt2_jax.model import scan
-from gpt2_jax.model.gpt2 import GPT2, to_classifier
 from gpt2_jax.model.tree import Params
 
 BATCH_SIZE = 8
@@ -40,7 +39,7 @@ def batch_of(model: GPT2, tokens: int, split: int) -> dict[str, np.ndarray]:
     return values | {
         "lengths": np.full(BATCH_SIZE, tokens, np.int32),
         "labels": rng.integers(2, size=BATCH_SIZE, dtype=np.int32),
-        "weights": np.ones(BATCH_SIZE, np.float32),
+        "loss_weights": np.ones(BATCH_SIZE, np.float32),
     }
 
 
@@ -51,10 +50,12 @@ def stepper(
     layers = model.config.num_layers
     names = [f"h_{i}/.*" for i in range(split, layers)] + ["ln_f/.*", "out_head/.*"]
     train = TrainConfig(trainable=tuple(names) if split else ("all",))
-    labels = label_params(params, train.trainable, layers)
-    tx = create_optimizer(train, labels, total_steps=100)
+    param_labels = label_params(params, train.trainable, layers)
+    tx = create_optimizer(train, param_labels, total_steps=100)
     step = jax.jit(
-        functools.partial(train_step, model=model, labels=labels, split=split),
+        functools.partial(
+            train_step, model=model, param_labels=param_labels, depth=split
+        ),
         donate_argnums=0,
     )
     state, key = create_train_state(model, params, tx), jax.random.key(0)

@@ -62,7 +62,7 @@ class Service:
             finally:
                 process.terminate()
 
-    def _wait(self, process: subprocess.Popen) -> None:
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
         ready = "/readyz" if self.path.startswith("/v1") else "/openapi.json"
         for _ in range(600):
             if process.poll() is not None:
@@ -127,7 +127,9 @@ def check_equal(first: Service, second: Service, texts: list[str]) -> float:
     return max(abs(a[label] - b[label]) for a, b in pairs for label in a)
 
 
-def compare(ours: Service, peer: Service, texts: list[str], arguments) -> None:
+def compare(
+    ours: Service, peer: Service, texts: list[str], arguments: argparse.Namespace
+) -> None:
     """Print a line for each number of clients and each service."""
     with ours.running(), peer.running():
         difference = check_equal(ours, peer, texts[:100])

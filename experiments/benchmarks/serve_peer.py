@@ -7,86 +7,42 @@ needs PyTorch and transformers.
 
 from __future__ import annotations
 
-import importlib.resources
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any, cast
 
-import numpy as np
-import torch
 import transformers
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
-from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from gpt2_jax import tokenizer as ours
-from gpt2_jax.weights.convert import to_state_dict
-from gpt2_jax.weights.rules import HUGGING_FACE
-from gpt2_jax.weights.trained import TrainedModel, load_model
-
-
-def to_transformers(
-    trained: TrainedModel,
-) -> transformers.GPT2ForSequenceClassification:
-    """Return the classifier as transformers' own, which has no bias in its head."""
-    config = trained.config
-    model = transformers.GPT2ForSequenceClassification(
-        transformers.GPT2Config(
-            vocab_size=config.vocab_size,
-            n_positions=config.max_len,
-            n_embd=config.embed_dim,
-            n_layer=config.num_layers,
-            n_head=config.num_heads,
-            num_labels=len(trained.classes),
-            id2label=dict(enumerate(trained.classes)),
-            pad_token_id=ours.END_OF_TEXT,
-        )
-    )
-    state = {
-        f"transformer.{name}": np.array(value)
-        for name, value in to_state_dict(trained.params, HUGGING_FACE).items()
-    }
-    weight = state.pop("transformer.lm_head.weight")  # the head, [C, D]
-    # W (x + d) = W x + b for this d, the shortest one: the bias moves into ln_f.
-    bias = np.asarray(trained.params["out_head"]["bias"])
-    state["transformer.ln_f.bias"] += weight.T @ np.linalg.solve(
-        weight @ weight.T, bias
-    )
-    state["score.weight"] = weight
-    model.load_state_dict({name: torch.from_numpy(v) for name, v in state.items()})
-    return model.eval()
-
-
-def gpt2_tokenizer() -> transformers.PreTrainedTokenizerFast:
-    asset = importlib.resources.files("gpt2_jax") / "assets" / "gpt2.tiktoken"
-    converter = TikTokenConverter(str(asset), pattern=ours._PATTERN)
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=converter.converted())
+from gpt2_jax.export.classifier import export_run
 
 
 class Text(BaseModel):
     text: str
 
 
-def main(run: Path, port: int) -> None:
-    """Serve `run` at `port`."""
-    trained = load_model(run)
-    classify = transformers.pipeline(
-        "text-classification",
-        model=to_transformers(trained),
-        tokenizer=gpt2_tokenizer(),
-        top_k=None,
-    )
+def build(run: Path) -> FastAPI:
+    """Return the service of `run`, as `gpt2-jax export --format hf` writes it."""
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "classifier"
+        export_run(run, folder, "hf")
+        classify = transformers.pipeline(
+            "text-classification", model=str(folder), top_k=None
+        )
     app = FastAPI()
 
     @app.post("/classify")
     def answer(request: Text) -> dict[str, float]:
-        scores = classify(
-            [request.text], truncation=True, max_length=trained.max_length
-        )
-        return {score["label"]: score["score"] for score in scores[0]}
+        # With `top_k` it answers a list for each text, which its annotation does not
+        # know.
+        found = cast("Any", classify([request.text], truncation=True))
+        return {score["label"]: score["score"] for score in found[0]}
 
-    uvicorn.run(app, port=port, access_log=False)
+    return app
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    uvicorn.run(build(Path(sys.argv[1])), port=int(sys.argv[2]), access_log=False)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import baselines
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import DataConfig, FinetuneConfig
 from gpt2_jax.evaluation.metrics import expected_calibration_error
 

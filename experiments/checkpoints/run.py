@@ -25,13 +25,16 @@ import jax
 import numpy as np
 from flax.training.train_state import TrainState
 
+from gpt2_jax import GPT2, GPT2Config
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.config import PRESETS, TrainConfig
-from gpt2_jax.engine.jit import Steps, jit_steps
+from gpt2_jax.engine.jit import jit_steps
 from gpt2_jax.engine.optimizer import create_optimizer
-from gpt2_jax.engine.param_labels import frozen_split, label_params
-from gpt2_jax.model.gpt2 import GPT2, param_shapes
-from gpt2_jax.model.tree import Params, flatten, unflatten
+from gpt2_jax.engine.param_labels import label_params, trunk_depth
+from gpt2_jax.engine.texts import Texts, lay_out
+from gpt2_jax.engine.wrapper import Steps
+from gpt2_jax.model.gpt2 import param_shapes
+from gpt2_jax.model.tree import Params, flatten, split_params, unflatten
 
 BATCH, WIDTH = 8, 128
 
@@ -58,48 +61,46 @@ def random_leaves(shapes: Params) -> Iterator[tuple[str, np.ndarray]]:
         yield path, 0.02 * random.standard_normal(leaf.shape, np.float32)
 
 
-def create(case: Case) -> tuple[TrainState, Params, Steps, dict[str, Any]]:
-    """Return a state of what trains, its labels, the steps, and data for them."""
+def create(case: Case) -> tuple[TrainState, Params, Steps]:
+    """Return a state of what trains, its labels, and the steps on random texts."""
     config = dataclasses.replace(PRESETS[case.size], num_classes=2)
     shapes = param_shapes(config)
-    labels = label_params(shapes, case.trainable, config.num_layers)
-    split = frozen_split(labels, config.num_layers)
-    kept = {f"h_{i}" for i in range(split, config.num_layers)} | {"ln_f", "out_head"}
-    kept |= {"wte", "wpe"} if not split else set()
-    labels = {name: labels[name] for name in kept}
-    params = unflatten(dict(random_leaves({name: shapes[name] for name in kept})))
-    params = jax.device_put(params)
+    param_labels = label_params(shapes, case.trainable, config.num_layers)
+    depth = trunk_depth(param_labels, config.num_layers)
+    _, shapes = split_params(shapes, config.num_layers, depth)
+    _, param_labels = split_params(param_labels, config.num_layers, depth)
+    params = jax.device_put(unflatten(dict(random_leaves(shapes))))
     model = GPT2(config)
     if case.adamw:
-        tx = create_optimizer(TrainConfig(), labels, 1000)
+        tx = create_optimizer(TrainConfig(), param_labels, 1000)
         state = TrainState.create(apply_fn=model.apply, params=params, tx=tx)
     else:
         nothing: Any = None
         state = TrainState(0, model.apply, params, nothing, opt_state={})
+    texts = random_texts(config, depth)
+    return state, param_labels, jit_steps(model, param_labels, texts, depth=depth)
+
+
+def random_texts(config: GPT2Config, depth: int) -> Texts:
+    """Return a batch of tokens, or of what a trunk of `depth` blocks makes of them."""
     random = np.random.default_rng(1)
-    values = random.integers(0, config.vocab_size, BATCH * WIDTH).astype(np.int32)
-    if split:
-        shape = (BATCH * WIDTH, config.embed_dim)
-        values = random.standard_normal(shape, np.float32)
-    data = {
-        "values": values,
-        "starts": np.arange(BATCH, dtype=np.int32) * WIDTH,
-        "lengths": np.full(BATCH, WIDTH, np.int32),
-        "labels": np.arange(BATCH, dtype=np.int32) % 2,
-        "weights": np.ones(BATCH, np.float32),
-    }
-    return state, labels, jit_steps(model, labels, split=split), jax.device_put(data)
+    tokens = random.integers(0, config.vocab_size, (BATCH, WIDTH)).tolist()
+    texts = lay_out(tokens, limit=WIDTH, labels=np.arange(BATCH) % 2)
+    if not depth:
+        return texts
+    shape = (BATCH * WIDTH, config.embed_dim)
+    return dataclasses.replace(texts, values=random.standard_normal(shape, np.float32))
 
 
 def measure(case: Case, workdir: Path) -> dict[str, float]:
-    state, labels, steps, data = create(case)
+    state, param_labels, steps = create(case)
     rows, key = np.arange(BATCH, dtype=np.int32)[None], jax.random.key(0)
     figures: dict[str, float] = {}
 
     def train(state: TrainState) -> TrainState:
-        return steps.train(state, data, rows, key, WIDTH)[0]
+        return steps.train(state, rows, key, WIDTH)[0]
 
-    with Checkpoints(workdir, labels) as checkpoints:
+    with Checkpoints(workdir, param_labels) as checkpoints:
         if case.adamw:
             state = train(steps.place(state))  # compiles
             started, count = time.perf_counter(), 0
@@ -125,7 +126,7 @@ def measure(case: Case, workdir: Path) -> dict[str, float]:
         last = workdir / "checkpoints" / str(int(saved["step"]) - taken)
         files = [path for path in last.rglob("*") if path.is_file()]
         figures["disk MB"] = sum(path.stat().st_size for path in files) / 1e6
-    with Checkpoints(workdir, labels) as checkpoints:
+    with Checkpoints(workdir, param_labels) as checkpoints:
         started = time.perf_counter()
         assert checkpoints.restore(state, best=False) is not None
         figures["restore"] = time.perf_counter() - started
@@ -143,7 +144,7 @@ def print_row(name: str, figures: dict[str, float]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--case", choices=CASES, action="append")
     names = parser.parse_args().case or [n for n, case in CASES.items() if case.adamw]
     device = f"{jax.devices()[0].device_kind}, {platform.machine()}"

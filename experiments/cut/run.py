@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 
 from experiments import baselines
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import DataConfig, FinetuneConfig
 
 LAYERS = 12  # of mini, and of 124M

@@ -10,7 +10,8 @@ import dataclasses
 from typing import Any
 
 from experiments import baselines
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import FINETUNE_PRESETS, PRESETS, FinetuneConfig
 
 BOOK = FINETUNE_PRESETS["book"]
@@ -63,40 +64,47 @@ def rows(weights: str, data: dict[str, Any]) -> list[Setting]:
         needs = f"the released {changes['weights']}, --rows {key}"
         return row(key, name, needs, **changes)
 
-    everything, lora = {"trainable": ("all",)}, {"trainable": ("lora",)}
+    everything, lora = ("all",), ("lora",)
     return [
         row("1", "as the book: last token, last block"),
         row("2", "first token", pool="first"),
         row("3", "last layer", trainable=("head",)),
         row("4", "last two blocks", trainable=("last_two_blocks",)),
-        row("5", "all layers", **everything),
+        row("5", "all layers", trainable=everything),
         size("6", "355M", weights="355M"),
         size("7", "774M", weights="774M"),
         size("8", "1558M", weights="1558M"),
-        size("9", "1558M, all layers", weights="1558M", **everything),
+        size("9", "1558M, all layers", weights="1558M", trainable=everything),
         row(
             "10",
             "random weights, all layers",
             "" if weights in PRESETS else "--weights with the name of a size",
             weights=f"random:{weights}",
-            **everything,
+            trainable=everything,
         ),
-        row("11", "LoRA, rank 16, alpha 16", **lora),
+        row("11", "LoRA, rank 16, alpha 16", trainable=lora),
         # The book multiplies its adapters by alpha, we by alpha / rank, as the paper.
-        row("11b", "LoRA, rank 16, alpha 256", lora_alpha=256.0, **lora),
-        size("12", "1558M, LoRA, alpha 8", weights="1558M", lora_alpha=8.0, **lora),
+        row("11b", "LoRA, rank 16, alpha 256", lora_alpha=256.0, trainable=lora),
         size(
-            "12b", "1558M, LoRA, alpha 128", weights="1558M", lora_alpha=128.0, **lora
+            "12",
+            "1558M, LoRA, alpha 8",
+            weights="1558M",
+            lora_alpha=8.0,
+            trainable=lora,
+        ),
+        size(
+            "12b",
+            "1558M, LoRA, alpha 128",
+            weights="1558M",
+            lora_alpha=128.0,
+            trainable=lora,
         ),
         row("13", "padded to 1,024 tokens", max_length=1024),
         row("14", "no padding, batches of 1", pool="last_real", batch_size=1),
         row("15", "no padding, 8 pieces of 1", pool="last_real", accumulate=8),
         row("16", "last real token", pool="last_real"),
         row("17", "no causal mask", causal=False),
-        row(
-            "18",
-            "ignore index",
-        ),
+        row("18", "ignore index"),
         row("19", "mean over the text", pool="mean"),
     ]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.head_tuning.run import SPLITS, rows
-from experiments.study_results import summarize
-from experiments.study_runs import folder_of
+from experiments.study.runs import folder_of
+from experiments.study.spec import summarize
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset

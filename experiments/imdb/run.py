@@ -15,7 +15,8 @@ import numpy as np
 
 from experiments import baselines
 from experiments.parts import write_parts
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.data.folders import PARTS
 from gpt2_jax.data.sources import Dataset, load_dataset

@@ -13,7 +13,8 @@ import numpy as np
 
 from experiments import baselines
 from experiments.parts import take_share, write_parts
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset

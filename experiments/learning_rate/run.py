@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 
 from experiments import baselines
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import DataConfig, FinetuneConfig
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)

@@ -13,15 +13,15 @@ import argparse
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from experiments.pretrain.config import CHOICES, PretrainConfig
 from experiments.pretrain.steps import compile_programs, init_state
+from gpt2_jax import GPT2
 from gpt2_jax.engine.jit import make_mesh
-from gpt2_jax.model.gpt2 import GPT2
 
 Step = Callable[[np.ndarray], float]
 
@@ -44,17 +44,17 @@ def plain_torch(config: PretrainConfig, *, compiled: bool) -> Step:
     import transformers
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = transformers.GPT2LMHeadModel(
-        transformers.GPT2Config(
-            n_positions=config.length,
-            n_embd=config.embed_dim,
-            n_layer=config.num_layers,
-            n_head=config.num_heads,
-            attn_pdrop=0.0,
-            embd_pdrop=0.0,
-            resid_pdrop=0.0,
-        )
-    ).to(device)
+    sizes = transformers.GPT2Config(
+        n_positions=config.length,
+        n_embd=config.embed_dim,
+        n_layer=config.num_layers,
+        n_head=config.num_heads,
+        attn_pdrop=0.0,
+        embd_pdrop=0.0,
+        resid_pdrop=0.0,
+    )
+    with torch.device(device):
+        model = transformers.GPT2LMHeadModel(sizes)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         config.learning_rate,
@@ -66,7 +66,9 @@ def plain_torch(config: PretrainConfig, *, compiled: bool) -> Step:
 
     def step(windows: np.ndarray) -> float:
         tokens = torch.from_numpy(windows).long().to(device)
-        with torch.autocast(device, torch.bfloat16) if half else no_context():
+        with (
+            torch.autocast(device, torch.bfloat16) if half else contextlib.nullcontext()
+        ):
             logits = forward(input_ids=tokens[:, :-1]).logits
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), tokens[:, 1:].flatten()
@@ -78,11 +80,6 @@ def plain_torch(config: PretrainConfig, *, compiled: bool) -> Step:
         return loss.item()
 
     return step
-
-
-@contextlib.contextmanager
-def no_context() -> Iterator[None]:
-    yield
 
 
 def main() -> None:
@@ -113,7 +110,8 @@ def main() -> None:
     }
     rates: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
-        step(windows), step(windows)  # compiled, and warm
+        for _ in range(2):  # compiled, and warm
+            step(windows)
     for _ in range(arguments.turns):
         for name, step in steps.items():
             start = time.perf_counter()

@@ -14,11 +14,11 @@ import jax
 import numpy as np
 
 from experiments.pretrain.train import restored
+from gpt2_jax import load_pretrained
 from gpt2_jax.errors import UserError
 from gpt2_jax.export.hugging_face import write_language_model
 from gpt2_jax.export.language_model import check_parameters
 from gpt2_jax.storage.atomic import staged
-from gpt2_jax.weights.pretrained import load_pretrained
 
 
 def export(run: Path, folder: Path) -> str:

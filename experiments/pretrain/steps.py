@@ -10,7 +10,7 @@ import functools
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,11 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from experiments.pretrain.config import PretrainConfig
+from gpt2_jax import GPT2, load_pretrained
 from gpt2_jax.engine.jit import AXIS, by_example, replicated
 from gpt2_jax.engine.steps import create_train_state
 from gpt2_jax.errors import UserError
-from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params, flatten, unflatten
-from gpt2_jax.weights.pretrained import load_pretrained
 
 SIZES = ("embed_dim", "num_layers", "num_heads")
 
@@ -72,11 +71,11 @@ def init_state(config: PretrainConfig, params: Params | None = None) -> TrainSta
     if params is not None:
         return create_train_state(model, params, create_optimizer(config))
     tokens = jnp.zeros((1, 1), jnp.int32)
-    params = jax.jit(model.init)(jax.random.key(config.seed), tokens)["params"]
+    random = jax.jit(model.init)(jax.random.key(config.seed), tokens)["params"]
     scale = 1 / math.sqrt(2 * config.num_layers)
     scaled = {
         path: leaf * scale if path.endswith("c_proj/kernel") else leaf
-        for path, leaf in flatten(params).items()
+        for path, leaf in flatten(random).items()
     }
     return create_train_state(model, unflatten(scaled), create_optimizer(config))
 
@@ -123,14 +122,14 @@ def _matrices(params: Params) -> Params:
     return jax.tree.map(lambda leaf: leaf.ndim == 2, params)
 
 
-def _block_matrices(params: Params) -> Params:
+def _block_matrices(params: optax.Params) -> optax.Params:
     matrix = re.compile(r"h_\d+/.*/kernel")
     return unflatten(
         {
             path: optax.contrib.MuonDimensionNumbers()
             if matrix.fullmatch(path)
             else None
-            for path in flatten(params)
+            for path in flatten(cast(Params, params))
         }
     )
 
@@ -139,7 +138,7 @@ def window_losses(params: Params, windows: Array, *, model: GPT2) -> Array:
     """Return the mean cross-entropy [B] of the tokens that follow in `windows`
     [B, T + 1].
     """
-    logits = model.apply({"params": params}, windows[:, :-1])
+    logits = cast(Array, model.apply({"params": params}, windows[:, :-1]))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, windows[:, 1:])
     return losses.mean(axis=1)
 

@@ -30,13 +30,14 @@ from experiments.pretrain.steps import (
     init_state,
     read_weights,
 )
+from gpt2_jax import GPT2
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.config import from_dict, to_dict
 from gpt2_jax.engine.devices import choose_devices
 from gpt2_jax.engine.jit import make_mesh
 from gpt2_jax.engine.param_labels import label_params
 from gpt2_jax.errors import NonFiniteError, UserError
-from gpt2_jax.model.gpt2 import GPT2, count_params
+from gpt2_jax.model.gpt2 import count_params
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.workdir.lock import workdir_lock
 

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import precision_recall_fscore_support
 
 from experiments import baselines
 from experiments.parts import write_parts
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax.config import BALANCES, DataConfig, FinetuneConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
+from gpt2_jax.evaluation.metrics import evaluate_probabilities
 
 NAMES = {
     "none": "all texts, as they come (--balance none)",
@@ -34,9 +35,14 @@ METRICS = {
 }
 
 
+def of_spam(test: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of spam in `test`, as results.json has it."""
+    spam = test["per_class"]["spam"]
+    return {f"spam_{name}": 100 * spam[name] for name in ("f1", "precision", "recall")}
+
+
 def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
-    of_spam = results["test"]["per_class"]["spam"]
-    return {f"spam_{k}": 100 * of_spam[k] for k in ("f1", "precision", "recall")}
+    return of_spam(results["test"])
 
 
 def beside(config: FinetuneConfig, seed: int) -> dict[str, dict[str, float]]:
@@ -48,14 +54,10 @@ def beside(config: FinetuneConfig, seed: int) -> dict[str, dict[str, float]]:
     numbers = {}
     for name, predict in fitted.items():
         predicted = np.asarray(predict(test))
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            expected, predicted, average="binary", zero_division=0.0
-        )
+        certain = np.eye(2)[predicted]
         numbers[name] = {
             "test": 100 * float((predicted == expected).mean()),
-            "spam_f1": 100 * float(f1),
-            "spam_precision": 100 * float(precision),
-            "spam_recall": 100 * float(recall),
+            **of_spam(evaluate_probabilities(certain, expected, ("ham", "spam"))),
         }
     return numbers
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.recipe.run import STUDY
-from experiments.study_runs import folder_of
+from experiments.study.runs import folder_of
 
 DATA = "the book's split: "
 

@@ -7,7 +7,8 @@ import dataclasses
 from typing import Any
 
 from experiments import baselines
-from experiments.study import ACCURACIES, Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import ACCURACIES, Setting, Study
 from gpt2_jax.config import FINETUNE_PRESETS, DataConfig, FinetuneConfig
 
 DEFAULT = FinetuneConfig()

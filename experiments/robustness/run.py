@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from experiments import baselines
-from experiments.study import Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import Setting, Study
 from gpt2_jax import Classifier
 from gpt2_jax.config import DataConfig, FinetuneConfig
 

@@ -6,7 +6,8 @@ python -m experiments.sms_spam.run --seeds 0 1 2 3 4
 import dataclasses
 
 from experiments import baselines
-from experiments.study import ACCURACIES, Setting, Study, main
+from experiments.study.command import main
+from experiments.study.spec import ACCURACIES, Setting, Study
 from gpt2_jax.config import FINETUNE_PRESETS, DataConfig, FinetuneConfig
 
 BOOK = FINETUNE_PRESETS["book"]

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2_jax import config
+from gpt2_jax.cli.flags import add_flags, with_flags
 from gpt2_jax.cli.threshold import probability
+from gpt2_jax.config import DataConfig
+from gpt2_jax.config.data import LABELS, ROWS, TEXT_COLUMN
 from gpt2_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,16 +26,12 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument("run", metavar="RUN", type=Path)
     evaluate.add_argument(
-        "--data", help="dataset or file; all of it. Default: the run's own test part"
+        "--data",
+        dest="source",
+        metavar="D",
+        help="dataset or file; all of it (default: the run's own test part)",
     )
-    evaluate.add_argument("--text-column")
-    evaluate.add_argument("--label-column")
-    evaluate.add_argument("--encoding", default="utf-8", help="of the text file")
-    evaluate.add_argument(
-        "--positive",
-        metavar="CLASS",
-        help="whose precision is told; default: the run's",
-    )
+    add_flags(evaluate, DataConfig(), sections=(ROWS, LABELS), without=("source",))
     evaluate.add_argument("--verbose", action="store_true", help="tell of every class")
 
     predict = commands.add_parser(
@@ -46,7 +44,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         type=Path,
         help="texts: .csv, .tsv or .jsonl with a text column, else one on each line",
     )
-    predict.add_argument("--text-column", default="text")
+    add_flags(predict, DataConfig(), sections=(ROWS,), without=("source", "encoding"))
     predict.add_argument("--output", type=Path, help="write JSON lines to this file")
     for parser in (evaluate, predict):
         parser.add_argument(
@@ -74,18 +72,16 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     from gpt2_jax.inference.evaluate import evaluate_run
 
     data = None
-    if arguments.data is not None:
-        try:
-            data = config.DataConfig(
-                source=arguments.data,
-                text_column=arguments.text_column,
-                label_column=arguments.label_column,
-                encoding=arguments.encoding,
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from None
+    if arguments.source is not None:
+        data = with_flags(DataConfig(), arguments)
     set_up_compilation(arguments)
-    lines = evaluate_run(arguments.run, data, abstain_below=arguments.abstain_below)
+    lines = evaluate_run(
+        arguments.run,
+        data,
+        abstain_below=arguments.abstain_below,
+        positive=arguments.positive,
+        verbose=arguments.verbose,
+    )
     print(*lines, sep="\n")
     return 0
 
@@ -104,7 +100,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     source = windows(
         arguments.texts,
         arguments.file,
-        arguments.text_column,
+        with_flags(DataConfig(), arguments).text_column or TEXT_COLUMN,
         sys.stdin.buffer,
         as_they_come=output is None,
     )

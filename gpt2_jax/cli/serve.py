@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gpt2_jax.cli.flags import add_flags, with_flags
 from gpt2_jax.config import ServeConfig
-from gpt2_jax.errors import DeviceError, UserError
+from gpt2_jax.errors import DeviceError
 
 _EXTRA = ("fastapi", "starlette", "uvicorn", "h11", "pydantic", "prometheus_client")
 
@@ -18,43 +19,15 @@ def add_serve(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "serve", parents=[common], help="a web page and a JSON API of a run"
     )
-    default = ServeConfig()
     parser.add_argument("run", metavar="RUN", type=Path)
-    parser.add_argument("--host", default=default.host)
-    parser.add_argument("--port", type=int, default=default.port, help="0: a free one")
-    parser.add_argument(
-        "--token",
-        default=os.environ.get("GPT2_JAX_TOKEN") or None,
-        help="that clients must send as Bearer token; or set GPT2_JAX_TOKEN",
-    )
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name under which browsers reach this host",
-    )
-    parser.add_argument(
-        "--max-queue", type=int, default=default.max_queue, metavar="TEXTS"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=default.timeout, metavar="SECONDS"
-    )
+    add_flags(parser, ServeConfig())
 
 
 def run_serve(arguments: argparse.Namespace) -> int:
     """Serve a run until told to stop."""
-    try:
-        config = ServeConfig(
-            host=arguments.host,
-            port=arguments.port,
-            token=arguments.token,
-            allow_hosts=tuple(name.lower() for name in arguments.allow_host),
-            max_queue=arguments.max_queue,
-            timeout=arguments.timeout,
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    if arguments.token is None:
+        arguments.token = os.environ.get("GPT2_JAX_TOKEN") or None
+    config = with_flags(ServeConfig(), arguments)
     try:
         from gpt2_jax.serve.server import serve
     except ModuleNotFoundError as error:

@@ -8,6 +8,7 @@ import itertools
 from typing import Any
 
 from gpt2_jax import config
+from gpt2_jax.cli.flags import add_flags, with_flags
 from gpt2_jax.errors import UserError
 
 
@@ -18,39 +19,31 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="compile the train step for TPU slices: memory, flops, bytes sent",
     )
-    add = parser.add_argument
-    add("--topology", nargs="+", default=["v5e:2x4"], help="such as v5e:2x4 v6e:2x2")
-    add("--weights", nargs="+", choices=list(config.PRESETS), default=["mini"])
-    add("--trainable", nargs="+", choices=config.TRAINABLE, default=["last_block"])
-    add("--parallel", nargs="+", choices=config.PARALLEL, default=["jit"])
-    add("--shard", choices=config.SHARDS, default="none")
-    add("--batch-size", type=int, default=64, help="over all chips")
-    add("--max-length", type=int, default=128, metavar="TOKENS")
-    add("--num-classes", type=int, default=2)
-    add("--dtype", choices=config.DTYPES, default="float32")
+    add_flags(parser, config.TpuCheckConfig())
 
 
 def run_tpu_check(arguments: argparse.Namespace) -> int:
     """Print a table of every combination; 3 where one of them does not fit."""
     from gpt2_jax.plan import tpu_check
 
+    asked = with_flags(config.TpuCheckConfig(), arguments)
     tpu_check.prepare_compiler()
     print(*tpu_check.HEADER, sep="\n", flush=True)
-    width, fits = arguments.max_length, True
+    width, fits = asked.max_length, True
     for topology, weights, trainable, parallel in itertools.product(
-        arguments.topology, arguments.weights, arguments.trainable, arguments.parallel
+        asked.topologies, asked.weights, asked.trainable, asked.parallel
     ):
         try:
             model = dataclasses.replace(
                 config.PRESETS[weights],
-                num_classes=arguments.num_classes,
-                dtype=arguments.dtype,
+                num_classes=asked.num_classes,
+                dtype=asked.dtype,
             )
             train = config.TrainConfig(
                 trainable=(trainable,),
                 parallel=parallel,
-                shard=arguments.shard,
-                batch_size=arguments.batch_size,
+                shard=asked.shard,
+                batch_size=asked.batch_size,
             )
         except ValueError as error:
             raise UserError(str(error)) from None
@@ -59,8 +52,8 @@ def run_tpu_check(arguments: argparse.Namespace) -> int:
                 f"--max-length {width}: {weights} has {model.max_len} positions"
             )
         need = tpu_check.check(topology, model, train, width)
-        wrapper = parallel if arguments.shard == "none" else f"{parallel}, fsdp"
-        shapes = f"{arguments.batch_size} x {width}"
+        wrapper = parallel if asked.shard == "none" else f"{parallel}, fsdp"
+        shapes = f"{asked.batch_size} x {width}"
         names = (weights, trainable, wrapper, shapes)
         print(tpu_check.describe(topology, names, need), flush=True)
         fits &= need.fits

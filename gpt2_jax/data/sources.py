@@ -77,16 +77,17 @@ def load_dataset(
         DataError: it cannot be had or read; or, to train on it, it has fewer than two
             classes, or rare ones.
     """
-    if config.source == "demo":
+    source = str(config.source)
+    if source == "demo":
         asset = importlib.resources.files("gpt2_jax") / "assets" / "demo.jsonl"
         with importlib.resources.as_file(asset) as path:
             table = read_table(path, group_column="family")
             sha256 = _sha256(path.read_bytes())
         table = dataclasses.replace(table, understood="")  # no file of the user's
-    elif config.source == "sms-spam":
+    elif source == "sms-spam":
         content = _sms_content(offline)
         table, sha256 = read_sms(content, book=config.book), SMS_SHA256
-    elif config.source == "imdb":
+    elif source == "imdb":
         table, sha256 = load_imdb(offline)
     else:
         try:
@@ -95,19 +96,20 @@ def load_dataset(
             raise DataError(
                 f"{config.source}: cannot be read ({error.strerror})"
             ) from error
-    table = label_table(config.source, table, config, to_train=to_train)
-    return _dataset(config.source, sha256, table, classes)
+    table = label_table(source, table, config, to_train=to_train)
+    return _dataset(source, sha256, table, classes)
 
 
 def _own_table(config: DataConfig, offline: bool) -> tuple[Table, str]:
     """Read the user's file, folder or standard input; return its SHA-256 too."""
-    if bucket.is_url(config.source):
+    source = str(config.source)
+    if bucket.is_url(source):
         if forbidden := forbidden_by(offline):
-            raise DataError(f"{config.source}: {forbidden} forbids to read it")
+            raise DataError(f"{source}: {forbidden} forbids to read it")
         with tempfile.TemporaryDirectory() as folder:
-            copy = bucket.read_url(config.source, Path(folder), DataError)
+            copy = bucket.read_url(source, Path(folder), DataError)
             return _own_table(dataclasses.replace(config, source=str(copy)), offline)
-    path = Path(config.source)
+    path = Path(source)
     columns = {
         "text_column": config.text_column or "text",
         "label_column": config.label_column or "label",
@@ -117,7 +119,7 @@ def _own_table(config: DataConfig, offline: bool) -> tuple[Table, str]:
     }
     if path.is_dir():
         return read_folder(path, **columns)
-    if config.source == STDIN:
+    if source == STDIN:
         table = read_table(path, **columns)
         rows = json.dumps([table.texts, table.labels])  # the stream is gone by now
         return table, _sha256(rows.encode())

@@ -12,7 +12,7 @@ from gpt2_jax.evaluation.heat_map import heat_map_svg, scale_html
 from gpt2_jax.evaluation.markup import escape, number_cell, row, shaded_cell, table
 from gpt2_jax.evaluation.summary import subject
 
-_MAX_PAIRS = 30
+_MAX_PAIRS = 20
 
 _Row = tuple[str, Mapping[str, Any]]  # a class, and its scores
 
@@ -26,11 +26,11 @@ def answers(test: Mapping[str, Any], classes: Sequence[str]) -> str:
         return f'{_means(test, classes)}<div class="beside">{matrix}{each}</div>\n'
     return (
         f"{_means(test, classes)}"
-        f'<div class="figures"><figure>{heat_map_svg(confusion, classes)}'
+        f"<figure>{heat_map_svg(confusion, classes)}"
         f"{scale_html()}<figcaption>Confusion, true labels in rows, answers in "
         "columns, as shares of the true label; labels mistaken for one another stand "
         "side by side. Blue: right, orange: wrong; pointing at a cell names it."
-        f"</figcaption></figure>{_pairs(confusion, classes)}</div>\n{_sortable(test)}"
+        f"</figcaption></figure>\n{_pairs(confusion, classes)}{_sortable(test)}"
     )
 
 

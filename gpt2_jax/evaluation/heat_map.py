@@ -127,12 +127,13 @@ def heat_map_svg(confusion: np.ndarray, classes: Sequence[str]) -> str:
 
 def scale_html() -> str:
     """Return what the shades of the SVG mean."""
-    steps = "".join(
-        f'<span><span class="swatch {kind}" style="opacity:{share**_POWER:.2f}"></span>'
-        f"{100 * share:g}%</span>"
-        for kind in ("right", "wrong")
-        for share in (0.05, 0.2, 0.5, 1.0)
-    )
+    steps = ""
+    for kind in ("right", "wrong"):
+        steps += f"<span>{kind}:</span>" + "".join(
+            f'<span><span class="swatch {kind}" '
+            f'style="opacity:{share**_POWER:.2f}"></span>{100 * share:g}%</span>'
+            for share in (0.05, 0.2, 0.5, 1.0)
+        )
     return f'<p class="scale">{steps}</p>\n'
 
 

@@ -82,8 +82,8 @@ def prepare(
 def _load_weights(
     config: FinetuneConfig, *, offline: bool
 ) -> tuple[GPT2Config, Params]:
-    if config.weights.startswith(PREFIX):
-        gpt2_config, params = untrained(config.weights, config.train.seed)
+    if str(config.weights).startswith(PREFIX):
+        gpt2_config, params = untrained(str(config.weights), config.train.seed)
     else:
         gpt2_config, params = load_pretrained(config.weights, offline=offline)
     if gpt2_config.vocab_size < VOCAB_SIZE:

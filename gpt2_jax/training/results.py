@@ -130,7 +130,7 @@ def collect(
             "total": count_params(task.params),
             "trainable": count_params(trained_leaves(task.params, task.param_labels)),
         },
-        weights=task.config.weights,
+        weights=str(task.config.weights),
         data=_describe_data(task),
         seed=train.seed,
         device=f"{engine.steps.num_devices} x {jax.devices()[0].device_kind}",

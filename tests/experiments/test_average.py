@@ -8,7 +8,7 @@ pytest.importorskip("matplotlib")
 
 from experiments.recipe import average
 from experiments.recipe.run import STUDY
-from experiments.study_runs import folder_of
+from experiments.study.runs import folder_of
 
 
 def _write(workdir, place: int, seed: int, p_spam: list[float]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gpt2_jax.cli.finetune import finetune_config
 from gpt2_jax.cli.main import build_parser
 
 _CLOUD = Path(__file__).parents[2] / "experiments" / "cloud"
@@ -84,7 +85,8 @@ def test_every_host_of_a_slice_is_told_to_join_and_to_resume(tmp_path, name, arg
     assert command.distributed and command.device == "tpu"
     assert command.resume == "auto"
     assert command.workdir == "gs://my-bucket/runs/mail"
-    assert command.weights == "355M" and command.data == "gs://my-bucket/mail.csv"
+    config = finetune_config(command)
+    assert config.weights == "355M" and config.data.source == "gs://my-bucket/mail.csv"
     assert "JAX_COMPILATION_CACHE_DIR=gs://my-bucket/compiled" in log
 
 

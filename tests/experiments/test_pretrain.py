@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import random_params
@@ -120,7 +121,7 @@ def test_the_rate_warms_up_holds_and_falls_to_zero(decay, middle):
     )
     rate = create_schedule(config, 1.0)
     steps = (0, 5, 10, 40, 70, 100)
-    assert [float(rate(s)) for s in steps] == pytest.approx(
+    assert [np.asarray(rate(s)).item() for s in steps] == pytest.approx(
         [0, 0.5, 1, 1, middle, 0], abs=1e-6
     )
 
@@ -190,7 +191,7 @@ def test_it_goes_on_from_pretrained_weights(tokens, tmp_path):
     first = Windows.read(tokens, "train", CONFIG.length)
     batch = first.batch(step_windows(len(first), CONFIG.batch_size, 0, CONFIG.seed))
     model = dataclasses.replace(CONFIG.model, num_layers=2, max_len=32)
-    expected = window_losses(params, batch, model=GPT2(model)).mean()
+    expected = window_losses(params, jnp.asarray(batch), model=GPT2(model)).mean()
     lines = without_time(run)
     assert lines[0]["loss"] == pytest.approx(float(expected), rel=1e-5)
     assert lines[-1]["loss"] < lines[0]["loss"]

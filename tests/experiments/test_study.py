@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ pytest.importorskip("matplotlib")
 
 from study_helpers import FIRST, MEAN, Runner, make_study
 
-from experiments.study import Setting, main, run_study
-from experiments.study_runs import folder_of
+from experiments.study.command import main, run_study
+from experiments.study.runs import ROOT, commit_of, folder_of
+from experiments.study.spec import Setting
 from gpt2_jax.config import to_dict
 from gpt2_jax.errors import DataError
 
@@ -150,7 +153,9 @@ def test_data_that_cannot_be_had_are_one_line(tmp_path, monkeypatch, capsys):
     def build(arguments):
         raise DataError("no such texts")
 
-    monkeypatch.setattr("experiments.study.keep_compiled_programs", lambda: None)
+    monkeypatch.setattr(
+        "experiments.study.command.keep_compiled_programs", lambda: None
+    )
     monkeypatch.setattr("sys.argv", ["study", "--workdir", str(tmp_path)])
     with pytest.raises(SystemExit) as stopped:
         main(build)
@@ -166,6 +171,32 @@ def test_a_run_that_was_moved_away_does_not_count(tmp_path):
     run_study(study, [1], tmp_path, tmp_path, runner=Runner())
     with (tmp_path / "results.csv").open(encoding="utf-8") as file:
         assert [row["seed"] for row in csv.DictReader(file)] == ["1"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_of_a_run_tells_whether_its_code_was_changed(tmp_path):
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        subprocess.run(command, check=True, capture_output=True)
+
+    code = (tmp_path / "gpt2_jax/model/a.py", tmp_path / "experiments/cut/run.py")
+    table = tmp_path / "experiments/cut/table.md"
+    for path in (*code, table):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("before")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    commit = commit_of(tmp_path)
+    assert commit.isalnum() and commit != "unknown"
+    table.write_text("after")  # what a study writes is no code
+    assert commit_of(tmp_path) == commit
+    for path in code:
+        path.write_text("after")
+        assert commit_of(tmp_path) == f"{commit}+"
+        git("checkout", str(path))
+    assert (ROOT / "gpt2_jax/config.py").is_file()
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ pytest.importorskip("matplotlib")
 
 from study_helpers import FIRST, MEAN, Runner, make_study
 
-from experiments.study import Setting, run_study
-from experiments.study_results import summarize
+from experiments.study.command import run_study
+from experiments.study.spec import Setting, summarize
 from gpt2_jax.config import DataConfig, FinetuneConfig
 
 
@@ -86,7 +86,7 @@ def test_the_axes_of_lines_hold_every_point(tmp_path, monkeypatch):
         "matplotlib.figure.Figure.savefig",
         lambda figure, *_, **__: drawn.append(figure),
     )
-    monkeypatch.setattr("experiments.study_plots.to_svg", lambda *_: "")
+    monkeypatch.setattr("experiments.study.plots.to_svg", lambda *_: "")
     settings = [
         Setting(name, dataclasses.replace(FIRST, pool=name, max_length=n), x=n)
         for name in ("first", "mean")
@@ -95,7 +95,7 @@ def test_the_axes_of_lines_hold_every_point(tmp_path, monkeypatch):
     study = make_study(*settings, x_label="tokens", plots=(("test",), ("ece_before",)))
     study = dataclasses.replace(
         study,
-        metrics=study.metrics | {"ece_before": "error (%)"},
+        metrics={**study.metrics, "ece_before": "error (%)"},
         measure=lambda run, _: {"ece_before": 30.0 + len(run.name)},
     )
     run_study(study, [0], tmp_path, tmp_path, rows=["1"], runner=Runner())

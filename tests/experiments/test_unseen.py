@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 
 from experiments.head_tuning.run import SPLITS, rows
 from experiments.head_tuning.unseen import main, unseen_texts
-from experiments.study_runs import folder_of
+from experiments.study.runs import folder_of
 
 
 def _predict(path, texts, wrong):
@@ -34,15 +34,15 @@ def test_texts_that_stand_in_train_do_not_count(
     with pytest.raises(SystemExit):
         main(["--workdir", str(tmp_path)])
     assert "no predictions.csv of a run" in capsys.readouterr().err
-    folder = folder_of(book.config)
-    for seed, wrong in enumerate([seen, new[:10]]):
-        (run := tmp_path / f"{folder}-seed{seed}").mkdir()
+    runs = [tmp_path / f"{folder_of(book.config)}-seed{seed}" for seed in (0, 1)]
+    for run, wrong in zip(runs, (seen, new[:10]), strict=True):
+        run.mkdir()
         _predict(run / "predictions.csv", texts, set(wrong))
     main(["--workdir", str(tmp_path)])
     expected = f"{(100 + 100 * 253 / 263) / 2:.2f} ± "
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 and expected in lines[2]  # row 18 has the runs of row 1
-    _predict(run / "predictions.csv", texts[1:], set())
+    _predict(runs[1] / "predictions.csv", texts[1:], set())
     with pytest.raises(SystemExit):
         main(["--workdir", str(tmp_path)])
     assert "not the test texts of the book's split" in capsys.readouterr().err

@@ -29,12 +29,13 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        # more than any Python's stack
+        (b"[" * 10**6 + b"]" * 10**6, "nested too deeply"),
         (b'{"weights": "\xff"}', "can't decode"),
         (b'{"weights": "a", "weights": "b"}', "has twice: weights"),
         (dump({"weights": [[0] * 9] * 10**5}), "expected str, got [[0, 0, "),
-        (dump({"train": {"seed": 2**70}}), "seed=1180591620717411303424 is not in"),
-        (dump({"data": {"split_seed": -1}}), "split_seed=-1 is not in 0 to"),
+        (dump({"train": {"seed": 2**70}}), "seed=1180591620717411303424 must be"),
+        (dump({"data": {"split_seed": -1}}), "split_seed=-1 must be at least 0"),
     ],
 )
 def test_a_hostile_config_is_one_line(content, message, tmp_path, capsys):
@@ -142,7 +143,7 @@ def test_names_that_grow_out_of_a_few_bytes_are_refused(monkeypatch):
 def test_codecs_that_are_no_plain_tables_fail_in_words(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(b"text,label\na,b-!!!\n")
-    with pytest.raises(DataError, match=r"x\.csv: not punycode \("):
+    with pytest.raises(DataError, match=r"(?i)x\.csv.* not punycode"):
         read_table(path, encoding="punycode")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def _spoil(patch: pytest.MonkeyPatch, at: int, *, loss: bool) -> None:
         step = int(state.step) + 1
         state, values = train(self, state, rows, key, width)
         if step == at:
-            kernel = state.params["h_2"]["mlp"]["c_fc"]["kernel"]
+            kernel: Any = state.params["h_2"]["mlp"]["c_fc"]["kernel"]
             params = {**state.params, "h_2": {**state.params["h_2"]}}
             fc = {**params["h_2"]["mlp"]["c_fc"], "kernel": kernel.at[0, 0].set(np.nan)}
             params["h_2"]["mlp"] = {**params["h_2"]["mlp"], "c_fc": fc}

@@ -20,13 +20,13 @@ import pytest
 from serve_helpers import StubClassifier, head, serving, until
 from training_helpers import error_line, random_run, run_config
 
-from gpt2_jax.cli import finetune as cli_finetune
 from gpt2_jax.config import to_dict
 from gpt2_jax.errors import DeviceError, explain_out_of_memory
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.training import finetune as loop
 from gpt2_jax.workdir.clock import Clock
 from gpt2_jax.workdir.lock import OWNER, workdir_lock
+from gpt2_jax.workdir.run import new_workdir
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_a_clock_that_is_set_back_harms_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "strftime", lambda *_: "run-20231114-221320")
     names = []
     for _ in range(3):
-        folder = cli_finetune._new_workdir()
+        folder = new_workdir()
         folder.mkdir(parents=True)
         names.append(folder.name)
     assert names == [f"run-20231114-221320{end}" for end in ("", "-2", "-3")]

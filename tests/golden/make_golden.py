@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def llms_from_scratch_odd() -> None:
 def book_classifier() -> GPTModel:
     """Return the book's model with mini's weights and a new head of two logits."""
     state = {n: v.float() for n, v in load_file(MINI).items()}
-    model = GPTModel(BOOK_MINI)
+    model: Any = GPTModel(BOOK_MINI)  # torch types a submodule as Tensor | Module
     with torch.no_grad():
         model.tok_emb.weight.copy_(state["wte.weight"])
         model.pos_emb.weight.copy_(state["wpe.weight"])

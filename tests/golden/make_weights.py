@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,13 @@ from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 FOLDER = Path(__file__).parent / "weights"
-SIZES = {"vocab_size": 23, "n_positions": 11, "n_embd": 8, "n_layer": 2, "n_head": 2}
+SIZES: dict[str, Any] = {
+    "vocab_size": 23,
+    "n_positions": 11,
+    "n_embd": 8,
+    "n_layer": 2,
+    "n_head": 2,
+}
 BOOK = {
     "vocab_size": 23,
     "context_length": 11,

@@ -217,7 +217,7 @@ def expected_logits(text_ids, *, pool, bias):
     tokens = np.full((len(text_ids), 9), 50256, np.int32)
     for row, ids in zip(tokens, text_ids, strict=True):
         row[: len(ids)] = ids
-    return GPT2(config).apply({"params": params}, tokens, lengths)
+    return np.asarray(GPT2(config).apply({"params": params}, tokens, lengths))
 
 
 HELLO = [[15496], [15496, 995]]  # "Hello", "Hello world"

@@ -268,7 +268,7 @@ def test_the_model_is_its_top_after_its_trunk(pool, split):
     hidden = model.apply(variables, TOKENS, LENGTHS, split, method=GPT2.trunk)
     logits = model.apply(variables, hidden, LENGTHS, split, method=GPT2.top)
     expected = apply(model, params, TOKENS, LENGTHS)
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(logits), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("split", range(4))
@@ -276,7 +276,7 @@ def test_the_language_model_is_its_top_after_its_trunk(language_model, split):
     variables = {"params": random_params(TINY)}
     hidden = GPT2(TINY).apply(variables, TOKENS, None, split, method=GPT2.trunk)
     logits = GPT2(TINY).apply(variables, hidden, None, split, method=GPT2.top)
-    np.testing.assert_allclose(logits, language_model(TOKENS), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(logits), language_model(TOKENS), atol=1e-5)
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import hypothesis
 import pytest
+from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy
 from serve_helpers import Service
 
@@ -25,7 +26,7 @@ def _check(service: Service, examples: int) -> collections.Counter[int]:
     for operation in operations:
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             # what takes nothing cannot be asked wrongly
-            with contextlib.suppress(hypothesis.errors.Unsatisfiable):
+            with contextlib.suppress(Unsatisfiable):
                 strategy = operation.as_strategy(generation_mode=mode)
                 _fuzz(strategy, examples, statuses)
     return statuses
@@ -39,7 +40,7 @@ def _fuzz(
         deadline=None,
         derandomize=True,
         database=None,
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=[*hypothesis.HealthCheck.__members__.values()],
     )
     @hypothesis.given(strategy)
     def validate(case: Any) -> None:

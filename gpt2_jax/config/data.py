@@ -1,0 +1,154 @@
+"""Which labelled texts a run uses, and how they are read, balanced and split."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Literal
+
+from gpt2_jax.config.fields import check_fields, option, require
+
+Balance = Literal["none", "undersample", "weights"]
+BALANCES: tuple[Balance, ...] = typing.get_args(Balance)
+
+Rare = Literal["error", "drop", "train"]
+
+BookSplit = Literal["chapter", "additional"]
+BOOK_SPLITS: tuple[BookSplit, ...] = typing.get_args(BookSplit)
+
+TEXT_COLUMN, LABEL_COLUMN = "text", "label"  # where none is named
+
+# Sections of --help: `evaluate` takes the flags of the first two, `predict` those of
+# the first.
+ROWS, LABELS, SPLIT = "rows", "labels", "balance and split"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which labelled texts, and how they are balanced and split."""
+
+    source: str | Path = option(
+        "demo",
+        "demo, sms-spam, imdb, a .csv, .tsv, .jsonl (also .gz, .xz) or .parquet file, "
+        "a folder of train/validation/test files or of datasets.save_to_disk, or -, "
+        "standard input",
+        flag="--data",
+        metavar="D",
+        section=ROWS,
+    )
+    text_column: str | None = option(
+        None, "column that holds the texts", unset=TEXT_COLUMN, section=ROWS
+    )
+    label_column: str | None = option(
+        None, "column that holds the labels", unset=LABEL_COLUMN, section=LABELS
+    )
+    positive: str | None = option(
+        None,
+        "class of two whose precision, recall, F1 and AUC are told, and of more whose "
+        "curves are drawn",
+        unset="the rarer of two",
+        metavar="LABEL",
+        section=LABELS,
+    )
+    rename_labels: tuple[str, ...] = option(
+        (),
+        "use the label NEW for OLD; may be repeated",
+        flag="--rename-label",
+        metavar="OLD=NEW",
+        repeated=True,
+        section=LABELS,
+    )
+    label_threshold: float | None = option(
+        None,
+        "make two classes of labels that are numbers: below it, and from it on",
+        section=LABELS,
+    )
+    group_column: str | None = option(
+        None,
+        "rows with the same value in this column stay on one side of the split",
+        section=SPLIT,
+    )
+    split_column: str | None = option(
+        None,
+        "column that says train, validation or test",
+        unset="a split at random",
+        section=SPLIT,
+    )
+    encoding: str = option("utf-8", "of the text file", section=ROWS)
+    drop_duplicates: bool = option(False, "use each text once", section=SPLIT)
+    balance: Balance = option(
+        "none",
+        "of the classes: leave out texts of larger ones, weigh the loss, or nothing",
+        section=SPLIT,
+    )
+    rare: Rare = option(
+        "error",
+        "what becomes of labels with fewer texts than --rare-below: an error, left "
+        "out, or only trained on",
+        section=SPLIT,
+    )
+    rare_below: int = option(2, "texts of a label", at_least=1, section=SPLIT)
+    limit: int | None = option(
+        None,
+        "use so many texts, each class its share",
+        unset="all",
+        at_least=1,
+        section=SPLIT,
+    )
+    shots: int | None = option(
+        None,
+        "train on so many texts of each class; validation and test stay whole",
+        unset="all",
+        at_least=1,
+        section=SPLIT,
+    )
+    split: tuple[float, float, float] = option(
+        (0.7, 0.1, 0.2),
+        "three positive parts that sum to 1",
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        section=SPLIT,
+    )
+    group: bool = option(
+        True,
+        "identical texts, and the families of demo, stay on one side of the split",
+        section=SPLIT,
+    )
+    split_seed: int = option(
+        123,
+        "of the split; apart from --seed, so that all seeds test the same rows",
+        at_least=0,
+        below=2**32,
+        section=SPLIT,
+    )
+    book: bool = option(
+        False, "the book's parsing, sampling and split, to the row", section=SPLIT
+    )
+    book_split: BookSplit = option(
+        "chapter",
+        "with --book: of its chapter, or of its additional experiments, which shuffle "
+        "twice",
+        section=SPLIT,
+    )
+    unseen: bool = option(
+        False,
+        "no validation or test text that stands in train too",
+        section=SPLIT,
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        require(
+            self.book or self.book_split == BOOK_SPLITS[0],
+            f"book_split={self.book_split!r} needs book=True (--preset book)",
+        )
+        for rename in self.rename_labels:
+            require("=" in rename, f"rename_labels: {rename!r} is not OLD=NEW")
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError) as error:  # "unknown encoding: utf-9"
+            raise ValueError(f"encoding={self.encoding!r}: {error}") from None
+        require(
+            all(part > 0 for part in self.split) and abs(sum(self.split) - 1.0) < 1e-6,
+            f"split={self.split} must be three positive parts that sum to 1",
+        )

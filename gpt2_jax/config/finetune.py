@@ -1,0 +1,75 @@
+"""Everything that decides a run, and the named sets of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from gpt2_jax.config.data import DataConfig
+from gpt2_jax.config.fields import check_fields, option
+from gpt2_jax.config.model import Dtype, GPT2Config, Pool
+from gpt2_jax.config.train import TrainConfig
+
+Baselines = Literal["linear", "none"]
+_MODEL = "model"
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """Everything that decides a run; `config.json` of a run is this, and replays it."""
+
+    weights: str | Path = option(
+        "mini",
+        "mini, 124M to 1558M, random:SIZE, or a path",
+        metavar="W",
+        section=_MODEL,
+    )
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    pool: Pool = option(
+        GPT2Config.pool, "position whose hidden state is classified", section=_MODEL
+    )
+    causal: bool = option(
+        GPT2Config.causal,
+        "a token sees itself and those before it only, or all others",
+        flag="--causal-mask",
+        section=_MODEL,
+    )
+    max_length: int | None = option(
+        None,
+        "longer texts are cut",
+        unset="the longest training text",
+        metavar="TOKENS",
+        at_least=1,
+        section=_MODEL,
+    )
+    dtype: Dtype = option(
+        GPT2Config.dtype,
+        "of matmuls; parameters, layer norms and softmax stay float32",
+        section=_MODEL,
+    )
+    baselines: Baselines = option(
+        "linear",
+        "measured beside the majority class: linear models on TF-IDF, or none",
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+# `book`: LLMs-from-scratch ch06/01_main-chapter-code/gpt_class_finetune.py.
+FINETUNE_PRESETS: Mapping[str, FinetuneConfig] = types.MappingProxyType(
+    {
+        "default": FinetuneConfig(),
+        "book": FinetuneConfig(
+            data=DataConfig(
+                source="sms-spam", book=True, group=False, balance="undersample"
+            ),
+            train=TrainConfig(learning_rate=5e-5, schedule="constant"),
+            pool="last",
+        ),
+    }
+)
