@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.storage import sealed as seals
 from gpt2_jax.storage.atomic import write_json
-from gpt2_jax.storage.leaves import _THREADS
-from gpt2_jax.storage.sealed import digest, parse, sha256_of
+from gpt2_jax.storage.sealed import parse, sealed, unsealed
 
 FORMAT = 2  # 1: orbax's CheckpointManager, hashes in an item of its own
 
 
-MANIFEST = "manifest.json"
+MANIFEST, _SEAL = "manifest.json", "sha256"
 
 
 class DamageError(WeightsError):
@@ -45,7 +44,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write it so that it is there as a whole or not at all."""
         values = {"format": FORMAT, **dataclasses.asdict(self)}
-        write_json(folder / MANIFEST, {**values, "sha256": digest(values)})
+        write_json(folder / MANIFEST, sealed(values, _SEAL))
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -66,7 +65,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     try:
         values = parse(path.read_bytes())
-        expected, found = values.pop("sha256"), values["format"]
+        found = values["format"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DamageError(f"{path}: damaged ({error!r:.100})") from None
     if isinstance(found, int) and found > FORMAT:
@@ -74,20 +73,14 @@ def read_manifest(folder: Path) -> Manifest | None:
             f"{folder}: a checkpoint of format {found}, this version reads {FORMAT}; "
             "resume with a newer gpt2-jax"
         )
-    if digest(values) != expected:
-        raise DamageError(f"{path}: damaged (checksum mismatch)")
+    try:
+        values = unsealed(values, _SEAL)
+    except (KeyError, ValueError):
+        raise DamageError(f"{path}: damaged (checksum mismatch)") from None
     del values["format"]
     return Manifest(**values)
 
 
 def hash_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file that orbax wrote into a step."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    paths = [path for path in paths if path.name.strip(".") not in _OURS]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        hashes = pool.map(sha256_of, paths)
-        names = [path.relative_to(folder).as_posix() for path in paths]
-        return dict(zip(names, hashes, strict=True))
-
-
-_OURS = (MANIFEST, f"{MANIFEST}.partial")
+    return seals.hash_files(folder, but=(MANIFEST,))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gpt2_jax.checkpoints.manifest import MANIFEST, DamageError, Manifest, read_manifest
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.storage import atomic
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,11 @@ def remove_leftovers(workdir: Path) -> None:
     leftovers = [
         *workdir.glob(f"checkpoints/*{_ORBAX_TMP}*"),
         *workdir.glob(f"checkpoints/*{REMOVED}"),
-        *workdir.glob(".*.partial"),
-        *workdir.glob("checkpoints/*/.*.partial"),
-        *workdir.glob("model/.*.partial"),
+        *(
+            path
+            for folder in (workdir, *workdir.glob("checkpoints/*"), workdir / "model")
+            for path in atomic.leftovers(folder)
+        ),
     ]
     for path in leftovers:
         log.info("%s: removed, what an earlier process left half written", path)

@@ -13,7 +13,7 @@ import numpy as np
 
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import checks
-from gpt2_jax.data.folders import part_of
+from gpt2_jax.data.parts import part_of
 from gpt2_jax.data.tables import Table
 from gpt2_jax.errors import DataError
 

@@ -11,9 +11,9 @@ import numpy as np
 from gpt2_jax.config import BOOK_SPLITS, DataConfig
 from gpt2_jax.data import checks
 from gpt2_jax.data.balance import BALANCED, describe_balance
-from gpt2_jax.data.folders import PARTS
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.parts import PARTS
 from gpt2_jax.data.sample import book_rows, few_of_each, share_out, undersample
-from gpt2_jax.data.sources import Dataset
 from gpt2_jax.errors import DataError
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import logging
 import math
 import shutil
@@ -22,7 +21,9 @@ from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.trunk import output_shape, run_trunk
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params, split_params
+from gpt2_jax.storage.atomic import replacing
 from gpt2_jax.storage.leaves import hash_leaves
+from gpt2_jax.storage.sealed import digest
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def _trunk_id(config: GPT2Config, params: Params, texts: Texts, depth: int) -> s
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
     }
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return digest(known)
 
 
 def _load(
@@ -142,12 +143,9 @@ def _load(
 
 
 def _save(file: Path, outputs: Texts) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        whole = Path(folder) / file.name
+    with replacing(file) as whole:  # another run may write the same one
         arrays = {name: getattr(outputs, name) for name in _PLACES}
         np.savez(whole, values=outputs.values, **arrays)
-        whole.replace(file)  # another run may write the same one
 
 
 def _file_array(folder: Path, shape: tuple[int, int], dtype: np.dtype) -> np.memmap:

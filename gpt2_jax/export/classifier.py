@@ -19,7 +19,7 @@ from gpt2_jax.export.language_model import check_parameters, check_probabilities
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
-from gpt2_jax.storage.atomic import staged
+from gpt2_jax.storage.atomic import creating
 from gpt2_jax.tokenizer import encode
 from gpt2_jax.weights import files
 from gpt2_jax.weights.convert import convert_state_dict
@@ -73,7 +73,7 @@ def export_run(run: Path, destination: Path, to: str) -> list[str]:
         trained, config=dataclasses.replace(trained.config, dtype="float32")
     )
     batch, step, checked = _probes(trained), _step(plain), []
-    with staged(destination) as path:
+    with creating(destination) as path:
         if to == "stablehlo":
             stablehlo.write(path, plain)
             got = stablehlo.read(path)(batch["tokens"], batch["lengths"])

@@ -14,7 +14,7 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.export import hugging_face, llms_from_scratch
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params, flatten
-from gpt2_jax.storage.atomic import staged
+from gpt2_jax.storage.atomic import creating
 from gpt2_jax.weights import orbax_folder
 from gpt2_jax.weights.pretrained import load_pretrained
 
@@ -46,7 +46,7 @@ def convert_weights(
     """
     if to == "llms-from-scratch":
         llms_from_scratch.check_suffix(destination)
-    with staged(destination) as path:
+    with creating(destination) as path:
         config, params = load_pretrained(source, num_heads=num_heads, offline=offline)
         if config.num_classes is not None:
             raise WeightsError(f"{source}: a classifier; gpt2-jax export is for these")

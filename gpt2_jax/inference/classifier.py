@@ -45,6 +45,7 @@ class Classifier:
 
     def __init__(self, trained: TrainedModel) -> None:
         self._trained = trained
+        self.positive = trained.positive  # whose precision is told; None: the second
         config = trained.config
         self._params = jax.tree.map(jnp.asarray, trained.params)
         self._pool = POOLS[config.pool]
@@ -98,11 +99,6 @@ class Classifier:
                 naming=naming,
             )
         )
-
-    @property
-    def positive(self) -> str | None:
-        """The class whose precision is told; None: the second of two."""
-        return self._trained.positive
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -200,8 +196,7 @@ class Classifier:
         self, texts: Sequence[str], *, steps: int | None = None
     ) -> list[Attribution]:
         """Return the integrated gradients of each text, token by token."""
-        trained = self._trained
-        encoded = self._encode(texts)
+        trained, encoded = self._trained, self._encode(texts)
         labels = self._logits(encoded).argmax(-1)
         cut = [ids[: self.max_length] for ids in encoded]
         if self._pool.reads_padding:

@@ -21,8 +21,8 @@ def describe(task: Task) -> list[str]:
         f"data: {dataset.name}: {len(dataset.texts)} texts read, "
         f"{task.split.dropped} left out{_left_out_by(task.config.data)}"
     ]
-    if dataset.understood:
-        lines.append(f"data: {dataset.understood}")
+    if dataset.understood is not None:
+        lines += [f"data: {line}" for line in dataset.understood.lines()]
     lines.append(f"data: split: {split_kind(task)}")
     lines += [f"data: {note}" for note in (*dataset.notes, *task.split.notes)]
     for part, counts in class_counts(task).items():

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from gpt2_jax.config import FinetuneConfig, GPT2Config
+from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.labels import positive_class
-from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import Split, split_dataset
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.texts import Texts, lay_out

@@ -1,4 +1,7 @@
-"""Where a file is made before it is moved to its place, whole."""
+"""Files and folders that are written whole, or not at all: the one way to write them.
+
+Each is made in a folder of its own beside its place, brought to the disk, and moved.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,18 @@ from gpt2_jax.errors import UserError
 _LOCK = ".lock"  # held by the process whose folder it is
 
 
-@contextlib.contextmanager
-def scratch(destination: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `destination`; what is left in it then goes.
+_MARK = ".gpt2-jax-"  # .<name of the destination>.gpt2-jax-<random>/
 
-    So does what a process that was killed left of the same destination.
+
+@contextlib.contextmanager
+def replacing(destination: Path) -> Generator[Path]:
+    """Yield where to write a file or a folder that then takes the place of a file.
+
+    If the block fails, what was at `destination` is still there, and nothing else. A
+    process that is killed leaves a folder that the next one removes.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{destination.name}.gpt2-jax-"
+    prefix = f".{destination.name}{_MARK}"
     for folder in destination.parent.glob(f"{glob.escape(prefix)}*"):
         _remove_abandoned(folder)
     with (
@@ -35,7 +42,54 @@ def scratch(destination: Path) -> Iterator[Path]:
         ) as name,
         filelock.FileLock(Path(name) / _LOCK, timeout=0),
     ):
-        yield Path(name)
+        path = Path(name) / destination.name
+        yield path
+        move(path, destination)
+
+
+@contextlib.contextmanager
+def creating(destination: Path) -> Generator[Path]:
+    """Do what `replacing` does where there must be nothing yet.
+
+    Raises:
+        UserError: something is at `destination`, or it cannot be written.
+    """
+    _refuse_existing(destination)
+    try:
+        with replacing(destination) as path:
+            yield path
+            _refuse_existing(destination)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{destination}: cannot be written ({reason})") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; see `replacing`."""
+    with replacing(path) as new:
+        new.write_text(text, "utf-8")
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file; see `replacing`."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def move(path: Path, destination: Path) -> None:
+    """Move what is whole to its place on the same disk."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as content:
+                os.fsync(content.fileno())  # a loss of power must not keep names alone
+    path.replace(destination)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Return what processes that were killed were writing in `folder`."""
+    return [
+        *folder.glob(f".*{glob.escape(_MARK)}*"),
+        *folder.glob(".*.partial"),  # as earlier versions named it
+    ]
 
 
 def _remove_abandoned(folder: Path) -> None:
@@ -45,44 +99,6 @@ def _remove_abandoned(folder: Path) -> None:
         filelock.FileLock(folder / _LOCK, timeout=0),
     ):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write so that `path` holds the old content or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    move_into_place(partial, path)
-
-
-def move_into_place(partial: Path, path: Path) -> None:
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())  # a loss of power must not keep the name alone
-    partial.replace(path)
-
-
-@contextlib.contextmanager
-def staged(destination: Path) -> Iterator[Path]:
-    """Yield a path beside `destination`; what is written there is then moved to it.
-
-    If the block fails nothing of it is left; see `scratch`.
-
-    Raises:
-        UserError: something is at `destination` already, or it cannot be written.
-    """
-    _refuse_existing(destination)
-    try:
-        with scratch(destination) as folder:
-            path = folder / destination.name
-            yield path
-            _refuse_existing(destination)
-            os.replace(path, destination)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{destination}: cannot be written ({reason})") from error
 
 
 def _refuse_existing(destination: Path) -> None:

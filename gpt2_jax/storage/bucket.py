@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -78,7 +78,7 @@ class Mirror:
                 self._sent[name] = here[name]
 
     @contextlib.contextmanager
-    def _explain_errors(self, verb: str) -> Iterator[None]:
+    def _explain_errors(self, verb: str) -> Generator[None]:
         try:
             yield
         except UserError:
@@ -92,7 +92,7 @@ class Mirror:
 
 
 @contextlib.contextmanager
-def mirrored(url: str, *, writes: bool) -> Iterator[Mirror]:
+def mirrored(url: str, *, writes: bool) -> Generator[Mirror]:
     """Yield a local folder that holds what `url` does; copy it back at the end.
 
     Of several processes one `writes`. Two trainers of one URL are not kept apart.

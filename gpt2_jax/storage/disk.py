@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from gpt2_jax.errors import WeightsError
 
 
 @contextlib.contextmanager
-def explain_disk_errors(workdir: Path) -> Iterator[None]:
+def explain_disk_errors(workdir: Path) -> Generator[None]:
     """Turn what a full or broken disk raises into one line.
 
     Raises:

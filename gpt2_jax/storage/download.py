@@ -6,14 +6,14 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from gpt2_jax.errors import UserError
-from gpt2_jax.storage.atomic import scratch
+from gpt2_jax.storage.atomic import replacing
 
 TIMEOUT_SECONDS = 30  # to connect, and between two chunks
 
@@ -66,18 +66,17 @@ def download(
     import requests  # slow to import, and rarely needed
 
     failures = []
-    with scratch(target) as folder:
+    with replacing(target) as path:
         for url in urls:
             try:
-                with (folder / target.name).open("wb") as file:
+                with path.open("wb") as file:
                     got = _fetch(url, file, max_bytes)
                 if got != sha256:
                     raise ValueError(f"SHA-256 expected {sha256}, got {got}")
-                os.replace(file.name, target)
                 return target
             except (requests.RequestException, ValueError, OSError) as failure:
                 failures.append(f"{url}: {failure}")
-    raise error(f"{target.name} could not be downloaded: " + "; ".join(failures))
+        raise error(f"{target.name} could not be downloaded: " + "; ".join(failures))
 
 
 def _fetch(url: str, file: Any, max_bytes: int) -> str:
@@ -120,7 +119,7 @@ def chunks(response: Any) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def open_url(url: str, headers: Mapping[str, str] | None = None) -> Iterator[Any]:
+def open_url(url: str, headers: Mapping[str, str] | None = None) -> Generator[Any]:
     """Yield the streaming `requests.Response` of a GET that succeeded.
 
     Raises:

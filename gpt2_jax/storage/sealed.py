@@ -1,54 +1,63 @@
-"""JSON objects that other programs wrote; the last of two equal keys does not win."""
+"""JSON objects, and how a change of what we wrote is noticed later.
+
+An object is sealed by the SHA-256 of the rest of it, under `SEAL`; an object that
+stands for files holds theirs, {path: SHA-256} under `FILES`, and is sealed itself. That
+is `SUMS` of an exported folder, classifier.json of a run, config.json of an orbax
+folder and, with names of its own, the manifest of a checkpoint. A file that stands
+alone carries its hash itself (`weights.safetensors.DIGEST`), and the cache of the hub
+names files by theirs.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.storage.atomic import leftovers, write_json
 
-SUMS = "gpt2_jax.json"  # the hashes of a folder that we wrote
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+SEAL = "json_sha256"  # the hash of all the rest of an object
 
 
-def write_sums(folder: Path) -> None:
-    """Write the SHA-256 of each file of a folder beside them."""
-    sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
-    text = json.dumps(sealed({"sha256": sums}), indent=2) + "\n"
-    (folder / SUMS).write_text(text, "utf-8")
+FILES = "sha256"  # the hashes of the files that an object stands for
 
 
-def check_sums(folder: Path) -> None:
-    """Compare a folder that we wrote with its hashes; folders of others have none.
-
-    Raises:
-        WeightsError: a file is not what was written.
-    """
-    if not (folder / SUMS).is_file():
-        return
-    expected = read_sealed(folder / SUMS).get("sha256")
-    if not isinstance(expected, Mapping):
-        raise WeightsError(f"{folder / SUMS}: damaged (no sha256); get it again")
-    found = {path.name: path for path in folder.iterdir() if path.is_file()}
-    for name, sha256 in expected.items():
-        if name not in found or sha256_of(found[name]) != sha256:
-            raise WeightsError(
-                f"{folder / name}: damaged, or changed since {SUMS} was written; get "
-                f"it again, or remove {SUMS} if you changed it yourself"
-            )
-
-
-SEAL = "json_sha256"  # in our own files: the hash of all the rest
+SUMS = "gpt2_jax.json"  # beside the files of a folder that we wrote for others
 
 
 MAX_BYTES = 10 << 20  # the header of the largest GPT-2 has 60 kB
+
+
+_THREADS = 4  # hashlib lets go of the interpreter
+
+
+def parse(content: bytes | str) -> dict[str, Any]:
+    """Return the JSON object in `content`; the last of two equal keys does not win.
+
+    Raises:
+        ValueError: it is no JSON, or an object in it has one key twice.
+        TypeError: it is JSON, but no object.
+    """
+    try:
+        values: object = json.loads(content, object_pairs_hook=unique_keys)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(values, dict):
+        raise TypeError("expected a JSON object")
+    return values
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"has twice: {', '.join(twice)}")
+    return values
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -76,47 +85,97 @@ def digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` and their hash, for `read_sealed` to notice a change."""
-    return {**values, SEAL: digest(values)}
+def sealed(values: Mapping[str, Any], seal: str = SEAL) -> dict[str, Any]:
+    """Return `values` and their hash, for `unsealed` to notice a change."""
+    return {**values, seal: digest(values)}
+
+
+def unsealed(values: Mapping[str, Any], seal: str = SEAL) -> dict[str, Any]:
+    """Return what was `sealed`.
+
+    Raises:
+        KeyError: there is no seal.
+        ValueError: it is of other values.
+    """
+    rest = {key: value for key, value in values.items() if key != seal}
+    if values[seal] != digest(rest):
+        raise ValueError(f"its {seal} is of other values")
+    return rest
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Read what was `sealed`; older versions wrote without a seal.
+    """Read an object that was `sealed`; older versions wrote without a seal.
 
     Raises:
         WeightsError: as `read_json`, or it was changed.
     """
     values = read_json(path)
-    seal = values.pop(SEAL, None)
-    if seal is not None and seal != digest(values):
+    try:
+        return unsealed(values) if SEAL in values else values
+    except ValueError as error:
         raise WeightsError(
-            f"{path}: damaged, or changed by hand (its {SEAL} is of other values); get "
-            "it again"
-        )
-    return values
+            f"{path}: damaged, or changed by hand ({error}); get it again"
+        ) from error
 
 
-def parse(content: bytes) -> dict[str, Any]:
-    """Return the JSON object in `content`.
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(
+    folder: Path, *, only: Collection[str] | None = None, but: Collection[str] = ()
+) -> dict[str, str]:
+    """Return the SHA-256 of the files in and below `folder`, by their paths there."""
+    half = {*leftovers(folder)}
+    paths = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and half.isdisjoint((path, *path.parents))
+    }
+    names = [n for n in paths if n not in but and (only is None or n in only)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        hashes = pool.map(sha256_of, [paths[name] for name in names])
+        return dict(zip(names, hashes, strict=True))
+
+
+def check_files(
+    folder: Path, sealed_by: Path, hashes: object, way: str, *, alone: bool = False
+) -> None:
+    """Compare the files of a folder with the hashes that `sealed_by` has of them.
+
+    Args:
+        way: what a user does about a file that was changed.
+        alone: no other file may be in the folder.
 
     Raises:
-        ValueError: it is no JSON, or an object in it has one key twice.
-        TypeError: it is JSON, but no object.
+        WeightsError: a file is not what was written.
     """
-    try:
-        values = json.loads(content, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(values, dict):
-        raise TypeError("expected a JSON object")
-    return values
+    if not isinstance(hashes, Mapping):
+        raise WeightsError(f"{sealed_by}: damaged (no {FILES}); {way}")
+    there = hash_files(folder, only=None if alone else hashes)
+    for name in sorted({*hashes, *there}):
+        expected, got = hashes.get(name), there.get(name)
+        if None in (expected, got) or expected != got:
+            raise WeightsError(
+                f"{folder / name}: damaged, or changed since {sealed_by.name} was "
+                f"written (SHA-256 expected {expected}, got {got}); {way}"
+            )
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ValueError(f"has twice: {', '.join(twice)}")
-    return values
+def write_sums(folder: Path) -> None:
+    """Write the SHA-256 of each file of a folder beside them."""
+    write_json(folder / SUMS, sealed({FILES: hash_files(folder, but=(SUMS,))}))
+
+
+def check_sums(folder: Path) -> None:
+    """Compare a folder that we wrote with its hashes; folders of others have none.
+
+    Raises:
+        WeightsError: a file is not what was written.
+    """
+    path = folder / SUMS
+    if path.is_file():
+        way = f"get it again, or remove {SUMS} if you changed it yourself"
+        check_files(folder, path, read_sealed(path).get(FILES), way)

@@ -183,17 +183,11 @@ def _describe_data(task: Task) -> dict[str, Any]:
         "notes": [*dataset.notes, *split.notes],
         "balance": task.config.data.balance,
         "balanced": split.balanced,
-        "repeated_texts": len(_repeated(task)),
+        "repeated_texts": len(task.repeated_texts()),
         "dropped": split.dropped,
         "cut": task.cut,
         "test_ids_sha256": ids_sha256(split.test),
     }
-
-
-def _repeated(task: Task) -> list[checks.Repeated]:
-    dataset = task.dataset
-    labels = [dataset.classes[label] for label in dataset.labels]
-    return checks.repeated_texts(dataset.texts, labels, task.split.parts())
 
 
 def versions() -> dict[str, str]:
@@ -239,7 +233,7 @@ def write_files(
     )
     curves["lengths"] = length_counts(task)
     write_json(workdir / "curves.json", curves)
-    if repeated := _repeated(task):
+    if repeated := task.repeated_texts():
         checks.write_repeated_texts(workdir / checks.REPEATED, repeated)
     history = MetricsLog(workdir / "metrics.jsonl").read()
     write_pictures(workdir, history, results.to_json())

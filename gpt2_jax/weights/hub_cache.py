@@ -14,11 +14,12 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import filelock
 
+from gpt2_jax.storage.atomic import move, write_text
 from gpt2_jax.storage.sealed import sha256_of
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def find(
 
 
 @contextlib.contextmanager
-def lock(repo: str, file: str) -> Iterator[None]:
+def lock(repo: str, file: str) -> Generator[None]:
     """Let one process at a time download `file`."""
     path = root() / ".locks" / folder_of(repo).name / f"{file}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,15 +92,10 @@ def store(repo: str, file: str, commit: str, sha256: str, *, is_main: bool) -> P
     """
     folder, partial = folder_of(repo), partial_of(repo, file)
     blob, path = folder / "blobs" / sha256, folder / "snapshots" / commit / file
-    with partial.open("rb+") as content:
-        os.fsync(content.fileno())
-    os.replace(partial, blob)
+    move(partial, blob)
     ref = folder / "refs" / "main"
     if is_main or not ref.is_file():
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        written = ref.with_name("main.incomplete")
-        written.write_text(commit, "utf-8")
-        os.replace(written, ref)
+        write_text(ref, commit)
     # Last: what is found here is not stored again, and so must lack nothing.
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ config.json   {"gpt2_jax": fields of GPT2Config, "sha256": {file of params/: has
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from gpt2_jax import config as configs
@@ -15,7 +14,8 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import Params, flatten
-from gpt2_jax.storage.sealed import read_sealed, sealed, sha256_of
+from gpt2_jax.storage.atomic import write_json
+from gpt2_jax.storage.sealed import FILES, check_files, hash_files, read_sealed, sealed
 
 _CONFIG, _PARAMS = "config.json", "params"
 
@@ -31,8 +31,8 @@ def write(folder: Path, config: GPT2Config, params: Params) -> None:
     folder.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((folder / _PARAMS).absolute(), params)
-    values = sealed({"gpt2_jax": configs.to_dict(config), "sha256": _hashes(folder)})
-    (folder / _CONFIG).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+    values = {"gpt2_jax": configs.to_dict(config), FILES: hash_files(folder / _PARAMS)}
+    write_json(folder / _CONFIG, sealed(values))
 
 
 def read(folder: Path) -> tuple[GPT2Config, Params]:
@@ -47,16 +47,10 @@ def read(folder: Path) -> tuple[GPT2Config, Params]:
     values = read_sealed(folder / _CONFIG)
     try:
         config = configs.from_dict(GPT2Config, values["gpt2_jax"])
-        expected = dict(values["sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{folder / _CONFIG}: {error!r}") from error
-    got = _hashes(folder)
-    for name in sorted({*got, *expected}):
-        if got.get(name) != expected.get(name):
-            raise WeightsError(
-                f"{folder / _PARAMS / name}: damaged (SHA-256 expected "
-                f"{expected.get(name)}, got {got.get(name)}); get the folder again"
-            )
+    hashes, way = values.get(FILES), "get the folder again"
+    check_files(folder / _PARAMS, folder / _CONFIG, hashes, way, alone=True)
     with ocp.StandardCheckpointer() as checkpointer:
         # Without a target: with one, orbax cuts or pads arrays of another shape to it.
         params = checkpointer.restore((folder / _PARAMS).absolute())
@@ -67,12 +61,3 @@ def read(folder: Path) -> tuple[GPT2Config, Params]:
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in flatten(params).items()}
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    root = folder / _PARAMS
-    return {
-        str(path.relative_to(root)): sha256_of(path)
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }

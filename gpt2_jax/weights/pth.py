@@ -34,9 +34,11 @@ class _CappedFile(io.FileIO):
     zipfile reads the directory of an archive whole, however large it claims to be.
     """
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         most = _MAX_READ + 1
-        content = super().read(most if size < 0 else min(size, most)) or b""
+        content = (
+            super().read(most if size is None or size < 0 else min(size, most)) or b""
+        )
         if len(content) == most:
             raise ValueError(
                 f"a part that must be small has more than {_MAX_READ:,} bytes"

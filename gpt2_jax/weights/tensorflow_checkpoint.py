@@ -7,10 +7,12 @@ where in `<name>.data-00000-of-00001` a tensor lies.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -87,7 +89,7 @@ def _newest(folder: Path) -> Path:
     return folder / f"{name}.index"
 
 
-def _tensor(file, file_size: int, entry: bytes) -> np.ndarray | None:
+def _tensor(file: io.FileIO, file_size: int, entry: bytes) -> np.ndarray | None:
     """Read what a BundleEntryProto describes; None for counters and the like."""
     fields = _fields(entry)
     dtype = _DTYPES.get(fields[1][0])
@@ -151,9 +153,9 @@ def _block(content: bytes, offset: int, size: int) -> Iterator[tuple[bytes, byte
         offset += rest + length
 
 
-def _fields(message: bytes) -> dict[int, list]:
+def _fields(message: bytes) -> dict[int, list[Any]]:
     """Return the values of each field number of a protocol buffer."""
-    fields: dict[int, list] = {}
+    fields: dict[int, list[Any]] = {}
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

@@ -15,8 +15,8 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import Params, flatten, unflatten
 from gpt2_jax.storage import sealed as json_file
-from gpt2_jax.storage.atomic import move_into_place, scratch, write_json
-from gpt2_jax.storage.sealed import sealed, sha256_of
+from gpt2_jax.storage.atomic import replacing, write_json
+from gpt2_jax.storage.sealed import FILES, check_files, hash_files, sealed
 from gpt2_jax.weights import files
 from gpt2_jax.weights.safetensors import write_safetensors
 
@@ -28,11 +28,8 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
         path: np.ascontiguousarray(leaf)
         for path, leaf in flatten(trained.params).items()
     }
-    # The library writes without a copy of it all in memory, and leaves a file of its
-    # own where it is killed.
-    with scratch(folder / PARAMS_FILE) as place:
-        write_safetensors(place / PARAMS_FILE, flat)
-        move_into_place(place / PARAMS_FILE, folder / PARAMS_FILE)
+    with replacing(folder / PARAMS_FILE) as path:
+        write_safetensors(path, flat)
     write_json(
         folder / MODEL_FILE,
         sealed(
@@ -44,7 +41,7 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
                 "threshold": trained.threshold
                 and dataclasses.asdict(trained.threshold),
                 "positive": trained.positive,
-                "params_sha256": sha256_of(folder / PARAMS_FILE),
+                FILES: hash_files(folder, only=(PARAMS_FILE,)),
             }
         ),
     )
@@ -98,7 +95,9 @@ def load_model(run: Path) -> TrainedModel:
     try:
         config = configs.from_dict(GPT2Config, values["config"])
         classes = tuple(str(name) for name in values["classes"])
-        max_length, expected = int(values["max_length"]), values["params_sha256"]
+        max_length = int(values["max_length"])
+        if FILES not in values:  # earlier versions named the one file's hash
+            values[FILES] = {PARAMS_FILE: values["params_sha256"]}
         # Models of the first versions have neither.
         temperature = float(values.get("temperature", 1.0))
         threshold = values.get("threshold")
@@ -113,8 +112,9 @@ def load_model(run: Path) -> TrainedModel:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{folder / MODEL_FILE}: {error}") from error
     path = folder / PARAMS_FILE
-    if not path.is_file() or sha256_of(path) != expected:
-        raise WeightsError(f"{path}: damaged (SHA-256 is not {expected}); train again")
+    check_files(folder, folder / MODEL_FILE, values[FILES], "train again")
+    if PARAMS_FILE not in values[FILES]:
+        raise WeightsError(f"{folder / MODEL_FILE}: has no hash of {PARAMS_FILE}")
     flat = files.read_state_dict(path)
     if not _fits(flat, config):
         raise WeightsError(f"{path}: its parameters are not those of {MODEL_FILE}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt2_jax.storage.atomic import write_atomically
+from gpt2_jax.storage.atomic import write_text
 from gpt2_jax.workdir.writers import Writer
 
 
@@ -60,5 +60,4 @@ class MetricsLog:
             if line["step"] < step
             or (line["step"] == step and ("loss" in line or not behind))
         ]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(self._path, text.encode())
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -14,7 +14,7 @@ from training_helpers import run_config
 
 from gpt2_jax.cli.main import main
 from gpt2_jax.config import DataConfig
-from gpt2_jax.data import sources
+from gpt2_jax.data import dataset
 from gpt2_jax.data.balance import BALANCED
 from gpt2_jax.inference.evaluate import evaluate_run
 from gpt2_jax.training.finetune import finetune
@@ -95,7 +95,7 @@ def test_an_old_run_is_resumed_with_its_order_of_classes(
     path = _write(tmp_path / "texts.csv", {"10": 30, "9": 30})
     with monkeypatch.context() as before:
         before.setattr(
-            sources, "order_classes", lambda names, _: tuple(sorted({*names}))
+            dataset, "order_classes", lambda names, _: tuple(sorted({*names}))
         )
         finetune(_config(tmp_path_factory, path), tmp_path / "run")
     assert load_model(tmp_path / "run").classes == ("10", "9")

@@ -18,7 +18,7 @@ from gpt2_jax.export import language_model, llms_from_scratch
 from gpt2_jax.export.language_model import FORMATS, convert_weights
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import flatten
-from gpt2_jax.storage.atomic import staged
+from gpt2_jax.storage.atomic import creating
 from gpt2_jax.tokenizer import VOCAB_SIZE
 from gpt2_jax.weights import orbax_folder
 from gpt2_jax.weights.pretrained import load_pretrained
@@ -117,11 +117,11 @@ def test_probabilities_may_differ_by_no_more_than_the_tolerance(difference):
 def test_a_failure_while_writing_leaves_nothing(tmp_path):
     with (
         pytest.raises(UserError, match="cannot be written"),
-        staged(tmp_path / "new" / "x") as path,
+        creating(tmp_path / "new" / "x") as path,
     ):
         path.write_text("half")
         raise OSError(28, "No space left on device")
-    with pytest.raises(KeyboardInterrupt), staged(tmp_path / "new" / "x") as path:
+    with pytest.raises(KeyboardInterrupt), creating(tmp_path / "new" / "x") as path:
         path.write_text("half")
         raise KeyboardInterrupt
     assert os.listdir(tmp_path / "new") == []
@@ -130,7 +130,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path):
 def test_what_appeared_meanwhile_is_left_alone(tmp_path):
     with (
         pytest.raises(UserError, match="is there already"),
-        staged(tmp_path / "x") as path,
+        creating(tmp_path / "x") as path,
     ):
         path.write_text("ours")
         (tmp_path / "x").write_text("theirs")

@@ -12,8 +12,9 @@ from helpers import TINY, random_params
 
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.tree import flatten
+from gpt2_jax.storage.sealed import SEAL
 from gpt2_jax.weights.pretrained import load_pretrained, read_pretrained
-from gpt2_jax.weights.trained import PARAMS_FILE, TrainedModel, save_model
+from gpt2_jax.weights.trained import MODEL_FILE, PARAMS_FILE, TrainedModel, save_model
 
 CONFIG = dataclasses.replace(TINY, num_classes=2, pool="first")
 
@@ -50,6 +51,27 @@ def test_a_damaged_run_is_refused(run):
     path = run / "model" / PARAMS_FILE
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WeightsError, match="damaged"):
+        load_pretrained(run)
+
+
+def test_a_run_of_an_earlier_version_is_read_and_checked(run):
+    path = run / "model" / MODEL_FILE
+    values = json.loads(path.read_text())
+    del values[SEAL]
+    values["params_sha256"] = values.pop("sha256")[PARAMS_FILE]
+    path.write_text(json.dumps(values))
+    assert load_pretrained(run)[0] == CONFIG
+    path.write_text(json.dumps(values | {"params_sha256": "0"}))
+    with pytest.raises(WeightsError, match=f"{PARAMS_FILE}: damaged"):
+        load_pretrained(run)
+
+
+def test_a_run_without_the_hash_of_its_params_is_refused(run):
+    path = run / "model" / MODEL_FILE
+    values = json.loads(path.read_text()) | {"sha256": {}}
+    del values[SEAL]
+    path.write_text(json.dumps(values))
+    with pytest.raises(WeightsError, match=f"no hash of {PARAMS_FILE}"):
         load_pretrained(run)
 
 
