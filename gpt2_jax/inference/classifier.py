@@ -201,13 +201,9 @@ class Classifier:
         cut = [ids[: self.max_length] for ids in encoded]
         if self._pool.reads_padding:
             cut = pad(encoded, self.max_length).tolist()
+        limit = self.max_length
         return integrated_gradients(
-            trained.config,
-            self._params,
-            cut,
-            labels,
-            max_length=self.max_length,
-            steps=steps,
+            trained.config, self._params, cut, labels, max_length=limit, steps=steps
         )
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
@@ -249,9 +245,6 @@ class Classifier:
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
         # A token is at least one byte: few texts need their tokens counted.
-        may_be = [
-            text
-            for text in texts
-            if len(text.encode("utf-8", "surrogatepass")) > self.max_length
-        ]
+        sizes = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        may_be = [t for t, n in zip(texts, sizes, strict=True) if n > self.max_length]
         return sum(len(encode(text)) > self.max_length for text in may_be)
