@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 
 import numpy as np
@@ -122,3 +123,23 @@ def test_curves_are_of_the_chosen_class_or_of_the_worst():
     results["test"]["positive"] = classes[40]
     drawn = Tags(draw_figures(HISTORY, results, report_curves(classes))["roc"]).text
     assert classes[40] in drawn and classes[-1] not in drawn
+
+
+@pytest.mark.slow
+def test_the_buttons_change_the_order_and_axe_finds_no_violation(tmp_path, browser):
+    axe = pytest.importorskip("axe_playwright_python", reason="axe is missing")
+    source = (importlib.resources.files(axe) / "axe.min.js").read_text("utf-8")
+    path = write_report_html(make_report(tmp_path, _many(77)))
+    page = browser.new_page(viewport={"width": 390, "height": 800}, bypass_csp=True)
+    page.goto(path.as_uri())
+    for order in ("texts", "name", "f1"):
+        page.check(f"#by-{order}")
+        shown = {o: page.is_visible(f".by-{o}") for o in ("f1", "texts", "name")}
+        assert shown == {o: o == order for o in shown}
+    page.evaluate(source)
+    found = page.evaluate("axe.run()")
+    assert found["passes"]
+    assert [v["id"] for v in found["violations"]] == []
+    overflows = "document.documentElement.scrollWidth > window.innerWidth"
+    assert not page.evaluate(overflows)
+    page.close()
