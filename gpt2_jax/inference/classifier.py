@@ -45,6 +45,7 @@ class Classifier:
 
     def __init__(self, trained: TrainedModel) -> None:
         self._trained = trained
+        self.positive = trained.positive  # whose precision is told; None: the second
         config = trained.config
         self._params = jax.tree.map(jnp.asarray, trained.params)
         self._pool = POOLS[config.pool]
