@@ -229,9 +229,8 @@ class Classifier:
 
     def _slab_logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         config = self._trained.config
-        tokens = lay_out(
-            encoded, limit=self.max_length, padded=self._pool.reads_padding
-        )
+        limit, padded = self.max_length, self._pool.reads_padding
+        tokens = lay_out(encoded, limit=limit, padded=padded, longest=limit)
         hidden = run_trunk(config, self._params, tokens, self._depth)
         program = predict_program(config, self._depth)
 
