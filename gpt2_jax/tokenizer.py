@@ -82,6 +82,17 @@ class Tokenizer:
         """Is it the one that the package ships?"""
         return not self.files
 
+    def name_of(self, token: int) -> str:
+        """Return the name of one of `special`.
+
+        Raises:
+            ValueError: it is none of them.
+        """
+        for name, known in self.special.items():
+            if known == token:
+                return name
+        raise ValueError(f"{token} is no special token")
+
     @functools.cached_property
     def sha256(self) -> str:
         """Return the hash of what it was read from."""
@@ -98,6 +109,15 @@ class Tokenizer:
         So every text has a position to read.
         """
         ids = [] if self.bos_id is None else [self.bos_id]
+        for piece in self._pieces(text):
+            if isinstance(piece, int):
+                ids.append(piece)
+            else:
+                ids += self._merge(piece)
+        return ids or [self.end_id]
+
+    def _pieces(self, text: str) -> list[str | int]:
+        """Cut the tokens out that stand for themselves."""
         pieces: list[str | int] = [text]
         for names in self._searches:
             pieces = [
@@ -107,12 +127,7 @@ class Tokenizer:
                     [piece] if isinstance(piece, int) else self._find(names, piece)
                 )
             ]
-        for piece in pieces:
-            if isinstance(piece, int):
-                ids.append(piece)
-            else:
-                ids += self._merge(piece)
-        return ids or [self.end_id]
+        return pieces
 
     def decode_bytes(self, ids: Sequence[int]) -> list[bytes]:
         """Return the bytes that each token stands for.
@@ -137,8 +152,27 @@ class Tokenizer:
             special_tokens={name: count + i for i, name in enumerate(self.special)},
         )
 
+    def byte_ends(self, text: str) -> list[int]:
+        """Return where each token of `encode` ends in the UTF-8 of `text`."""
+        ends = [] if self.bos_id is None else [0]
+        done = 0
+        for piece in self._pieces(text):
+            if isinstance(piece, int):
+                sizes, before = [len(self._bytes[piece])], 0
+            else:
+                sizes = [len(self._bytes[token]) for token in self._merge(piece)]
+                before = int(self._lacks_space(piece))
+            for size in sizes:
+                done += size
+                ends.append(max(done - before, 0))
+            done -= before
+        return ends or [0]
+
+    def _lacks_space(self, text: str) -> bool:
+        return self.prefix_space and text != "" and not text.startswith(" ")
+
     def _merge(self, text: str) -> Iterator[int]:
-        if self.prefix_space and text and not text.startswith(" "):
+        if self._lacks_space(text):
             text = " " + text
         parts = [text] if len(text) < _LONG_RUN else _without_long_runs(text)
         for part in parts:

@@ -22,7 +22,7 @@ from gpt2_jax.inference.foreign import read_foreign
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import split_params
-from gpt2_jax.tokenizer import encode
+from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel, load_model
 
 # Tokens whose trunk outputs are held at once: 128 MiB with mini, 384 MiB with 124M.
@@ -108,6 +108,11 @@ class Classifier:
     def max_length(self) -> int:
         """Tokens; what is longer is cut."""
         return self._trained.max_length
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes tokens of texts."""
+        return self._trained.tokenizer
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """Return the label of each text, as `decide` does."""
@@ -200,7 +205,7 @@ class Classifier:
         labels = self._logits(encoded).argmax(-1)
         cut = [ids[: self.max_length] for ids in encoded]
         if self._pool.reads_padding:
-            cut = pad(encoded, self.max_length).tolist()
+            cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()
         return integrated_gradients(
             trained.config,
             self._params,
@@ -208,6 +213,7 @@ class Classifier:
             labels,
             max_length=self.max_length,
             steps=steps,
+            end_id=self.tokenizer.end_id,
         )
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
@@ -217,7 +223,7 @@ class Classifier:
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("expected a sequence of strings, such as ['a text']")
-        return [encode(text) for text in texts]
+        return [self.tokenizer.encode(text) for text in texts]
 
     def _logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         out = [np.empty((0, len(self.labels)), np.float32)]
@@ -234,7 +240,10 @@ class Classifier:
     def _slab_logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         config = self._trained.config
         tokens = lay_out(
-            encoded, limit=self.max_length, padded=self._pool.reads_padding
+            encoded,
+            limit=self.max_length,
+            padded=self._pool.reads_padding,
+            pad_id=self.tokenizer.end_id,
         )
         hidden = run_trunk(config, self._params, tokens, self._depth)
         program = predict_program(config, self._depth)
@@ -248,10 +257,12 @@ class Classifier:
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
-        # A token is at least one byte: few texts need their tokens counted.
+        # A token is at least one byte, but for those before the text: few texts need
+        # their tokens counted.
         may_be = [
             text
             for text in texts
-            if len(text.encode("utf-8", "surrogatepass")) > self.max_length
+            if len(text.encode("utf-8", "surrogatepass")) + 2 > self.max_length
         ]
+        encode = self.tokenizer.encode
         return sum(len(encode(text)) > self.max_length for text in may_be)
