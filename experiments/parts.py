@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpt2_jax.config import DataConfig
-from gpt2_jax.data.sources import Dataset
+from gpt2_jax.data.dataset import Dataset
 
 
 def write_parts(

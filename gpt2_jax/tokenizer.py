@@ -20,16 +20,9 @@ import tiktoken
 from gpt2_jax.errors import WeightsError
 
 END_OF_TEXT = 50256  # `<|endoftext|>`: padding, and the whole of an empty text
-
-
 END_OF_TEXT_NAME = "<|endoftext|>"
-
-
 VOCAB_SIZE = 50257
-
-
 VOCAB_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
-
 
 # Source: tiktoken_ext/openai_public.py, r50k_pat_str. Held here because importing that
 # module is a plugin's business; a test compares the two.
@@ -37,9 +30,7 @@ _PATTERN = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 )
 
-
 _LONG_RUN = 100_000  # characters
-
 
 # What `\\s` is to tiktoken: Unicode's White_Space. Python's own has four more.
 _SPACES = re.compile(

@@ -28,7 +28,8 @@ from experiments.pretrain.train import train
 from experiments.study.command import main
 from experiments.study.spec import ACCURACIES, Setting, Study
 from gpt2_jax.config import FINETUNE_PRESETS, DataConfig, FinetuneConfig
-from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 
 BOOK = FINETUNE_PRESETS["book"].data

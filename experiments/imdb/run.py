@@ -18,8 +18,9 @@ from experiments.parts import write_parts
 from experiments.study.command import main
 from experiments.study.spec import Setting, Study
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
-from gpt2_jax.data.folders import PARTS
-from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.parts import PARTS
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.tokenizer import decode, encode
 

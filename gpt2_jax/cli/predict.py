@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpt2_jax.cli.flags import add_flags, with_flags
 from gpt2_jax.cli.threshold import probability
 from gpt2_jax.config import DataConfig
-from gpt2_jax.config.data import LABELS, ROWS, TEXT_COLUMN
+from gpt2_jax.config.data import LABELS, ROWS
 from gpt2_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "--data",
         dest="source",
         metavar="D",
-        help="dataset or file; all of it (default: the run's own test part)",
+        action="append",
+        help="dataset or files; all of them (default: the run's own test part)",
     )
     add_flags(evaluate, DataConfig(), sections=(ROWS, LABELS), without=("source",))
 
@@ -41,9 +43,10 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     predict.add_argument(
         "--file",
         type=Path,
-        help="texts: .csv, .tsv or .jsonl with a text column, else one on each line",
+        help="texts: a table (.csv, .tsv, .jsonl, .json, .parquet, .xlsx, .zip) with a "
+        "text column, else one on each line",
     )
-    add_flags(predict, DataConfig(), sections=(ROWS,), without=("source", "encoding"))
+    add_flags(predict, DataConfig(), sections=(ROWS,), without=("source",))
     predict.add_argument("--output", type=Path, help="write JSON lines to this file")
     for parser in (evaluate, predict):
         parser.add_argument(
@@ -80,20 +83,26 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
 
 def run_predict(arguments: argparse.Namespace) -> int:
+    from gpt2_jax.data.sources import reading
     from gpt2_jax.engine.compilation import set_up_compilation
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.inference.output import resume_answers, write_answers
+    from gpt2_jax.inference.rows import usual_columns
     from gpt2_jax.inference.windows import windows
 
     output = arguments.output
     if arguments.resume and output is None:
         raise UserError("--resume needs the --output of the run to go on with")
+    columns = usual_columns(arguments.run)
+    how = dataclasses.replace(
+        reading(with_flags(DataConfig(), arguments)), usual=columns
+    )
     set_up_compilation(arguments)
     answers = _Answers(Classifier.load(arguments.run), arguments)
     source = windows(
         arguments.texts,
         arguments.file,
-        with_flags(DataConfig(), arguments).text_column or TEXT_COLUMN,
+        how,
         sys.stdin.buffer,
         as_they_come=output is None,
     )

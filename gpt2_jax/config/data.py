@@ -15,6 +15,8 @@ BALANCES: tuple[Balance, ...] = typing.get_args(Balance)
 BookSplit = Literal["chapter", "additional"]
 BOOK_SPLITS: tuple[BookSplit, ...] = typing.get_args(BookSplit)
 
+EncodingErrors = Literal["strict", "replace"]
+
 TEXT_COLUMN, LABEL_COLUMN = "text", "label"  # where none is named
 
 # Sections of --help: `evaluate` takes the flags of the first two, `predict` those of
@@ -22,24 +24,75 @@ TEXT_COLUMN, LABEL_COLUMN = "text", "label"  # where none is named
 ROWS, LABELS, SPLIT = "rows", "labels", "balance and split"
 
 
+_NEWLINES = ("\n", "\r", "\0")
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which labelled texts, and how they are balanced and split."""
 
-    source: str | Path = option(
+    source: tuple[str, ...] | str | Path = option(
         "demo",
-        "demo, sms-spam, imdb, a .csv, .tsv, .jsonl (also .gz, .xz) or .parquet file, "
-        "a folder of train/validation/test files or of datasets.save_to_disk, or -, "
-        "standard input",
+        "demo, sms-spam, imdb, a file (.csv, .tsv, .txt, .json, .jsonl, also .gz, "
+        ".bz2, .xz, .zst; .parquet, .arrow, .xlsx, .zip), a pattern as '*.csv', a "
+        "folder (train, validation and test files, datasets.save_to_disk, a folder of "
+        ".txt files for each class), or -, stdin; give it again for more files",
         flag="--data",
         metavar="D",
+        repeated=True,
         section=ROWS,
     )
-    text_column: str | None = option(
-        None, "column that holds the texts", unset=TEXT_COLUMN, section=ROWS
+    text_column: tuple[str, ...] | str | None = option(
+        None,
+        "column that holds the texts; give it again to join several, as of pairs",
+        unset=TEXT_COLUMN,
+        repeated=True,
+        section=ROWS,
+    )
+    join: str = option(
+        "\n", "what is put between several text columns", metavar="TEXT", section=ROWS
+    )
+    delimiter: str | None = option(
+        None,
+        "character between the columns; \\t is a tab",
+        metavar="C",
+        unset="found out",
+        section=ROWS,
+    )
+    quote: str | None = option(
+        None,
+        "character around a value; empty: none is special",
+        metavar="C",
+        unset="found out",
+        section=ROWS,
+    )
+    header: bool | None = option(
+        None,
+        "the first row names the columns; without, they have numbers, from 1",
+        unset="yes, but refused where it looks like data",
+        section=ROWS,
     )
     label_column: str | None = option(
         None, "column that holds the labels", unset=LABEL_COLUMN, section=LABELS
+    )
+    labels_file: str | Path | None = option(
+        None,
+        "labels, one on each line, of the texts on the lines of --data",
+        metavar="FILE",
+        section=LABELS,
+    )
+    label_names: str | Path | None = option(
+        None,
+        "names of labels that are numbers: one on each line, or after its number",
+        metavar="FILE",
+        section=LABELS,
+    )
+    test_data: tuple[str, ...] | str | None = option(
+        None,
+        "files of the test part, read as --data is",
+        metavar="D",
+        repeated=True,
+        section=SPLIT,
     )
     group_column: str | None = option(
         None,
@@ -53,6 +106,11 @@ class DataConfig:
         section=SPLIT,
     )
     encoding: str = option("utf-8", "of the text file", section=ROWS)
+    encoding_errors: EncodingErrors = option(
+        "strict",
+        "bytes that are not in the encoding: refused, or U+FFFD in their place",
+        section=ROWS,
+    )
     drop_duplicates: bool = option(False, "use each text once", section=SPLIT)
     balance: Balance = option(
         "undersample",
@@ -94,6 +152,24 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for field in ("source", "text_column", "test_data"):
+            value = getattr(self, field)
+            if isinstance(value, tuple):  # one is written as one
+                alone = value[0] if len(value) == 1 else value
+                require(bool(value), f"{field} is an empty list")
+                object.__setattr__(self, field, alone)
+        if self.delimiter == "\\t":  # as shells pass it on
+            object.__setattr__(self, "delimiter", "\t")
+        for field, least in (("delimiter", 1), ("quote", 0)):
+            value = getattr(self, field)
+            require(
+                value is None or (least <= len(value) <= 1 and value not in _NEWLINES),
+                f"{field}={value!r} must be one character",
+            )
+        require(
+            self.quote != self.delimiter or not self.quote,
+            f"quote={self.quote!r} is the delimiter too",
+        )
         require(
             self.book or self.book_split == BOOK_SPLITS[0],
             f"book_split={self.book_split!r} needs book=True (--preset book)",

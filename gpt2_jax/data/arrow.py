@@ -2,60 +2,100 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import Any
 
+from gpt2_jax.data.columns import match
+from gpt2_jax.data.reading import Form, Reading
+from gpt2_jax.data.row import Row, Rows
 from gpt2_jax.errors import DataError, DeviceError
 
 SUFFIXES = (".parquet", ".arrow")
 
 
-def read_arrow(path: Path, columns: Sequence[str]) -> tuple[list[str], list[Any]]:
-    """Return the names of all columns, and a dict of `columns` for each row.
+_BATCH = 1024  # rows that are held at once
 
-    A column that is not there is left out of the rows. A number that stands for a
-    class, as Hugging Face's datasets keep it (ClassLabel), becomes the class's name.
+
+def open_arrow(stream: Any, name: str, how: Reading, *, labelled: bool) -> Rows:
+    """Return the rows of an open file; where all columns that are asked for are there,
+    no others are read.
+
+    A number that stands for a class, as Hugging Face's datasets keep it (ClassLabel),
+    becomes the class's name.
 
     Raises:
         DeviceError: pyarrow is not installed.
         DataError: the file is damaged, or a number stands for no class.
     """
+    suffix = PurePath(name).suffix.lower()
     try:
-        import pyarrow
-        import pyarrow.ipc
-        import pyarrow.parquet
+        import pyarrow  # noqa: F401
     except ImportError:
         raise DeviceError(
-            f"{path}: {path.suffix} needs the extra: pip install 'gpt2-jax[data]'"
+            f"{name}: {suffix} needs the extra: pip install 'gpt2-jax[data]'"
         ) from None
+    with _errors(name):
+        schema, batches = _open(stream, suffix)
+    names: list[str] = list(schema.names)
+    wanted = how.wanted(names, labelled=labelled).values()
+    asked = [match(column, names) for columns in wanted for column in columns]
+    asked += ["id"] if "id" in names else []
+    keep = names if None in asked else list(dict.fromkeys(map(str, asked)))
+    keep = [column for column in keep if names.count(column) == 1]
+    twice = [column for column, count in Counter(names).items() if count > 1]
+    return Rows(
+        name=name,
+        unit="row",
+        form=Form(suffix[1:]),
+        columns=names,
+        rows=_rows(name, batches(keep), _class_names(schema)),
+        twice=twice[0] if twice else None,
+    )
+
+
+def _open(stream: Any, suffix: str) -> tuple[Any, Any]:
+    """Return the schema, and a function of columns that gives batches."""
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    if suffix == ".parquet":
+        file = pyarrow.parquet.ParquetFile(stream)
+        return file.schema_arrow, lambda columns: file.iter_batches(
+            _BATCH, columns=columns
+        )
+    reader = pyarrow.ipc.open_stream(stream)
+    return reader.schema, lambda columns: (batch.select(columns) for batch in reader)
+
+
+def _rows(name: str, batches: Any, classes: dict[str, list[str]]) -> Iterator[Row]:
+    number = 0
+    while True:
+        with _errors(name):
+            batch = next(batches, None)
+            if batch is None:
+                return
+            found = batch.to_pylist()
+        for values in found:
+            number += 1
+            for column, names in classes.items():
+                if column in values:
+                    values[column] = _name(name, number, column, values[column], names)
+            yield Row(number, values)
+
+
+@contextlib.contextmanager
+def _errors(name: str) -> Iterator[None]:
+    import pyarrow
+
     try:
-        if path.suffix == ".parquet":
-            schema = pyarrow.parquet.read_schema(path)
-            table = pyarrow.parquet.read_table(path, columns=_once(columns, schema))
-        else:
-            with pyarrow.memory_map(str(path)) as file:
-                schema = pyarrow.ipc.open_stream(file).schema
-                file.seek(0)
-                table = pyarrow.ipc.open_stream(file).read_all()
-            table = table.select(_once(columns, schema))
-        rows = table.to_pylist()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        yield
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read ({reason})") from None
-    for column, names in _class_names(schema).items():
-        for number, row in enumerate(rows, start=1):
-            if column in row:
-                row[column] = _name(path, number, column, row[column], names)
-    return list(schema.names), rows
-
-
-def _once(columns: Sequence[str], schema: Any) -> list[str]:
-    """Return those of `columns` that stand in the file, and once."""
-    return [name for name in columns if schema.names.count(name) == 1]
+        raise DataError(f"{name}: cannot be read ({reason})") from None
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
@@ -69,7 +109,7 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
     }
 
 
-def _name(path: Path, number: int, column: str, value: Any, names: list[str]) -> str:
+def _name(path: str, number: int, column: str, value: Any, names: Sequence[str]) -> str:
     if not isinstance(value, int) or not 0 <= value < len(names):
         raise DataError(
             f"{path}, row {number}: {column!r} is {value}, which is none of the "

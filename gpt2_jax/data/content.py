@@ -1,42 +1,18 @@
-"""The bytes of a file or of standard input, unpacked and decoded."""
+"""The bytes of a file or of a stream, unpacked as they are read and never for ever."""
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import lzma
 import sys
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
 
-from gpt2_jax.errors import DataError
-
-
-@contextlib.contextmanager
-def open_input(path: Path) -> Iterator[BinaryIO]:
-    """Open a file of texts; `.gz` and `.xz` are unpacked as they are read.
-
-    Raises:
-        DataError: it cannot be opened.
-    """
-    if path.is_dir():
-        raise DataError(f"{path}: a folder; expected a file of texts")
-    try:
-        with path.open("rb") as raw, contextlib.ExitStack() as stack:
-            if path.suffix not in PACKED:
-                yield raw
-                return
-            unpacked = PACKED[path.suffix](raw)
-            yield cast(BinaryIO, stack.enter_context(unpacked))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except UNPACK_ERRORS as error:
-        raise damaged(path, error) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-
+from gpt2_jax.errors import DataError, DeviceError
 
 STDIN = "-"
 
@@ -44,79 +20,118 @@ STDIN = "-"
 MAX_BYTES = 4 << 30  # of a file when unpacked; a few kB of gzip can hold more
 
 
-PACKED = {".gz": gzip.open, ".xz": lzma.open}
+UNPACK_ERRORS = (EOFError, zlib.error, lzma.LZMAError)  # and OSError without a number
 
 
-UNPACK_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
+def _zstandard(raw: BinaryIO) -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise DeviceError(
+            ".zst needs the extra: pip install 'gpt2-jax[data]'"
+        ) from None
+    return pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd")
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file whole; `.gz` and `.xz` are unpacked.
+PACKED: dict[str, Callable[[BinaryIO], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": _zstandard,
+}
+_KINDS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+
+
+def suffixes(name: str | PurePath) -> tuple[str, str]:
+    """Return the suffix of the content and that of its packing, in small letters."""
+    path = PurePath(name)
+    last = path.suffix.lower()
+    if last not in PACKED:
+        return last, ""
+    return PurePath(path.stem).suffix.lower(), last
+
+
+class _Unpacked:
+    """A packed stream: damage is a DataError, and so is more than MAX_BYTES."""
+
+    def __init__(self, raw: BinaryIO, name: str, packing: str) -> None:
+        self._name, self._packing, self._left = name, packing, MAX_BYTES
+        with self._errors():
+            self._stream = PACKED[packing](raw)
+
+    def read(self, size: int = -1) -> bytes:
+        size = self._left + 1 if size < 0 else size
+        read = getattr(self._stream, "read1", self._stream.read)
+        if size > self._left:  # the rest, whole
+            read = self._stream.read
+        with self._errors():
+            content = read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise DataError(
+                f"{self._name}: unpacks to more than {MAX_BYTES / 1e9:.1f} GB; split "
+                "the file"
+            )
+        return content
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (*UNPACK_ERRORS, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk
+            kind = _KINDS[self._packing]
+            raise DataError(
+                f"{self._name}: damaged or no {kind} ({error}); get it again"
+            ) from None
+
+
+def unpacked(raw: BinaryIO, name: str) -> Any:
+    """Return a stream of the content of `raw`; the suffix of `name` tells how."""
+    packing = suffixes(name)[1]
+    return _Unpacked(raw, name, packing) if packing else raw
+
+
+@contextlib.contextmanager
+def open_raw(path: Path) -> Iterator[BinaryIO]:
+    """Open a file as it is, packed or not.
 
     Raises:
-        DataError: it cannot be read, is not what its suffix says, or unpacks to too
-            much.
+        DataError: it cannot be opened or read.
     """
     if path.is_dir():
         raise DataError(f"{path}: a folder; expected a file")
     try:
-        if path.suffix not in PACKED:
-            return path.read_bytes()
-        with PACKED[path.suffix](path) as file:
-            content = file.read(MAX_BYTES + 1)
+        with path.open("rb") as raw:
+            yield raw
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except UNPACK_ERRORS as error:
-        raise damaged(path, error) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:  # a NUL, or half a character
+    except ValueError as error:  # a NUL, or half a character, in the path
+        if "null" not in str(error) and not isinstance(error, UnicodeError):
+            raise
         raise DataError(f"{path}: cannot be read ({error})") from error
-    if len(content) > MAX_BYTES:
-        raise DataError(
-            f"{path}: unpacks to more than {MAX_BYTES / 1e9:.1f} GB; split the file"
-        )
-    return content
 
 
-def damaged(path: Path, error: BaseException) -> DataError:
-    """Return what to raise when one of `UNPACK_ERRORS` came."""
-    kind = {".gz": "gzip", ".xz": "xz"}[path.suffix]
-    return DataError(f"{path}: damaged or no {kind} ({error}); get it again")
-
-
-def read_stdin() -> bytes:
-    return sys.stdin.buffer.read()
-
-
-def decode(name: str, raw: bytes, encoding: str = "utf-8") -> str:
-    """Return `raw` as text, without a byte order mark.
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[Any]:
+    """Open a file; what is packed (.gz, .bz2, .xz, .zst) is unpacked as it is read.
 
     Raises:
-        DataError: nothing in it, NUL bytes, or bytes that `encoding` does not have.
+        DataError: it cannot be opened or read, is not what its suffix says, or unpacks
+            to too much.
     """
-    if not raw.strip():
-        raise DataError(f"{name}: empty; expected a header and labelled texts")
-    if encoding == "utf-8":
-        encoding = "utf-8-sig"
-        if b"\0" in raw:
-            line = raw[: raw.index(b"\0")].count(b"\n") + 1
-            raise DataError(
-                f"{name}, line {line}: a NUL byte; not a text file, or UTF-16: then "
-                "say --encoding utf-16"
-            )
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{name}, line {line}: byte 0x{raw[error.start]:02x} is not "
-            f"{encoding.removesuffix('-sig').upper()}; name the file's own with "
-            "--encoding (cp1252 on Windows), or save it as UTF-8"
-        ) from None
-    except UnicodeError as error:  # of codecs that are no plain tables
-        raise DataError(f"{name}: not {encoding} ({error})") from None
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise DataError(f"{name}, line {line}: a NUL; not {encoding}, or no text file")
-    return text.removeprefix("\ufeff")
+    with open_raw(path) as raw:
+        yield unpacked(raw, str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file whole; raises as `open_input` does."""
+    with open_input(path) as file:
+        return file.read()
+
+
+def stdin() -> BinaryIO:
+    return sys.stdin.buffer

@@ -1,54 +1,100 @@
-"""A folder as a dataset: what `datasets.save_to_disk` wrote, or a file per part."""
+"""A folder as a dataset: `datasets.save_to_disk`, a file a part, a folder a class."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.data.tables import Table, kind_of, read_table
+from gpt2_jax.data.content import open_raw
+from gpt2_jax.data.join import join, part_of_file, read_labelled_ones
+from gpt2_jax.data.lines import characters
+from gpt2_jax.data.parts import PARTS, part_of
+from gpt2_jax.data.reading import Form, Reading, Understood, count_labels, shortened
+from gpt2_jax.data.rows import kind_of
+from gpt2_jax.data.tables import Table, read_labelled
 from gpt2_jax.errors import DataError
 
-PARTS = ("train", "validation", "test")
 
-
-_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-
-
-def part_of(name: str) -> str | None:
-    """Return which part of a split `name` means; None: none that is known."""
-    return _NAMES.get(name.strip().lower())
-
-
-def read_folder(folder: Path, **columns: Any) -> tuple[Table, str]:
+def read_folder(folder: Path, how: Reading) -> tuple[Table, str]:
     """Read a folder; return its table, with the part of each row, and a SHA-256.
 
     Hugging Face's own layouts: `save_to_disk` of a DatasetDict or a Dataset; else files
-    named after the part, as `train.csv` or `data/train-00000-of-00001.parquet`.
+    named after the part, as `train.csv` or `data/train-00000-of-00001.parquet`; else a
+    folder for each class with a text in each file.
 
     Raises:
         DataError: it holds none of these, or more than one kind of file for a part.
     """
     files = _saved_files(folder) or _named_files(folder)
+    if not files and (found := _class_files(folder)):
+        return _read_classes(folder, found, how)
+    if not files:
+        raise DataError(
+            f"{folder}: no dataset; expected train, validation and test files (.csv, "
+            ".tsv, .jsonl, .parquet), what datasets.save_to_disk wrote, a folder of "
+            ".txt files for each class; texts and labels in two files are named with "
+            "--data and --labels-file"
+        )
     digest = hashlib.sha256()
-    tables: list[tuple[str | None, Table]] = []
     for part, path in files:
         digest.update(
             f"{part}\0{hashlib.sha256(path.read_bytes()).hexdigest()}".encode()
         )
-        tables.append((part, read_table(path, **columns)))
-    return _join(folder, tables), digest.hexdigest()
+
+    def read(path: Path) -> Table:
+        with open_raw(path) as stream:
+            return read_labelled(stream, str(path), how)
+
+    named = [(part, path.name, path) for part, path in files]
+    table = join(str(folder), read_labelled_ones(named, read))
+    return table, digest.hexdigest()
+
+
+def _class_files(folder: Path) -> list[tuple[str | None, str, Path]]:
+    """Return (part, label, file) of `LABEL/x.txt`, or of `train/LABEL/x.txt`."""
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    if inside and all(part_of(path.name) for path in inside):
+        return [
+            (part_of(part.name), label, path)
+            for part in inside
+            for _, label, path in _class_files(part)
+        ]
+    return [
+        (None, label.name, path)
+        for label in inside
+        for path in sorted(label.glob("*.txt"))
+    ]
+
+
+def _read_classes(
+    folder: Path, files: list[tuple[str | None, str, Path]], how: Reading
+) -> tuple[Table, str]:
+    digest = hashlib.sha256()
+    texts = []
+    for part, label, path in files:
+        with open_raw(path) as stream:
+            text = "".join(
+                characters(stream, str(path), how.encoding, how.encoding_errors)
+            )
+        texts.append(text.removesuffix("\n").removesuffix("\r"))
+        digest.update(json.dumps([part, label, path.name, text]).encode())
+    labels = tuple(label for _, label, _ in files)
+    parts = tuple(part or "" for part, _, _ in files)
+    understood = Understood(
+        name=str(folder),
+        form=Form("folders", encoding=how.encoding),
+        columns=(("text", files[0][2].name, shortened(texts[0])),),
+        labels=count_labels(labels),
+    )
+    table = Table(
+        texts=tuple(texts),
+        labels=labels,
+        parts=parts if all(parts) else None,
+        understood=understood,
+    )
+    return table, digest.hexdigest()
 
 
 def _saved_files(folder: Path) -> list[tuple[str | None, Path]]:
@@ -82,16 +128,13 @@ def _arrow_files(folder: Path) -> list[Path]:
 def _named_files(folder: Path) -> list[tuple[str | None, Path]]:
     found: list[tuple[str | None, Path]] = []
     for path in sorted([*folder.glob("*"), *folder.glob("data/*")]):
-        part = part_of(re.split(r"[-_.]", path.name)[0])
-        if part is not None and kind_of(path) is not None and path.is_file():
+        part = part_of_file(path.name)
+        if part is not None and kind_of(path.name) is not None and path.is_file():
             found.append((part, path))
-    if not found:
-        raise DataError(
-            f"{folder}: no dataset; expected train, validation and test files (.csv, "
-            ".tsv, .jsonl, .parquet), or what datasets.save_to_disk wrote"
-        )
     for part in PARTS:
-        kinds = sorted({kind_of(path) or "" for name, path in found if name == part})
+        kinds = sorted(
+            {kind_of(path.name) or "" for name, path in found if name == part}
+        )
         if len(kinds) > 1:
             raise DataError(
                 f"{folder}: the {part} part is there as {' and '.join(kinds)}; keep one"
@@ -104,28 +147,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error})") from None
-
-
-def _join(folder: Path, tables: list[tuple[str | None, Table]]) -> Table:
-    texts, labels, groups, parts, notes, own = [], [], [], [], [], []
-    for part, table in tables:
-        texts += table.texts
-        labels += table.labels
-        groups += table.groups or ()
-        parts += [part] * len(table.texts)
-        notes += table.notes
-        own += table.parts or ()
-    named = tables[0][0] is not None
-    if named and own:
-        raise DataError(f"{folder}: its files are a split; leave --split-column away")
-    understood = tables[0][1].understood
-    if len(tables) > 1:
-        understood += f"; and {len(tables) - 1} more files like it"
-    return Table(
-        texts=tuple(texts),
-        labels=tuple(labels),
-        groups=tuple(groups) or None,
-        notes=tuple(notes),
-        parts=tuple(parts) if named else tuple(own) or None,
-        understood=understood,
-    )

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpt2_jax.data.folders import read_folder
+from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.tables import Table
 from gpt2_jax.errors import DataError
 from gpt2_jax.storage.download import cache_dir, download
@@ -69,7 +70,7 @@ def load_imdb(offline: bool) -> tuple[Table, str]:
         rows = json.dumps([table.texts, table.labels, table.parts])
         return table, hashlib.sha256(rows.encode()).hexdigest()
     if copy.is_dir():
-        table, sha256 = read_folder(copy)
+        table, sha256 = read_folder(copy, Reading())
         _check_counts(copy, table)
         return table, sha256
     raise DataError(

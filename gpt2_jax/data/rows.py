@@ -1,98 +1,183 @@
-"""The rows of a delimited or JSON-lines text, each with the line it starts at."""
+"""The one reader: rows of any file or stream, as they come, for every command."""
 
 from __future__ import annotations
 
 import csv
-import io
-import json
-from collections import Counter
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from gpt2_jax.data import arrow, content, dialect, documents, excel
+from gpt2_jax.data.lines import MAX_LINE, characters, split_lines
+from gpt2_jax.data.reading import Form, Reading
+from gpt2_jax.data.row import Row, Rows, name_columns
 from gpt2_jax.errors import DataError
 
-Row = tuple[int, dict[str, Any]]  # line number, columns
+TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
 
-MAX_FIELD = 64 << 20  # characters; an unclosed quote would take the rest of the file
+SUFFIXES = (*TEXT_SUFFIXES, *arrow.SUFFIXES, *excel.SUFFIXES)
 
 
-def read_delimited(name: str, text: str, kind: str) -> tuple[list[Row], int]:
-    """Return the rows of a `.csv` or `.tsv`, and how many lines were blank."""
-    rows: list[Row] = []
-    header: list[str] | None = None
-    blank = 0
-    for line, fields in _split_lines(name, text, kind):
-        if not fields:
-            blank += 1
-        elif header is None:
-            header = fields
-            twice = [name for name, count in Counter(header).items() if count > 1]
-            if twice:
-                raise DataError(f"{name}: column {twice[0]!r} stands twice; rename one")
-        elif len(fields) != len(header):
+def kind_of(name: str) -> str | None:
+    """Return which of `SUFFIXES` a file has, before that of its packing, if any."""
+    suffix, packing = content.suffixes(name)
+    return suffix if suffix in (TEXT_SUFFIXES if packing else SUFFIXES) else None
+
+
+def open_rows(stream: Any, name: str, how: Reading, *, labelled: bool) -> Rows:
+    """Return the rows of an open binary file; the suffix of `name` and its content tell
+    the form.
+
+    Raises:
+        DataError: what cannot be read. What is wrong with a row is raised when it is
+            its turn.
+        DeviceError: a form that needs the extra `data`.
+    """
+    kind = kind_of(name)
+    if kind in arrow.SUFFIXES:
+        return arrow.open_arrow(stream, name, how, labelled=labelled)
+    if kind in excel.SUFFIXES:
+        return excel.open_excel(stream, name, how)
+    text = characters(
+        content.unpacked(stream, name), name, how.encoding, how.encoding_errors
+    )
+    suffix = ".jsonl" if kind == ".ndjson" else content.suffixes(name)[0]
+    return text_rows(text, name, suffix, how, labelled=labelled)
+
+
+def text_rows(
+    text: Iterator[str], name: str, suffix: str, how: Reading, *, labelled: bool
+) -> Rows:
+    """Return the rows of a text that comes in pieces; raises as `open_rows` does."""
+    sample, text = _peek(text)
+    if not sample.strip() and len(sample) < dialect.SAMPLE:
+        text = (piece for piece in text if False)  # its errors, but nothing of it
+        sample = ""
+    form = dialect.detect(
+        name, suffix, sample[: dialect.SAMPLE], how, labelled=labelled
+    )
+    if form.kind == "json":
+        return documents.document_rows(text, name, form)
+    rows = Rows(name, "line", form, [], iter(()))
+    if form.kind == "jsonl":
+        rows.rows = documents.json_lines(split_lines(text, name), rows, how)
+    elif form.kind == "fasttext":
+        rows.columns = ["text", "label"]
+        rows.rows = _fasttext(split_lines(text, name), rows)
+    elif form.kind == "lines":
+        rows.columns = list(how.texts()[:1])
+        rows.rows = _plain_lines(split_lines(text, name), rows)
+    else:
+        _delimited(split_lines(text, name, universal=True), rows)
+    return rows
+
+
+def _peek(text: Iterator[str]) -> tuple[str, Iterator[str]]:
+    """Return the first pieces, and all pieces; an error stays where it comes."""
+    pieces: list[str] = []
+    failed: list[DataError] = []
+    size = 0
+    try:
+        while size < dialect.SAMPLE and (piece := next(text, None)) is not None:
+            pieces.append(piece)
+            size += len(piece)
+    except DataError as error:
+        failed.append(error)
+
+    def all_pieces() -> Iterator[str]:
+        yield from pieces
+        pieces.clear()
+        if failed:
+            raise failed[0]
+        yield from text
+
+    return "".join(pieces), all_pieces()
+
+
+def _plain_lines(lines: Iterable[tuple[int, str]], rows: Rows) -> Iterator[Row]:
+    column = rows.columns[0]
+    for number, line in lines:
+        line = line.removesuffix("\n").removesuffix("\r")
+        if line.strip():
+            yield Row(number, {column: line})
+        else:
+            rows.blank += 1
+
+
+def _fasttext(lines: Iterable[tuple[int, str]], rows: Rows) -> Iterator[Row]:
+    for number, line in lines:
+        words = line.strip()
+        if not words:
+            rows.blank += 1
+            continue
+        labels: list[str] = []
+        while words.startswith(dialect.LABEL_PREFIX):
+            label, _, words = words.partition(" ")
+            labels.append(label.removeprefix(dialect.LABEL_PREFIX))
+        yield Row(number, {"text": words, "label": labels})
+
+
+def _delimited(lines: Iterator[tuple[int, str]], rows: Rows) -> None:
+    """Set the columns and the rows of a table."""
+    fields = _fields(lines, rows.name, rows.form)
+    number, first = 0, list[str]()
+    while not first:
+        if (found := next(fields, None)) is None:
+            return
+        number, first = found
+        rows.blank += not first
+    if rows.form.header:
+        name_columns(rows, first)
+    else:
+        rows.columns = [str(i) for i in range(1, len(first) + 1)]
+        fields = itertools.chain([(number, first)], fields)
+    rows.header_line = number
+    rows.rows = _table(fields, rows)
+
+
+def _table(fields: Iterable[tuple[int, list[str]]], rows: Rows) -> Iterator[Row]:
+    columns = rows.columns
+    for line, values in fields:
+        if not values:
+            rows.blank += 1
+        elif len(values) != len(columns):
+            above = "the header has" if rows.form.header else "the first row has"
             raise DataError(
-                f"{name}, line {line}: {len(fields)} fields, but the header has "
-                f"{len(header)} ({', '.join(header)}); quote fields that hold the "
+                f"{rows.name}, line {line}: {len(values)} fields, but {above} "
+                f"{len(columns)} ({', '.join(columns)}); quote fields that hold the "
                 "separator or a newline"
             )
         else:
-            rows.append((line, dict(zip(header, fields, strict=True))))
-    return rows, blank
+            row = dict(zip(columns, values, strict=True))
+            if rows.unnamed and any(row[name].strip() for name in rows.unnamed):
+                rows.beyond += 1
+            yield Row(line, row)
 
 
-def _split_lines(name: str, text: str, kind: str) -> Iterator[tuple[int, list[str]]]:
+def _fields(
+    lines: Iterator[tuple[int, str]], name: str, form: Form
+) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number at which a row starts, its fields)."""
-    if kind == ".tsv":
-        for line, row in enumerate(io.StringIO(text, newline=None), start=1):
-            row = row.removesuffix("\n")
-            _check_length(name, line, row)
-            yield line, row.split("\t") if row else []
+    assert form.delimiter is not None
+    if not form.quote:
+        for number, line in lines:
+            line = line.rstrip("\r\n")
+            yield number, line.split(form.delimiter) if line else []
         return
-    csv.field_size_limit(MAX_FIELD)  # the module's own is 128 KiB
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    csv.field_size_limit(MAX_LINE)  # the module's own is 128 KiB
+    reader = csv.reader(
+        (line for _, line in lines),
+        delimiter=form.delimiter,
+        quotechar=form.quote,
+        strict=True,
+    )
     start = 1
     try:
-        for fields in reader:
-            yield start, fields
+        for values in reader:
+            yield start, values
             start = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"{name}, line {start}: {error}; check the quotes of this row"
         ) from None
-
-
-def read_jsonl(name: str, text: str) -> tuple[list[Row], int]:
-    """Return the objects of JSON lines, and how many lines were blank."""
-    rows: list[Row] = []
-    blank = 0
-    # Only "\n" ends a line: JSON strings may hold U+2028, which splitlines() cuts at.
-    for line, row in enumerate(text.split("\n"), start=1):
-        if not row.strip():
-            blank += 1
-            continue
-        _check_length(name, line, row)
-        try:
-            values = json.loads(row, object_pairs_hook=_unique_keys)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}, line {line}: not JSON ({error})") from None
-        if not isinstance(values, dict):
-            raise DataError(f"{name}, line {line}: expected a JSON object")
-        rows.append((line, values))
-    return rows, blank - text.endswith("\n")
-
-
-def _check_length(name: str, line: int, row: str) -> None:
-    if len(row) > MAX_FIELD:
-        raise DataError(
-            f"{name}, line {line}: {len(row):,} characters, and no more than "
-            f"{MAX_FIELD:,} are read; one text goes on each line"
-        )
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{twice!r} stands twice")
-    return values

@@ -2,64 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+import glob
 import hashlib
 import importlib.resources
-import io
 import json
-import os
 import tempfile
-import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2_jax.config import DataConfig
-from gpt2_jax.data import checks
-from gpt2_jax.data.content import STDIN
-from gpt2_jax.data.folders import PARTS, part_of, read_folder
+from gpt2_jax.data import archive, sms_spam, two_files
+from gpt2_jax.data.content import STDIN, open_raw, suffixes
+from gpt2_jax.data.dataset import Dataset, check_classes, make_dataset
+from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.imdb import load_imdb
-from gpt2_jax.data.tables import Table, read_table
+from gpt2_jax.data.join import join, part_of_file, read_labelled_ones
+from gpt2_jax.data.reading import Reading
+from gpt2_jax.data.sms_spam import load_sms, read_sms
+from gpt2_jax.data.tables import Table, read_labelled, read_stdin, read_table
 from gpt2_jax.errors import DataError
 from gpt2_jax.storage import bucket
-from gpt2_jax.storage.download import cache_dir, download, forbidden_by
+from gpt2_jax.storage.download import forbidden_by
 
-# UCI 228, SMS Spam Collection v.1 (Almeida, Gómez Hidalgo, Yamakami, DocEng 2011).
-SMS_URLS = (
-    "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
-    "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
-)
-
-
-SMS_ZIP_SHA256 = "1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3"
-
-
-SMS_ZIP_BYTES = 203_415
-
-
-SMS_MEMBER = "SMSSpamCollection"
-
-
-SMS_SHA256 = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"
-
-
-SMS_BYTES = 477_907
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Labelled texts with a fingerprint."""
-
-    name: str
-    sha256: str  # of the file that was read
-    texts: tuple[str, ...]
-    labels: tuple[int, ...]  # indices into `classes`
-    classes: tuple[str, ...]  # label names, sorted
-    groups: tuple[str, ...] | None
-    notes: tuple[str, ...]
-    parts: tuple[str, ...] | None = None  # of each text, where the split is given
-    understood: str = ""  # how a file was read
+Read = tuple[Table, str]  # with the SHA-256 of what was read
 
 
 def load_dataset(
@@ -71,161 +37,134 @@ def load_dataset(
         DataError: it cannot be had or read; or, to train on it, it has fewer than two
             classes, or a class with a single text.
     """
-    source = str(config.source)
-    if source == "demo":
+    name = ", ".join(_names(config.source))
+    if config.source == "demo":
         asset = importlib.resources.files("gpt2_jax") / "assets" / "demo.jsonl"
         with importlib.resources.as_file(asset) as path:
             table = read_table(path, group_column="family")
             sha256 = _sha256(path.read_bytes())
-        table = dataclasses.replace(table, understood="")  # no file of the user's
-    elif source == "sms-spam":
-        content = _sms_content(offline)
-        table, sha256 = read_sms(content, book=config.book), SMS_SHA256
-    elif source == "imdb":
+        table = dataclasses.replace(table, understood=None)  # no file of the user's
+    elif config.source == "sms-spam":
+        table, sha256 = load_sms(offline, book=config.book)
+    elif config.source == "imdb":
         table, sha256 = load_imdb(offline)
     else:
         try:
-            table, sha256 = _own_table(config, offline)
+            table, sha256 = _own(config, offline)
         except OSError as error:
-            raise DataError(
-                f"{config.source}: cannot be read ({error.strerror})"
-            ) from error
+            raise DataError(f"{name}: cannot be read ({error.strerror})") from error
     if to_train:
-        _check_classes(source, table)
-    return _dataset(source, sha256, table)
+        check_classes(name, table)
+    return make_dataset(name, sha256, table)
 
 
-def _own_table(config: DataConfig, offline: bool) -> tuple[Table, str]:
-    """Read the user's file, folder or standard input; return its SHA-256 too."""
-    source = str(config.source)
-    if bucket.is_url(source):
+def reading(config: DataConfig) -> Reading:
+    """Return what a config says of how files are read."""
+    names = {field.name for field in dataclasses.fields(Reading)}
+    return Reading(**{n: v for n, v in vars(config).items() if n in names})
+
+
+def _names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
+    return tuple(source) if isinstance(source, (tuple, list)) else (str(source),)
+
+
+def _own(config: DataConfig, offline: bool) -> Read:
+    """Read the user's files; with them those that hold the test part, and the names."""
+    table, sha256 = _several(config, _names(config.source), offline)
+    if config.test_data:
+        if table.parts is not None:
+            raise DataError(
+                f"{', '.join(_names(config.source))}: has a split of its own; leave "
+                "--test-data away"
+            )
+        test, test_sha256 = _several(config, _names(config.test_data), offline)
+        train, test = (dataclasses.replace(t, parts=None) for t in (table, test))
+        table = join(str(config.source), [("train", train), ("test", test)])
+        sha256 = _sha256(f"{sha256}\0{test_sha256}".encode())
+    if config.label_names is not None:
+        names = Path(config.label_names)
+        table = two_files.name_labels(table, names)
+        sha256 = _sha256(f"{sha256}\0{_sha256_of(names)}".encode())
+    return table, sha256
+
+
+def _several(config: DataConfig, names: Sequence[str], offline: bool) -> Read:
+    """Read files one after another, or as parts where each is named after one."""
+    found = [path for name in names for path in _expand(name)]
+    if len(found) == 1:
+        return _one(config, found[0], offline)
+    if config.labels_file is not None or STDIN in found:
+        raise DataError(
+            f"{', '.join(found)}: several files; --labels-file and standard input go "
+            "with one alone"
+        )
+    hashes: dict[str, str] = {}
+
+    def read(name: str) -> Table:
+        table, hashes[name] = _one(config, name, offline)
+        return table
+
+    parts = [part_of_file(Path(name).name) for name in found]
+    split = None not in parts and len(set(parts)) > 1
+    files = [
+        (part if split else None, name, name)
+        for part, name in zip(parts, found, strict=True)
+    ]
+    tables = read_labelled_ones(files, read)
+    whole = json.dumps([[part, hashes.get(name)] for part, _, name in files])
+    return join(", ".join(found), tables), _sha256(whole.encode())
+
+
+def _expand(name: str) -> list[str]:
+    """Return the files that a pattern names, sorted; a file of that very name first."""
+    if bucket.is_url(name) or not glob.has_magic(name):
+        return [name]
+    try:
+        if Path(name).exists():
+            return [name]
+        found = sorted(glob.glob(name, recursive=True))
+    except ValueError:  # a path that no disk can have
+        return [name]
+    if not found:
+        raise DataError(f"{name}: no such file, and no file has such a name")
+    return found
+
+
+def _one(config: DataConfig, name: str, offline: bool) -> Read:
+    """Read a file, a folder, an archive or standard input."""
+    if bucket.is_url(name):
         if forbidden := forbidden_by(offline):
-            raise DataError(f"{source}: {forbidden} forbids to read it")
+            raise DataError(f"{name}: {forbidden} forbids to read it")
         with tempfile.TemporaryDirectory() as folder:
-            copy = bucket.read_url(source, Path(folder), DataError)
-            return _own_table(dataclasses.replace(config, source=str(copy)), offline)
-    path = Path(source)
-    columns = {
-        "text_column": config.text_column or "text",
-        "label_column": config.label_column or "label",
-        "group_column": config.group_column,
-        "split_column": config.split_column,
-        "encoding": config.encoding,
-    }
+            copy = bucket.read_url(name, Path(folder), DataError)
+            return _one(config, str(copy), offline)
+    path, how = Path(name), reading(config)
+    if config.labels_file is not None:
+        labels = Path(config.labels_file)
+        table = two_files.read_two(path, labels, how)
+        both = f"{_sha256_of(path)}\0{_sha256_of(labels)}"
+        return table, _sha256(both.encode())
     if path.is_dir():
-        return read_folder(path, **columns)
-    if source == STDIN:
-        table = read_table(path, **columns)
+        return read_folder(path, how)
+    if name == STDIN:
+        table = read_stdin(how)
         rows = json.dumps([table.texts, table.labels])  # the stream is gone by now
         return table, _sha256(rows.encode())
-    content = path.read_bytes() if path.is_file() else b""
-    sha256 = _sha256(content)
-    if sha256 == SMS_SHA256:  # the collection itself: no header, no suffix
-        return read_sms(content, book=config.book), sha256
-    return read_table(path, **columns), sha256
+    sha256 = _sha256_of(path)
+    if sha256 == sms_spam.SMS_SHA256:  # the collection itself: no header, no suffix
+        return read_sms(path.read_bytes(), book=config.book), sha256
+    if suffixes(name)[0] == archive.SUFFIX:
+        return archive.read_archive(path, how), sha256
+    with open_raw(path) as stream:
+        return read_labelled(stream, name, how), sha256
 
 
-def read_sms(content: bytes, *, book: bool) -> Table:
-    """Read the collection: all 5,574 messages, or the book's 5,572.
-
-    The book reads it with pandas' default quoting, where a `"` that opens a message
-    swallows what follows; `book` repeats that, to get its rows.
-    """
-    text = content.decode("utf-8")
-    if book:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
-        rows = [(fields[0], fields[1]) for fields in reader]
-    else:
-        rows = [
-            (label, message)
-            for label, message in (line.split("\t") for line in text.splitlines())
-        ]
-    labels, texts = zip(*rows, strict=True)
-    return Table(tuple(texts), tuple(labels))
-
-
-def _check_classes(name: str, table: Table) -> None:
-    counts = Counter(table.labels)
-    if len(counts) < 2:
-        raise DataError(
-            f"{name}: only one class, {table.labels[0]!r}, in {len(table.labels)} "
-            "texts; a classifier needs two"
-        )
-    single = sorted(label for label, count in counts.items() if count == 1)
-    if single and table.parts is None:
-        row = table.labels.index(single[0]) + 1
-        near = checks.near_duplicate_labels(sorted(counts))
-        raise DataError(
-            f"{name}: the label {single[0]!r} is seen once (text {row}), so it cannot "
-            f"be both trained and tested; add texts or correct it"
-            + "".join(f" ({note})" for note in near)
-        )
-
-
-def _dataset(name: str, sha256: str, table: Table) -> Dataset:
-    classes = tuple(sorted(set(table.labels)))
-    index = {label: i for i, label in enumerate(classes)}
-    labels = tuple(index[label] for label in table.labels)
-    found = checks.near_duplicate_labels(classes)
-    found += checks.conflicting_texts(table.texts, labels)
-    return Dataset(
-        name=name,
-        sha256=sha256,
-        texts=table.texts,
-        labels=labels,
-        classes=classes,
-        groups=table.groups,
-        notes=(*table.notes, *found),
-        parts=_known_parts(name, table.parts),
-        understood=table.understood,
-    )
-
-
-def _known_parts(name: str, given: Sequence[str] | None) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    unknown = sorted({part for part in given if part_of(part) is None})
-    if unknown:
-        raise DataError(
-            f"{name}: the split of a text is {unknown[0]!r}; expected "
-            f"{', '.join(PARTS)} in the column of --split-column"
-        )
-    return tuple(part_of(part) or "" for part in given)
-
-
-def _sms_content(offline: bool) -> bytes:
-    """Return the checked member, from GPT2_JAX_DATA, the cache or the network."""
-    if folder := os.environ.get("GPT2_JAX_DATA"):
-        path = Path(folder) / SMS_MEMBER
-        if not path.is_file():
-            raise DataError(
-                f"{path}: no such file; GPT2_JAX_DATA must name the folder that holds "
-                f"{SMS_MEMBER}, or be unset to download it"
-            )
-        return _checked(path.read_bytes(), path)
-    archive = cache_dir() / "sms-spam.zip"
-    if not archive.is_file() or _sha256(archive.read_bytes()) != SMS_ZIP_SHA256:
-        download(
-            SMS_URLS,
-            archive,
-            sha256=SMS_ZIP_SHA256,
-            max_bytes=SMS_ZIP_BYTES,
-            error=DataError,
-            offline=offline,
-        )
-    with zipfile.ZipFile(archive) as file, file.open(SMS_MEMBER) as member:
-        # One byte more than expected is enough to see that a member lies.
-        return _checked(member.read(SMS_BYTES + 1), archive)
-
-
-def _checked(content: bytes, where: Path) -> bytes:
-    got = _sha256(content)
-    if got != SMS_SHA256:
-        raise DataError(
-            f"{where}: not the SMS Spam Collection: SHA-256 expected {SMS_SHA256}, got "
-            f"{got}; get it again from {SMS_URLS[0]}"
-        )
-    return content
+def _sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_raw(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _sha256(content: bytes) -> str:

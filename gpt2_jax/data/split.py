@@ -10,8 +10,8 @@ import numpy as np
 
 from gpt2_jax.config import BOOK_SPLITS, DataConfig
 from gpt2_jax.data import checks
-from gpt2_jax.data.folders import PARTS
-from gpt2_jax.data.sources import Dataset
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.parts import PARTS
 from gpt2_jax.errors import DataError
 
 

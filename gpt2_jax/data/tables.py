@@ -1,35 +1,26 @@
-"""Labelled texts from CSV, TSV, JSONL and Parquet; nothing is lost in silence."""
+"""Labelled texts of one file; nothing is lost in silence."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from gpt2_jax.data import arrow, content
-from gpt2_jax.data.rows import Row, read_delimited, read_jsonl
+from gpt2_jax.data import content
+from gpt2_jax.data.columns import quoted
+from gpt2_jax.data.entries import Entries, Entry
+from gpt2_jax.data.lines import characters
+from gpt2_jax.data.profile import profile
+from gpt2_jax.data.reading import (
+    Reading,
+    Understood,
+    count_labels,
+    shortened,
+)
+from gpt2_jax.data.rows import open_rows, text_rows
 from gpt2_jax.errors import DataError
-
-TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl")  # each of them may be followed by .gz, .xz
-
-
-SUFFIXES = (*TEXT_SUFFIXES, *arrow.SUFFIXES)
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """Where the fields of a labelled text stand."""
-
-    text: str = "text"
-    label: str = "label"
-    group: str | None = None
-    split: str | None = None
-
-    def names(self) -> list[str]:
-        return [name for name in dataclasses.astuple(self) if name is not None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,67 +32,67 @@ class Table:
     groups: tuple[str, ...] | None = None  # rows of one group belong together
     notes: tuple[str, ...] = ()  # what was skipped or is odd, for the user to read
     parts: tuple[str, ...] | None = None  # of a split that is given, as it is named
-    understood: str = ""  # how it was read, for the user to check
+    understood: Understood | None = None  # how it was read, for the user to check
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rows:
-    name: str  # of the file
-    unit: str  # that rows are counted in: a row of text may have several lines
-    kind: str
-    columns: list[str]  # all that the first row has
-    rows: list[Row]
-    notes: list[str]
-
-
-def read_table(
-    path: Path,
-    *,
-    text_column: str = "text",
-    label_column: str = "label",
-    group_column: str | None = None,
-    split_column: str | None = None,
-    encoding: str = "utf-8",
-) -> Table:
+def read_table(path: Path, **how: Any) -> Table:
     """Read the labelled texts of a file, or of standard input if it is named `-`.
 
-    The suffix tells the format; standard input is JSONL where it starts with a brace,
-    else CSV. CSV follows RFC 4180: quotes, doubled quotes, newlines inside quotes. TSV
-    has no quoting at all. JSONL has one object per line. LF or CRLF end a line, a byte
-    order mark is skipped. No value is special: `NA` and `null` are texts.
+    `how` are the fields of a `Reading`. The suffix and the content tell the form. CSV
+    follows RFC 4180: quotes, doubled quotes, newlines inside quotes. TSV has no quoting
+    at all. LF or CRLF end a line, a byte order mark is skipped. No value is special:
+    `NA` and `null` are texts.
 
     Raises:
         DataError: no such file, another encoding, NUL bytes, no rows, a column that is
             not there, a ragged or broken row (with its line number), an empty label.
-        DeviceError: Parquet, without the extra `data`.
+        DeviceError: a form that needs the extra `data`.
     """
-    columns = Columns(text_column, label_column, group_column, split_column)
-    found = _read_rows(path, columns.names(), encoding)
-    for line, row in found.rows:
-        if not row[label_column].strip():
-            raise DataError(
-                f"{found.name}, {found.unit} {line}: the label is empty; fill it in"
-            )
+    reading = Reading(**how)
+    if str(path) == content.STDIN:
+        return read_stdin(reading)
+    with content.open_raw(path) as stream:
+        return read_labelled(stream, str(path), reading)
 
-    def column(name: str | None) -> tuple[str, ...] | None:
-        return None if name is None else tuple(row[name] for _, row in found.rows)
 
-    texts, labels = column(text_column), column(label_column)
-    assert texts is not None and labels is not None
-    return Table(
-        texts=texts,
-        labels=labels,
-        groups=column(group_column),
-        notes=(*found.notes, *_notes(path, texts)),
-        parts=column(split_column),
-        understood=_understood(found, columns),
+def read_stdin(how: Reading) -> Table:
+    """Read standard input: JSON lines where it starts with a brace, else a table."""
+    name = "standard input"
+    text = characters(content.stdin(), name, how.encoding, how.encoding_errors)
+    first = ""
+    pieces = []
+    while not first and (piece := next(text, None)) is not None:
+        pieces.append(piece)
+        first = piece.lstrip()[:1]
+
+    def whole():
+        yield from pieces
+        yield from text
+
+    suffix = ".jsonl" if first == "{" else ".json" if first == "[" else ".csv"
+    return _table(
+        Entries(
+            text_rows(whole(), name, suffix, how, labelled=True), how, labelled=True
+        )
+    )
+
+
+def read_labelled(stream: Any, name: str, how: Reading) -> Table:
+    """Read the labelled texts of an open binary file; raises as `read_table` does."""
+    return _table(
+        Entries(open_rows(stream, name, how, labelled=True), how, labelled=True)
     )
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> list[list[str]]:
     """Read columns of a file without labels; raises as `read_table` does."""
-    rows = _read_rows(path, columns, "utf-8").rows
-    return [[row[column] for _, row in rows] for column in columns]
+    found = []
+    for column in columns:
+        how = Reading(text_column=column)
+        with content.open_raw(path) as stream:
+            rows = open_rows(stream, str(path), how, labelled=False)
+            found.append([entry.text for entry in Entries(rows, how, labelled=False)])
+    return found
 
 
 def read_text(path: Path) -> str:
@@ -110,99 +101,104 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: no such file, empty, not UTF-8, or with NUL bytes.
     """
-    return content.decode(str(path), content.read_bytes(path))
+    with content.open_input(path) as stream:
+        text = "".join(characters(stream, str(path)))
+    if not text.strip():
+        raise DataError(f"{path}: empty; expected a text")
+    return text
 
 
-def kind_of(path: Path) -> str | None:
-    """Return which of `SUFFIXES` the file has, before `.gz` or `.xz`; None: another."""
-    suffix = path.suffix
-    if suffix in content.PACKED:
-        suffix = Path(path.stem).suffix
-        return suffix if suffix in TEXT_SUFFIXES else None
-    return suffix if suffix in SUFFIXES else None
-
-
-def _read_rows(path: Path, columns: Sequence[str], encoding: str) -> _Rows:
-    found = _parse(path, columns, encoding)
-    if not found.rows:
-        raise DataError(f"{found.name}: a header but no rows; add labelled texts")
-    for line, row in found.rows:
-        for column in columns:
-            where = f"{found.name}, {found.unit} {line}"
-            if column not in row:
-                raise DataError(
-                    f"{where}: no column {column!r}; found "
-                    f"{', '.join(row) or 'none'}; {_advice(column, found.columns)}"
-                )
-            row[column] = _as_text(where, column, row[column])
-    return found
-
-
-def _advice(column: str, columns: Sequence[str]) -> str:
-    near = difflib.get_close_matches(column.lower(), columns, 1)
-    return (f"did you mean {near[0]!r}? " if near else "") + (
-        "choose with --text-column and --label-column"
+def _table(entries: Entries) -> Table:
+    found = list(entries)
+    rows = entries.rows
+    labels = tuple(entry.label or "" for entry in found)
+    _check_labels(rows.name, entries.columns["label"][0], labels)
+    texts = tuple(entry.text for entry in found)
+    return Table(
+        texts=texts,
+        labels=labels,
+        groups=_column(found, "group"),
+        notes=(*rows.all_notes(), *_notes(entries, texts)),
+        parts=_column(found, "part"),
+        understood=_understood(entries, found, labels),
     )
 
 
-def _parse(path: Path, columns: Sequence[str], encoding: str) -> _Rows:
-    name, kind = str(path), kind_of(path)
-    if kind in arrow.SUFFIXES:
-        names, values = arrow.read_arrow(path, columns)
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise DataError(f"{name}: column {twice[0]!r} stands twice; rename one")
-        # What a row lacks, the whole file lacks: name all that it has instead.
-        missing = set(columns) - set(names)
-        rows = [dict.fromkeys(names) if missing else row for row in values]
-        return _Rows(name, "row", kind, names, list(enumerate(rows, start=1)), [])
-    if name == content.STDIN:
-        name, raw = "standard input", content.read_stdin()
-        kind = ".jsonl" if raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else ".csv"
-    else:
-        raw = content.read_bytes(path)
-    text = content.decode(name, raw, encoding)
-    if kind == ".jsonl":
-        rows, blank = read_jsonl(name, text)
-    elif kind is None:
+def _column(found: Sequence[Entry], field: str) -> tuple[str, ...] | None:
+    values = tuple(getattr(entry, field) for entry in found)
+    return None if None in values else values
+
+
+def _check_labels(name: str, column: str, labels: Sequence[str]) -> None:
+    """Refuse what cannot be meant as labels; texts are not repeated.
+
+    Raises:
+        DataError: texts or ids, or several labels in one.
+    """
+    counts = Counter(labels)
+    seen = profile(labels)
+    told = f"{name}: the label column {column!r}"
+    if len(counts) > len(labels) / 2 and (seen.words >= 4 or seen.length >= 40):
         raise DataError(
-            f"{path}: unknown kind of file; expected {', '.join(SUFFIXES)}, a folder, "
-            "or one of demo, sms-spam, imdb"
+            f"{told} looks like texts ({len(counts)} values in {len(labels)} rows, "
+            f"{seen.length:.0f} characters on average); choose another with "
+            "--label-column"
         )
-    else:
-        rows, blank = read_delimited(name, text, kind)
-    notes = [f"{blank} blank lines skipped"] if blank else []
-    return _Rows(name, "line", kind, list(rows[0][1]) if rows else [], rows, notes)
-
-
-def _as_text(where: str, column: str, value: object) -> str:
-    if isinstance(value, (bool, int, float)):
-        return json.dumps(value)
-    if not isinstance(value, str):
-        shown = json.dumps(value, default=str)[:40]
-        raise DataError(f"{where}: {column!r} is {shown}; expected a string")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
+    if len(counts) == len(labels) >= 10 and seen.ids == 1:
         raise DataError(
-            f"{where}: {column!r} holds half a character (a lone surrogate, \\ud800 to "
-            "\\udfff); write the whole one"
-        ) from None
-    return value
+            f"{told} looks like ids or numbers ({len(counts)} values in {len(labels)} "
+            "rows); choose another with --label-column"
+        )
+    for separator in (",", ";", "|"):
+        several = [label for label in counts if separator in label]
+        pieces = {p.strip() for label in several for p in label.split(separator)}
+        alone = pieces & set(counts)
+        if len(several) >= 2 and len(alone) >= 0.3 * len(pieces):
+            rows = sum(counts[label] for label in several)
+            raise DataError(
+                f"{told} holds several labels in {rows} of {len(labels)} rows, as "
+                f"{several[0]!r}: multi-label data, where a text may have several; "
+                "this classifier gives each text one label"
+            )
 
 
-def _notes(path: Path, texts: Sequence[str]) -> list[str]:
-    quoted = sum(len(text) > 1 and text[0] == text[-1] == '"' for text in texts)
-    if kind_of(path) != ".tsv" or not quoted:
-        return []
-    return [f"{quoted} texts stand in quotes, which were kept: TSV has no quoting"]
+def _notes(entries: Entries, texts: Sequence[str]) -> list[str]:
+    notes = []
+    in_quotes = sum(len(text) > 1 and text[0] == text[-1] == '"' for text in texts)
+    if (
+        entries.rows.form.delimiter == "\t"
+        and not entries.rows.form.quote
+        and in_quotes
+    ):
+        notes.append(
+            f"{in_quotes} texts stand in quotes, which were kept: TSV has no quoting"
+        )
+    for other in entries.text_like:
+        notes.append(
+            f"the column {other!r} looks like text too and is left out; add it with "
+            f"--text-column {quoted(entries.columns['text'][0])} --text-column "
+            f"{quoted(other)}"
+        )
+    return notes
 
 
-def _understood(found: _Rows, columns: Columns) -> str:
-    named = dataclasses.asdict(columns).items()
-    roles = ", ".join(f"{role} {name!r}" for role, name in named if name is not None)
-    others = [name for name in found.columns if name not in columns.names()]
-    kind = found.kind.removeprefix(".").upper()
-    return f"{found.name} read as {kind}: {roles}" + (
-        f"; not used: {', '.join(map(repr, others))}" if others else ""
+def _understood(
+    entries: Entries, found: Sequence[Entry], labels: Sequence[str]
+) -> Understood:
+    rows = entries.rows
+    used = [name for names in entries.columns.values() for name in names]
+    return Understood(
+        name=rows.name,
+        form=rows.form,
+        columns=tuple(
+            (role, name, shortened(entries.example.get(name, "")))
+            for role, names in entries.columns.items()
+            for name in names
+        ),
+        unused=tuple(
+            name
+            for name in rows.columns
+            if name not in used and name not in rows.unnamed
+        ),
+        labels=count_labels(labels),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
 from gpt2_jax.inference.foreign import read_foreign
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
+from gpt2_jax.inference.prediction import Prediction
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import split_params
 from gpt2_jax.tokenizer import Tokenizer
@@ -27,17 +27,6 @@ from gpt2_jax.weights.trained import TrainedModel, load_model
 
 # Tokens whose trunk outputs are held at once: 128 MiB with mini, 384 MiB with 124M.
 SLAB_TOKENS = 2**17
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a classifier says of one text."""
-
-    label: str | None  # None: abstained
-    prob: float  # of the label, also where it was not given
-    probs: dict[str, float]  # of every class
-    n_tokens: int  # of the whole text; 0: it is empty
-    truncated: bool  # only its first `max_length` tokens were read
 
 
 class Classifier:
@@ -200,20 +189,14 @@ class Classifier:
         self, texts: Sequence[str], *, steps: int | None = None
     ) -> list[Attribution]:
         """Return the integrated gradients of each text, token by token."""
-        trained = self._trained
-        encoded = self._encode(texts)
+        trained, encoded = self._trained, self._encode(texts)
         labels = self._logits(encoded).argmax(-1)
         cut = [ids[: self.max_length] for ids in encoded]
         if self._pool.reads_padding:
             cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()
+        limits = {"max_length": self.max_length, "end_id": self.tokenizer.end_id}
         return integrated_gradients(
-            trained.config,
-            self._params,
-            cut,
-            labels,
-            max_length=self.max_length,
-            steps=steps,
-            end_id=self.tokenizer.end_id,
+            trained.config, self._params, cut, labels, steps=steps, **limits
         )
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
@@ -257,12 +240,9 @@ class Classifier:
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
-        # A token is at least one byte, but for those before the text: few texts need
-        # their tokens counted.
-        may_be = [
-            text
-            for text in texts
-            if len(text.encode("utf-8", "surrogatepass")) + 2 > self.max_length
-        ]
-        encode = self.tokenizer.encode
+        # A token is at least one byte of the text, but for one before it, and a space:
+        # few texts need their tokens counted.
+        encode, least = self.tokenizer.encode, self.max_length - 2
+        sizes = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        may_be = [t for t, n in zip(texts, sizes, strict=True) if n > least]
         return sum(len(encode(text)) > self.max_length for text in may_be)

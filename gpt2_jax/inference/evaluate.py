@@ -9,7 +9,8 @@ import numpy as np
 from gpt2_jax import config as configs
 from gpt2_jax.config import DataConfig, FinetuneConfig
 from gpt2_jax.data.content import STDIN
-from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.errors import DataError, WeightsError
 from gpt2_jax.evaluation.metrics import evaluate_probabilities

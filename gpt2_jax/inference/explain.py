@@ -40,6 +40,9 @@ class Explainable(Protocol):
     """What an explanation needs of a classifier."""
 
     @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
     def max_length(self) -> int:
         """Tokens; what is longer is cut."""
         ...

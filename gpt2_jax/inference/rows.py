@@ -1,25 +1,23 @@
-"""Texts of an input, row by row: no file or stream is ever held whole."""
+"""Texts to predict, row by row: no file or stream is ever held whole."""
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gpt2_jax.data.tables import kind_of, read_columns
+from gpt2_jax.data import archive, content
+from gpt2_jax.data.documents import json_line
+from gpt2_jax.data.entries import Entries, as_text
+from gpt2_jax.data.lines import LineSplitter, characters
+from gpt2_jax.data.reading import Reading
+from gpt2_jax.data.rows import open_rows
 from gpt2_jax.errors import DataError
 
-MAX_LINE_BYTES = 64 * 2**20  # of one line, or of one quoted CSV row
-
-
-_CHUNK_BYTES = 2**20
-
-
-Line = tuple[int, str]  # its number, and it without its "\n"
+STREAM = "standard input"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,35 +28,34 @@ class Row:
     id: Any = None  # any JSON value; None: it has none
 
 
-def file_rows(file: BinaryIO, path: Path, text_column: str) -> Iterator[Row]:
-    """Yield the rows of an open file; its suffix tells the format.
+def file_rows(file: BinaryIO, name: str, how: Reading) -> Iterator[Row]:
+    """Yield the rows of an open file, as training reads them.
 
-    Tables are read as `data.tables` does, Parquet and the like whole; any other file
-    has a text on each line. Blank lines are skipped.
+    A file without a table's suffix has a text on each line, unless `how` or its first
+    line says that it is a table. Blank lines are skipped.
 
     Raises:
         DataError: a row that holds no text, not UTF-8, NUL bytes, a ragged row.
     """
-    where = str(path)
-    raw = (line for group in _line_groups(file, where) for line in group)
-    lines = _without_returns(raw)
-    kind = kind_of(path)
-    if kind == ".jsonl":
-        for number, line in lines:
-            if line.strip():
-                yield _json_row(line, text_column, f"{where}, line {number}")
-    elif kind == ".tsv":
-        rows = ((number, line.split("\t") if line else []) for number, line in lines)
-        yield from _table_rows(rows, text_column, where)
-    elif kind == ".csv":
-        yield from _table_rows(_csv_fields(raw, where), text_column, where)
-    elif kind is not None:
-        yield from map(Row, read_columns(path, (text_column,))[0])
-    else:
-        yield from (Row(line) for _, line in lines if line.strip())
+    with contextlib.ExitStack() as stack:
+        if content.suffixes(name)[0] == archive.SUFFIX:
+            file, name = stack.enter_context(archive.only_table(file, name))
+        rows = open_rows(file, name, how, labelled=False)
+        for entry in Entries(rows, how, labelled=False):
+            yield Row(entry.text, entry.id)
 
 
-def stream_groups(stream: BinaryIO, text_column: str) -> Iterator[list[Row]]:
+def usual_columns(run: Path) -> tuple[str, ...]:
+    """Return the text columns that a run was trained on, for `Reading.usual`."""
+    try:
+        column = json.loads((run / "config.json").read_bytes())["data"]["text_column"]
+    except (OSError, ValueError, LookupError, TypeError):  # not a run of finetune
+        return ("text",)
+    names = (column,) if isinstance(column, str) else tuple(column or ())
+    return names or ("text",)
+
+
+def stream_groups(stream: BinaryIO, how: Reading) -> Iterator[list[Row]]:
     """Yield the rows of standard input in groups, as they come.
 
     A line is a JSON object, a JSON string, or plain text. A group is what one read
@@ -67,125 +64,38 @@ def stream_groups(stream: BinaryIO, text_column: str) -> Iterator[list[Row]]:
     Raises:
         DataError: a line that holds no text; the lines before it were yielded.
     """
-    where = "standard input"
-    for lines in _line_groups(stream, where):
-        rows = []
-        try:
-            for number, line in _without_returns(lines):
-                if line.strip():
-                    rows.append(_any_row(line, text_column, f"{where}, line {number}"))
-        except DataError:
-            if rows:
-                yield rows
-            raise
+    splitter = LineSplitter(STREAM)
+    for text in characters(stream, STREAM, how.encoding, how.encoding_errors):
+        yield from _group(splitter.feed(text), how)
+    yield from _group(splitter.rest(), how)
+
+
+def _group(lines: Iterable[tuple[int, str]], how: Reading) -> Iterator[list[Row]]:
+    rows: list[Row] = []
+    try:
+        for number, line in lines:
+            if line.strip():
+                where = f"{STREAM}, line {number}"
+                line = line.removesuffix("\n").removesuffix("\r")
+                rows.append(_any_row(line, how, where))
+    except DataError:
         if rows:
             yield rows
+        raise
+    if rows:
+        yield rows
 
 
-def _any_row(line: str, column: str, where: str) -> Row:
-    return _json_row(line, column, where) if line[:1] in ("{", '"') else Row(line)
-
-
-def _json_row(line: str, column: str, where: str) -> Row:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON ({error})") from None
-    identity = None
-    if isinstance(value, dict):
-        if column not in value:
+def _any_row(line: str, how: Reading, where: str) -> Row:
+    if line[:1] not in ("{", '"'):
+        return Row(line)
+    values = json_line(where, line, how)
+    columns = how.texts(values)
+    for column in columns:
+        if column not in values:
             raise DataError(
-                f"{where}: no key {column!r}; found {', '.join(value) or 'none'}; "
+                f"{where}: no column {column!r}; found {', '.join(values) or 'none'}; "
                 "choose with --text-column"
             )
-        value, identity = value[column], value.get("id")
-    if not isinstance(value, str):
-        raise DataError(f"{where}: expected a string, got {json.dumps(value)[:40]}")
-    return Row(value, identity)
-
-
-def _table_rows(
-    rows: Iterable[tuple[int, list[str]]], column: str, where: str
-) -> Iterator[Row]:
-    """Yield the rows below a header."""
-    header: list[str] | None = None
-    for number, fields in rows:
-        if not fields:
-            continue
-        if header is None:
-            header = fields
-            twice = [name for name, count in Counter(header).items() if count > 1]
-            if twice:
-                raise DataError(
-                    f"{where}: column {twice[0]!r} stands twice; rename one"
-                )
-            if column not in header:
-                raise DataError(
-                    f"{where}, line {number}: no column {column!r}; found "
-                    f"{', '.join(header)}; choose with --text-column"
-                )
-        elif len(fields) != len(header):
-            raise DataError(
-                f"{where}, line {number}: {len(fields)} fields, but the header has "
-                f"{len(header)} ({', '.join(header)}); quote fields that hold the "
-                "separator or a newline"
-            )
-        else:
-            values = dict(zip(header, fields, strict=True))
-            yield Row(values[column], values.get("id"))
-
-
-def _csv_fields(lines: Iterable[Line], where: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number at which a row starts, its fields)."""
-    csv.field_size_limit(MAX_LINE_BYTES)  # csv's own 131,072 is no limit of ours
-    reader = csv.reader((f"{line}\n" for _, line in lines), strict=True)
-    start = 1
-    try:
-        for fields in reader:
-            yield start, fields
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{where}, line {start}: {error}; check the quotes of this row"
-        ) from None
-
-
-def _without_returns(lines: Iterable[Line]) -> Iterator[Line]:
-    return ((number, line.removesuffix("\r")) for number, line in lines)
-
-
-def _line_groups(stream: BinaryIO, where: str) -> Iterator[Iterator[Line]]:
-    """Yield the lines that each read of `stream` completes."""
-    number, rest = 0, bytearray()
-    read = getattr(stream, "read1", stream.read)  # read1: what is there, no waiting
-    while chunk := read(_CHUNK_BYTES):
-        head, newline, tail = chunk.rpartition(b"\n")
-        if newline:
-            raw = bytes(rest + head).split(b"\n")
-            yield _decoded(raw, number, where)
-            number, rest = number + len(raw), bytearray(tail)
-        else:
-            rest += chunk
-        if len(rest) > MAX_LINE_BYTES:
-            raise DataError(
-                f"{where}, line {number + 1}: longer than {MAX_LINE_BYTES >> 20} MiB; "
-                "one text goes on each line"
-            )
-    if rest:
-        yield _decoded([bytes(rest)], number, where)
-
-
-def _decoded(raw: list[bytes], before: int, where: str) -> Iterator[Line]:
-    for number, line in enumerate(raw, start=before + 1):
-        if b"\0" in line:
-            raise DataError(
-                f"{where}, line {number}: a NUL byte; not text, or UTF-16: send UTF-8"
-            )
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{where}, line {number}: byte 0x{line[error.start]:02x} is not UTF-8; "
-                "send UTF-8 (iconv -f latin1 -t utf-8)"
-            ) from None
-        yield number, text
+    texts = [as_text(where, column, values[column]) for column in columns]
+    return Row(how.join.join(texts), values.get("id"))

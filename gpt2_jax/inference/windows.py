@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from gpt2_jax.data.content import open_input
+from gpt2_jax.data.content import open_raw
+from gpt2_jax.data.reading import Reading
 from gpt2_jax.errors import DataError
 from gpt2_jax.inference.rows import Row, file_rows, stream_groups
 
@@ -21,7 +22,7 @@ WINDOW_CHARACTERS = 2**22
 def windows(
     texts: Sequence[str],
     file: Path | None,
-    text_column: str,
+    how: Reading,
     stream: BinaryIO,
     *,
     as_they_come: bool = False,
@@ -35,14 +36,14 @@ def windows(
             it were yielded.
     """
     if file is None and not texts:
-        groups = stream_groups(stream, text_column)
+        groups = stream_groups(stream, how)
         nothing = (
             "standard input: empty; give TEXT, --file, or JSON lines on standard input"
         )
         if not as_they_come:
             groups = _flat(groups)
     else:
-        groups = _flat([_given(texts, file, text_column)])
+        groups = _flat([_given(texts, file, how)])
         nothing = f"{file}: no texts in it"
     seen = False
     for group in groups:
@@ -53,11 +54,11 @@ def windows(
         raise DataError(nothing)
 
 
-def _given(texts: Sequence[str], file: Path | None, column: str) -> Iterator[Row]:
+def _given(texts: Sequence[str], file: Path | None, how: Reading) -> Iterator[Row]:
     yield from map(Row, texts)
     if file is not None:
-        with open_input(file) as opened:
-            yield from file_rows(opened, file, column)
+        with open_raw(file) as opened:
+            yield from file_rows(opened, str(file), how)
 
 
 def _flat(groups: Iterable[Iterable[Row]]) -> Iterator[Iterable[Row]]:

@@ -20,8 +20,8 @@ def describe(task: Task) -> list[str]:
         f"{task.split.dropped} left out to balance the classes"
         f"{' or as duplicates' if task.config.data.drop_duplicates else ''}"
     ]
-    if dataset.understood:
-        lines.append(f"data: {dataset.understood}")
+    if dataset.understood is not None:
+        lines += [f"data: {line}" for line in dataset.understood.lines()]
     lines.append(f"data: split: {split_kind(task)}")
     lines += [f"data: {note}" for note in (*dataset.notes, *task.split.notes)]
     for part, counts in class_counts(task).items():

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
-from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import Split, split_dataset
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.texts import Texts, lay_out

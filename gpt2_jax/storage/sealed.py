@@ -43,7 +43,7 @@ def parse(content: bytes | str) -> dict[str, Any]:
         TypeError: it is JSON, but no object.
     """
     try:
-        values: object = json.loads(content, object_pairs_hook=_unique)
+        values: object = json.loads(content, object_pairs_hook=unique_keys)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(values, dict):
@@ -51,7 +51,7 @@ def parse(content: bytes | str) -> dict[str, Any]:
     return values
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -37,6 +37,9 @@ FREE = (
     # Their content counts, not its name.
     "weights",
     "data.source",
+    "data.labels_file",
+    "data.label_names",
+    "data.test_data",
 )
 
 

@@ -17,7 +17,8 @@ import pytest
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import content
 from gpt2_jax.data.checks import near_duplicate_labels
-from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.data.tables import read_columns, read_table
 from gpt2_jax.errors import DataError, DeviceError
@@ -90,19 +91,29 @@ def test_other_encodings_are_read_when_named_and_refused_when_not(tmp_path, enco
         DataConfig(encoding="utf-9")
 
 
+_LABELS = "  2 labels: ham 2, spam 2"
+
+
 def _stdin(monkeypatch, raw: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
 
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [(_as_csv(), "CSV"), ("\ufeff" + _as_csv(), "CSV"), ("\n " + _as_jsonl(), "JSONL")],
+    [
+        (_as_csv(), "CSV, delimiter comma"),
+        ("\ufeff" + _as_csv(), "CSV, delimiter comma"),
+        ("\n " + _as_jsonl(), "JSON lines"),
+    ],
 )
 def test_standard_input_is_read_and_it_is_said_as_what(monkeypatch, text, kind):
     _stdin(monkeypatch, text.encode())
     dataset = load_dataset(DataConfig(source="-"))
     assert dataset.texts == tuple(text for text, _ in ROWS)
-    assert dataset.understood.startswith(f"standard input read as {kind}: text 'text'")
+    assert dataset.understood is not None
+    lines = dataset.understood.lines()
+    assert lines[0].startswith(f"standard input: {kind}")
+    assert lines[1:] == ["  text  'text': NA", "  label 'label': ham", _LABELS]
     _stdin(monkeypatch, _as_csv(ROWS[::-1]).encode())
     assert load_dataset(DataConfig(source="-")).sha256 != dataset.sha256
 
@@ -117,9 +128,15 @@ def test_what_was_understood_names_columns_and_what_is_not_used(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("id,text,label,who\n1,hi,a,x\n")
     understood = read_table(path, group_column="who").understood
-    assert understood.endswith(
-        "read as CSV: text 'text', label 'label', group 'who'; not used: 'id'"
-    )
+    assert understood is not None
+    assert understood.lines() == [
+        f'{path}: CSV, delimiter comma, quote ", first row is the header, utf-8',
+        "  text  'text': hi",
+        "  label 'label': a",
+        "  group 'who': x",
+        "  not used: 'id'",
+        "  1 label: a 1",
+    ]
 
 
 @pytest.mark.fault(33)
@@ -141,9 +158,9 @@ def test_parquet_is_read_to_the_character(tmp_path):
     columns = {"text": list(texts), "label": list(labels), "n": [1, 2, 3, 4]}
     table = read_table(_write_parquet(tmp_path / "a.parquet", columns))
     assert _pairs(table) == ROWS
-    assert table.understood.endswith(
-        "read as PARQUET: text 'text', label 'label'; not used: 'n'"
-    )
+    assert table.understood is not None
+    lines = table.understood.lines()
+    assert lines[0].endswith("a.parquet: Parquet") and "  not used: 'n'" in lines
 
 
 def test_numbers_in_parquet_are_labels_and_null_is_no_text(tmp_path):

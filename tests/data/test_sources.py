@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from gpt2_jax.config import DataConfig
-from gpt2_jax.data import sources
-from gpt2_jax.data.sources import load_dataset, read_sms
+from gpt2_jax.data import sms_spam
+from gpt2_jax.data.sms_spam import read_sms
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.errors import DataError
 from gpt2_jax.storage.download import download
 
@@ -160,12 +161,12 @@ def cache(server, tmp_path, monkeypatch):
     server.answers["/zip"] = (200, {}, archive)
     monkeypatch.delenv("GPT2_JAX_DATA", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(sources, "cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setattr(sources, "SMS_URLS", (server.url + "/zip",))
-    monkeypatch.setattr(sources, "SMS_ZIP_SHA256", sha256(archive))
-    monkeypatch.setattr(sources, "SMS_ZIP_BYTES", len(archive))
-    monkeypatch.setattr(sources, "SMS_SHA256", sha256(CONTENT))
-    monkeypatch.setattr(sources, "SMS_BYTES", len(CONTENT))
+    monkeypatch.setattr(sms_spam, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(sms_spam, "SMS_URLS", (server.url + "/zip",))
+    monkeypatch.setattr(sms_spam, "SMS_ZIP_SHA256", sha256(archive))
+    monkeypatch.setattr(sms_spam, "SMS_ZIP_BYTES", len(archive))
+    monkeypatch.setattr(sms_spam, "SMS_SHA256", sha256(CONTENT))
+    monkeypatch.setattr(sms_spam, "SMS_BYTES", len(CONTENT))
     return tmp_path / "cache"
 
 
@@ -195,8 +196,8 @@ def test_a_member_that_is_not_the_pinned_one_is_refused(
 ):
     archive = zipped(CONTENT[:-1] + change)  # the archive is right, its member is not
     server.answers["/zip"] = (200, {}, archive)
-    monkeypatch.setattr(sources, "SMS_ZIP_SHA256", sha256(archive))
-    monkeypatch.setattr(sources, "SMS_ZIP_BYTES", len(archive))
+    monkeypatch.setattr(sms_spam, "SMS_ZIP_SHA256", sha256(archive))
+    monkeypatch.setattr(sms_spam, "SMS_ZIP_BYTES", len(archive))
     expected = f"not the SMS Spam Collection: SHA-256 expected {sha256(CONTENT)}"
     with pytest.raises(DataError, match=expected):
         load_dataset(DataConfig(source="sms-spam"))

@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gpt2_jax.config import FINETUNE_PRESETS, DataConfig
-from gpt2_jax.data.sources import Dataset, load_dataset
+from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset, undersample
 from gpt2_jax.errors import DataError
 

@@ -34,9 +34,17 @@ def write(tmp_path):
         ("a.csv", "\n \n", r"empty; expected a header"),
         ("a.csv", "text,label\n", r"a header but no rows"),
         ("a.csv", "text,label\n\n\n", r"a header but no rows"),
-        ("a.csv", "msg,kind\nhi,a\n", r"no column 'text'; found msg, kind; choose"),
-        ("a.csv", "hi,a\nyo,b\n", r"no column 'text'; found hi, a; choose"),
-        ("a.csv", "text;label\nhi;a\n", r"no column 'text'; found text;label"),
+        (
+            "a.csv",
+            "msg,kind\nhi,a\n",
+            r"no column 'text' or 'label'; found msg, kind; choose",
+        ),
+        (
+            "a.csv",
+            "hi,a\nyo,b\n",
+            r"no column 'text' or 'label'; found hi, a; .*--no-",
+        ),
+        ("a.csv", "text;label\nhi;a;b\n", r"line 2: 3 fields.*header has 2"),
         ("a.csv", "text,text\nhi,a\n", r"column 'text' stands twice"),
         ("a.csv", "text,label\nhi,a\nyo,b,c\n", r"line 3: 3 fields.*header has 2"),
         ("a.csv", "text,label\nhi,a\nyo\n", r"line 3: 1 fields"),
@@ -58,11 +66,12 @@ def write(tmp_path):
         ("a.jsonl", '\n{"text": ["hi"], "label": "a"}\n', r"line 2: 'text' is \["),
         ("a.jsonl", '{"text": "hi", "label": ""}\n', r"line 1: the label is empty"),
         # else the second one is lost in silence, as no column of a CSV may be
-        ("a.jsonl", '{"text": "", "text": "", "label": "a"}\n', r"'text' stands twice"),
+        ("a.jsonl", '{"text": "", "text": "", "label": "a"}\n', r"has twice: text"),
         # else predictions.csv cannot be written, after all the training
         ("a.jsonl", '{"text": "\\ud83d", "label": "a"}\n', r"line 1: .*surrogate"),
         ("a.jsonl", '{"text": "hi"}\n', r"line 1: no column 'label'; found text"),
-        ("a.txt", "text,label\nhi,a\n", r"unknown kind of file"),
+        ("a.txt", "text,label\nhi,a\nyo\n", r"line 3: 1 fields"),
+        ("a.txt", "hi there\nyou\n", r"without labels; give them with --labels-file"),
     ],
 )
 def test_bad_files_are_refused_with_what_and_where(write, name, content, message):

@@ -24,9 +24,7 @@ _README_NOT_RUN = {
     "make run": "it sets up an environment of its own; .ci/run does so",
     "accuracy: train": "output",
     "pip install '.[report]'": "it installs the package that is tested",
-    "gpt2-jax finetune --data sms-spam": "it downloads the SMS Spam Collection",
-    "gpt2-jax convert": "SRC and DST stand for what the reader has",
-    "pip install '.[serve]'": "it serves until it is stopped",
+    "gpt2_jax/\n": "a picture of the folders",
 }
 
 
@@ -81,8 +79,9 @@ def test_every_guide_is_found_and_every_block_is_run_or_says_why_not():
             left_out += block.reason is not None
             if not block.commands and block.language != "python":
                 assert not re.search(r"^(\$|gpt2-jax|pip|make)\b", block.content, re.M)
-    # installs, serves, downloads, a TPU, its compiler, hosts, the book, all layers
-    assert left_out == 9
+    # installs, serves, downloads, a TPU, its compiler, hosts, the book, all layers,
+    # and names that stand for what the reader has
+    assert left_out == 11
     readme = _blocks(_ROOT / "README.md")
     assert sum(block.reason is not None for block in readme) == len(_README_NOT_RUN)
     for block in readme:
@@ -127,7 +126,7 @@ def environment(tmp_path_factory) -> dict[str, str]:
     program.chmod(0o755)
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     here = {"PATH": path, "PYTHONPATH": str(_ROOT), "JAX_PLATFORMS": "cpu"}
-    return {**os.environ, **here}
+    return {**os.environ, **here, "TINY_WEIGHTS": str(model)}
 
 
 def _write_inputs(folder: Path) -> None:
@@ -159,7 +158,7 @@ def test_the_readmes_own_texts_can_be_trained_on(environment, tmp_path):
     _write_inputs(tmp_path)
     block = next(b for b in _blocks(_ROOT / "README.md") if "mail.csv" in b.content)
     lines = [line for line in block.commands if line.startswith("gpt2-jax")]
-    assert len(lines) > 3
+    assert len(lines) == 4
     done = subprocess.run(
         ["bash", "-e", "-c", "\n".join(lines)],
         cwd=tmp_path,
@@ -168,6 +167,28 @@ def test_the_readmes_own_texts_can_be_trained_on(environment, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs_as_it_is_printed(environment, tmp_path):
+    """Only the weights of the first block are tiny ones, for their time."""
+    _write_inputs(tmp_path)
+    blocks = [b for b in _blocks(_ROOT / "README.md") if b.language == "python"]
+    own, heart = (block.content for block in blocks)
+    tiny = own.replace("FinetuneConfig(data", "FinetuneConfig(weights=W, data")
+    assert tiny != own
+    shown = ""
+    for code in (f"W = {environment['TINY_WEIGHTS']!r}\n{tiny}", heart):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        shown = done.stdout
+    assert float(shown) < 0.7  # ten steps have begun to learn two texts
 
 
 def _make_api():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from gpt2_jax import config
 from gpt2_jax.cli import main as cli
 from gpt2_jax.cli.finetune import finetune_config
+from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.tables import read_table
 from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.inference.classifier import Prediction
@@ -48,6 +51,9 @@ _TOKENS = [
 ]
 
 
+_ABOUT_LABELS = re.compile("no column .*'label'|the label|'label' (is|holds) ")
+
+
 _PREDICTION = Prediction("ham", 1.0, {"ham": 1.0}, 1, False)
 
 
@@ -79,6 +85,40 @@ def test_fuzz_labelled_texts(suffix, tmp_path):
     fuzz(st.tuples(content, encodings), check, 100)
 
 
+@pytest.mark.fault(33, 34, 35, 36)
+@pytest.mark.filterwarnings("ignore:invalid escape")
+@pytest.mark.parametrize("suffix", [*_SEEDS, ".ndjson", ".json", ".txt", ".CSV"])
+def test_fuzz_both_sides_read_the_same(suffix, tmp_path):
+    """Training and prediction give the same texts of any file, or the same error."""
+    path = tmp_path / f"x{suffix}"
+    seeds = [content for several in _SEEDS.values() for content in several]
+
+    def check(drawn: tuple[bytes, str, str]) -> None:
+        content, encoding, errors = drawn
+        path.write_bytes(content)
+        how = Reading(text_column="text", encoding=encoding, encoding_errors=errors)
+        predicted, failure = [], ""
+        try:
+            for window in windows([], path, how, io.BytesIO()):
+                predicted += [row.text for row in window]
+        except DataError as error:
+            failure = str(error)
+        try:
+            table = read_table(path, **dataclasses.asdict(how))
+        except DataError as error:
+            # Labels are needed here alone: where they are what is wrong, the texts
+            # are not compared.
+            if failure != str(error):
+                assert _ABOUT_LABELS.search(str(error)), (str(error), failure)
+            return
+        assert not failure and list(table.texts) == predicted
+
+    encodings = st.sampled_from(["utf-8"] * 6 + ENCODINGS)
+    errors = st.sampled_from(["strict", "strict", "replace"])
+    content = _json_lines() | mutated(_SEEDS.get(suffix, seeds), _TOKENS)
+    fuzz(st.tuples(content, encodings, errors), check, 60)
+
+
 @st.composite
 def _json_lines(draw: st.DrawFn) -> bytes:
     lines = draw(st.lists(mutated_json(_ROWS), max_size=3))
@@ -95,10 +135,12 @@ def test_fuzz_texts_to_predict(tmp_path):
         named = path.with_suffix(suffix)
         rows = []
         for read in (
-            lambda: file_rows(io.BytesIO(content), named, "text"),
-            lambda: (r for g in stream_groups(io.BytesIO(content), "text") for r in g),
+            lambda: file_rows(io.BytesIO(content), str(named), Reading()),
             lambda: (
-                r for w in windows([], None, "text", io.BytesIO(content)) for r in w
+                r for g in stream_groups(io.BytesIO(content), Reading()) for r in g
+            ),
+            lambda: (
+                r for w in windows([], None, Reading(), io.BytesIO(content)) for r in w
             ),
         ):
             try:

@@ -11,6 +11,7 @@ import pytest
 from training_helpers import error_line, random_run
 
 from gpt2_jax.cli.main import main
+from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.tables import read_table
 from gpt2_jax.inference.windows import windows
 
@@ -37,7 +38,7 @@ def test_odd_paths_are_good_ones(name, run, tmp_path, monkeypatch, capsys):
     assert main(predict) == 0
     assert len(Path(f"{name}.out").read_text().splitlines()) == 4
     assert len(read_table(Path(f"{name}.csv")).texts) == 4
-    assert len(next(windows([], Path(f"{name}.csv"), "text", sys.stdin.buffer))) == 4
+    assert len(next(windows([], Path(f"{name}.csv"), Reading(), sys.stdin.buffer))) == 4
     capsys.readouterr()
     error = error_line(capsys, ["evaluate", f"--data={name}.no", "./" + name], 4)
     assert ".no: no such file" in error

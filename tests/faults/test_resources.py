@@ -194,7 +194,8 @@ _LONG = """
 import pathlib, re, sys
 from gpt2_jax.data.tables import read_table
 from gpt2_jax.errors import DataError
-from gpt2_jax.inference.windows import open_input, windows
+from gpt2_jax.data.reading import Reading
+from gpt2_jax.inference.windows import windows
 def peak():
     status = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) >> 10
@@ -204,10 +205,10 @@ try:
     if how == "train":
         read_table(path)
     elif how == "file":
-        list(windows([], path, "text", sys.stdin.buffer))
+        list(windows([], path, Reading(), sys.stdin.buffer))
     else:
         with path.open("rb") as stream:
-            list(windows([], None, "text", stream))
+            list(windows([], None, Reading(), stream))
 except DataError as error:
     print(peak() - before, error)
 """

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from gpt2_jax.data import lines
+from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.tables import read_columns
 from gpt2_jax.errors import DataError
-from gpt2_jax.inference import rows
 from gpt2_jax.inference.rows import Row
 from gpt2_jax.inference.windows import WINDOW_CHARACTERS, WINDOW_TEXTS, windows
 
 
-def _texts(texts=(), file=None, stream=b"", column="text") -> list[str]:
-    found = windows(texts, file, column, io.BytesIO(stream))
+def _texts(texts=(), file=None, stream=b"", **how) -> list[str]:
+    found = windows(texts, file, Reading(**how), io.BytesIO(stream))
     return [row.text for window in found for row in window]
 
 
@@ -30,17 +31,17 @@ def test_given_texts_come_before_those_of_the_file(tmp_path):
 
 
 def test_a_window_ends_at_a_number_of_texts_or_of_characters():
-    many = windows(["x"] * (WINDOW_TEXTS + 3), None, "text", io.BytesIO())
+    many = windows(["x"] * (WINDOW_TEXTS + 3), None, Reading(), io.BytesIO())
     assert [len(w) for w in many] == [WINDOW_TEXTS, 3]
     wide = ["x" * (WINDOW_CHARACTERS // 2)] * 5
-    assert [len(w) for w in windows(wide, None, "text", io.BytesIO())] == [2, 2, 1]
+    assert [len(w) for w in windows(wide, None, Reading(), io.BytesIO())] == [2, 2, 1]
 
 
 def test_windows_for_a_file_do_not_depend_on_how_the_stream_came():
     lines = b"".join(b"t%d\n" % i for i in range(WINDOW_TEXTS + 9))
-    whole = list(windows([], None, "text", io.BytesIO(lines)))
+    whole = list(windows([], None, Reading(), io.BytesIO(lines)))
     assert [len(window) for window in whole] == [WINDOW_TEXTS, 9]
-    dripping = windows([], None, "text", _Reads(lines[:7], lines[7:60], lines[60:]))
+    dripping = windows([], None, Reading(), _Reads(lines[:7], lines[7:60], lines[60:]))
     assert list(dripping) == whole
 
 
@@ -57,7 +58,7 @@ class _Reads(io.RawIOBase):
 def test_what_was_sent_is_answered_before_more_is_read():
     parts = b'{"text": "a"}\n', b"b\nc\nhal", b"f\nlast"
     stream = _Reads(*parts)
-    found = windows([], None, "text", stream, as_they_come=True)
+    found = windows([], None, Reading(), stream, as_they_come=True)
     assert next(found) == [Row("a")]
     assert len(stream.parts) == 2
     assert next(found) == [Row("b"), Row("c")]
@@ -69,7 +70,7 @@ def test_lines_of_a_pipe_come_in_groups_and_in_order():
     os.write(outer, b"".join(b"%d\n" % i for i in range(500)))
     os.close(outer)
     with os.fdopen(inner, "rb") as stream:
-        groups = list(windows([], None, "text", stream, as_they_come=True))
+        groups = list(windows([], None, Reading(), stream, as_they_come=True))
     assert len(groups) == 1
     assert [row.text for row in groups[0]] == [str(i) for i in range(500)]
 
@@ -89,7 +90,7 @@ def test_lines_of_a_pipe_come_in_groups_and_in_order():
 )
 def test_a_line_is_an_object_a_json_string_or_plain_text(line, row):
     stream = io.BytesIO(line.encode())
-    assert list(windows([], None, "text", stream)) == [[row]]
+    assert list(windows([], None, Reading(), stream)) == [[row]]
 
 
 def test_blank_lines_of_a_stream_are_skipped():
@@ -97,16 +98,18 @@ def test_blank_lines_of_a_stream_are_skipped():
 
 
 def test_the_text_may_stand_under_another_key():
-    assert _texts(stream=b'{"message": "hi"}\n', column="message") == ["hi"]
+    assert _texts(stream=b'{"message": "hi"}\n', text_column="message") == ["hi"]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         (b'{"text": "a"', "line 3: not JSON"),
-        (b'{"body": "a"}', "line 3: no key 'text'; found body; choose with --text"),
-        (b'{"text": 3}', "line 3: expected a string, got 3"),
-        (b'{"text": null}', "line 3: expected a string, got null"),
+        (b'{"body": "a"}', "line 3: no column 'text'; found body; "),
+        (b'{"text": [3]}', r"line 3: 'text' is \[3\]; expected a string"),
+        (b'{"text": null}', "line 3: 'text' is null; expected a string"),
+        (b'{"text": "a", "text": "b"}', "line 3: not JSON .has twice: text"),
+        (b'{"text": "\\ud800"}', "line 3: 'text' holds half a character"),
         (b'{"a":' * 100_000, "line 3: not JSON"),
         (b"caf\xe9", "line 3: byte 0xe9 is not UTF-8"),
         (b"nul \0", "line 3: a NUL byte"),
@@ -120,16 +123,16 @@ def test_a_broken_line_is_refused_by_its_number_after_those_before_it(
     file = None if name is None else tmp_path / name
     if file is not None:
         file.write_bytes(content)
-    found = windows([], file, "text", io.BytesIO(content))
+    found = windows([], file, Reading(), io.BytesIO(content))
     assert next(found) == [Row("good")]
     with pytest.raises(DataError, match=message):
         next(found)
 
 
 def test_a_line_without_an_end_is_refused(monkeypatch):
-    monkeypatch.setattr(rows, "MAX_LINE_BYTES", 2**20)
+    monkeypatch.setattr(lines, "MAX_LINE", 2**20)
     endless = _Reads(b"a\nb", *[b"b" * 2**16] * 40)
-    found = windows([], None, "text", endless)
+    found = windows([], None, Reading(), endless)
     assert next(found) == [Row("a")]
     with pytest.raises(DataError, match=r"line 2: longer than 1 MiB"):
         next(found)
@@ -160,7 +163,7 @@ def test_files_are_read_as_the_training_reads_them(tmp_path):
 
 def test_the_id_of_a_row_stays_with_it(tmp_path):
     (tmp_path / "t.csv").write_bytes(_CSV.encode())
-    window = next(windows([], tmp_path / "t.csv", "text", io.BytesIO()))
+    window = next(windows([], tmp_path / "t.csv", Reading(), io.BytesIO()))
     assert [row.id for row in window] == ["1", "2", "3"]
 
 
@@ -215,7 +218,7 @@ class _Endless(io.RawIOBase):
 def test_memory_does_not_grow_with_the_input():
     def peak(count: int) -> int:
         tracemalloc.start()
-        found = windows([], None, "text", _Endless(count))
+        found = windows([], None, Reading(), _Endless(count))
         total = sum(len(window) for window in found)
         assert total == count
         size = tracemalloc.get_traced_memory()[1]

@@ -1,0 +1,120 @@
+"""A .zip as Kaggle serves it: its tables, read without unpacking to the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from gpt2_jax.data import content
+from gpt2_jax.data.join import join, part_of_file, read_labelled_ones
+from gpt2_jax.data.reading import Reading
+from gpt2_jax.data.rows import kind_of
+from gpt2_jax.data.tables import Table, read_labelled
+from gpt2_jax.errors import DataError
+
+SUFFIX = ".zip"
+
+
+MAX_MEMBERS = 10_000
+
+
+def read_archive(path: Path, how: Reading) -> Table:
+    """Read the tables of an archive: one, or those named after the parts of a split.
+
+    A table without labels is left out beside labelled ones. Names are never paths.
+
+    Raises:
+        DataError: it is damaged, locked, unpacks to too much, or holds no table or
+            several that are no parts.
+    """
+    with (
+        content.open_raw(path) as stream,
+        _errors(str(path)),
+        zipfile.ZipFile(stream) as archive,
+    ):
+        return _read(path, archive, how)
+
+
+@contextlib.contextmanager
+def only_table(stream: Any, name: str) -> Iterator[tuple[Any, str]]:
+    """Open the only table of an archive; yield it and its name.
+
+    Raises:
+        DataError: as `read_archive`, or there are several.
+    """
+    with _errors(name), zipfile.ZipFile(stream) as archive:
+        members = _tables(name, archive)
+        if len(members) > 1:
+            raise _several(name, members)
+        with archive.open(members[0]) as member:
+            yield _seekable(member, members[0]), f"{name}/{members[0].filename}"
+
+
+@contextlib.contextmanager
+def _errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise DataError(f"{name}: damaged or no .zip ({error}); get it again") from None
+
+
+def _tables(name: str, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = [m for m in archive.infolist() if not m.is_dir() and _is_table(m)]
+    if len(archive.infolist()) > MAX_MEMBERS:
+        raise DataError(f"{name}: more than {MAX_MEMBERS:,} files; unzip it")
+    if not members:
+        raise DataError(f"{name}: no table in it (.csv, .tsv, .jsonl, .parquet)")
+    if any(member.flag_bits & 1 for member in members):
+        raise DataError(f"{name}: locked with a password; unzip it")
+    if sum(member.file_size for member in members) > content.MAX_BYTES:
+        raise DataError(
+            f"{name}: unpacks to more than {content.MAX_BYTES / 1e9:.1f} GB; unzip it "
+            "and name the files themselves"
+        )
+    return members
+
+
+def _several(name: str, members: list[zipfile.ZipInfo]) -> DataError:
+    names = ", ".join(member.filename for member in members)
+    return DataError(f"{name}: several tables ({names}); unzip it and name one")
+
+
+def _read(path: Path, archive: zipfile.ZipFile, how: Reading) -> Table:
+    members = _tables(str(path), archive)
+
+    def read(member: zipfile.ZipInfo) -> Table:
+        with archive.open(member) as stream:
+            return read_labelled(
+                _seekable(stream, member), f"{path}/{member.filename}", how
+            )
+
+    parts = [part_of_file(PurePosixPath(member.filename).name) for member in members]
+    if any(parts):
+        # Kaggle's sample_submission.csv and the like are no part.
+        members = [m for m, part in zip(members, parts, strict=True) if part]
+        parts = [part for part in parts if part]
+    files = list(zip(parts, [m.filename for m in members], members, strict=True))
+    tables = read_labelled_ones(files, read)
+    if len(tables) > 1 and tables[0][0] is None:
+        raise _several(str(path), members)
+    if len(tables) == 1:  # its parts, if any, are its own
+        return tables[0][1]
+    return join(str(path), tables)
+
+
+def _is_table(member: zipfile.ZipInfo) -> bool:
+    name = PurePosixPath(member.filename)
+    hidden = any(p.startswith((".", "__MACOSX")) for p in name.parts)
+    return not hidden and kind_of(name.name) is not None
+
+
+def _seekable(stream: Any, member: zipfile.ZipInfo) -> Any:
+    """Return a stream that Parquet and Excel can seek in, held in memory."""
+    if kind_of(member.filename) in (".parquet", ".arrow", ".xlsx"):
+        return io.BytesIO(stream.read())
+    return stream

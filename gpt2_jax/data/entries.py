@@ -1,0 +1,136 @@
+"""Texts with what belongs to them, from rows: the same for every command."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from gpt2_jax.data.columns import SAMPLE_ROWS, others_like_text, resolve
+from gpt2_jax.data.reading import Reading
+from gpt2_jax.data.row import Row, Rows
+from gpt2_jax.errors import DataError
+
+
+class Entry(NamedTuple):
+    """One text."""
+
+    line: int
+    text: str
+    id: Any = None  # any JSON value; None: its input gave it none
+    label: str | None = None
+    group: str | None = None
+    part: str | None = None
+
+
+class Entries:
+    """The texts of rows, to be iterated once.
+
+    Raises:
+        DataError: a column is not there, or holds what cannot be meant; while it is
+            iterated: a row that holds no text, or no rows at all.
+    """
+
+    def __init__(self, rows: Rows, how: Reading, *, labelled: bool) -> None:
+        self.rows, self._how = rows, how
+        self.sample, self._failed = _first(rows)
+        self.columns: dict[str, tuple[str, ...]] = {}
+        self.example: dict[str, Any] = {}  # the values of the first row
+        self.text_like: list[str] = []  # columns beside those of the text
+        if self.sample:
+            self.example = dict(self.sample[0].values)
+            self.columns = resolve(rows, self.sample, how, labelled=labelled)
+            self.text_like = others_like_text(self.sample, self.columns)
+
+    def __iter__(self) -> Iterator[Entry]:
+        rows = self.rows
+        if not self.sample and self._failed is None:
+            what = (
+                "a header but no rows; add"
+                if rows.columns
+                else ("empty; expected a header and")
+            )
+            raise DataError(f"{rows.name}: no texts ({what} labelled texts)")
+        sample, self.sample = self.sample, []
+        for row in sample:
+            yield self._entry(row)
+        if self._failed is not None:
+            raise self._failed
+        for row in rows.rows:
+            yield self._entry(row)
+
+    def _entry(self, row: Row) -> Entry:
+        where = self.rows.where(row)
+        values = {
+            role: [self._value(where, row, role, name) for name in names]
+            for role, names in self.columns.items()
+        }
+        label = values.get("label", [None])[0]
+        if label is not None and not label.strip():
+            raise DataError(f"{where}: the label is empty; fill it in")
+        return Entry(
+            row.line,
+            self._how.join.join(values["text"]),
+            row.values.get("id"),
+            label,
+            values.get("group", [None])[0],
+            values.get("split", [row.part])[0],
+        )
+
+    def _value(self, where: str, row: Row, role: str, name: str) -> str:
+        if name not in row.values:
+            raise DataError(
+                f"{where}: no column {name!r}; found {', '.join(row.values) or 'none'}"
+                "; fill it in, or choose another column"
+            )
+        value = row.values[name]
+        if role == "label" and isinstance(value, list):
+            value = _one_label(where, name, value)
+        return as_text(where, name, value)
+
+
+def _first(rows: Rows) -> tuple[list[Row], DataError | None]:
+    """Return the first rows, which columns are judged by; an error waits its turn."""
+    sample: list[Row] = []
+    try:
+        sample.extend(itertools.islice(rows.rows, SAMPLE_ROWS))
+    except DataError as error:
+        return sample, error
+    return sample, None
+
+
+def _one_label(where: str, column: str, labels: list[Any]) -> Any:
+    """Return the only one of `labels`.
+
+    Raises:
+        DataError: there are several, or none.
+    """
+    if len(labels) == 1:
+        return labels[0]
+    shown = json.dumps(labels)[:60]
+    raise DataError(
+        f"{where}: {column!r} holds {len(labels)} labels ({shown}): multi-label data, "
+        "where a text may have several; this classifier gives each text one label"
+    )
+
+
+def as_text(where: str, column: str, value: object) -> str:
+    """Return a value of a text or label column as it is written.
+
+    Raises:
+        DataError: neither a string nor a number.
+    """
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    if not isinstance(value, str):
+        shown = json.dumps(value, default=str)[:40]
+        raise DataError(f"{where}: {column!r} is {shown}; expected a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{where}: {column!r} holds half a character (a lone surrogate, \\ud800 to "
+            "\\udfff); write the whole one"
+        ) from None
+    return value
