@@ -217,9 +217,10 @@ def _hint(contents: files.Contents, folder: Path) -> str | None:
 def _read_run(path: Path, dtype: str) -> Pretrained:
     trained = load_model(path)
     params = _as_dtype(trained.params, dtype)
-    return Pretrained(
-        trained.config, params, trained.classes, trained.max_length, trained.tokenizer
-    )
+    own = trained.tokenizer
+    if own.is_gpt2s:  # as beside other weights
+        own = None
+    return Pretrained(trained.config, params, trained.classes, trained.max_length, own)
 
 
 def _as_dtype(params: Params, dtype: str) -> Params:
