@@ -20,6 +20,7 @@ PUBLIC = {
         "load_pretrained",
         "to_classifier",
         "finetune",
+        "Results",
         "Classifier",
         "GPT2",
         "GPT2Config",

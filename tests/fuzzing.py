@@ -109,7 +109,7 @@ def fuzz(
             max_examples=1000 if SECONDS else examples,
             deadline=None,  # `bounded` has one that a busy machine can keep
             database=None,
-            suppress_health_check=[*hypothesis.HealthCheck.__members__.values()],
+            suppress_health_check=list(hypothesis.HealthCheck),  # pyright: ignore
         )
         hypothesis.seed(seed)(chosen(hypothesis.given(strategy)(checked)))()
         if time.monotonic() - started >= SECONDS:

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from gpt2_jax.config import GPT2Config
+from gpt2_jax.config.model import Dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class PretrainConfig:
     embed_dim: int = 256
     num_layers: int = 12
     num_heads: int = 4
-    dtype: str = "bfloat16"  # of matmuls; params, norms, softmax and loss are float32
+    dtype: Dtype = "bfloat16"  # of matmuls; params, norms, softmax and loss are float32
     batch_size: int = 128  # sequences of a step, over all devices
     accumulate: int = 1  # parts that each device takes its sequences in
     steps: int = 8127

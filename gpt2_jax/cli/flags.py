@@ -108,6 +108,7 @@ def _help(leaf: Leaf) -> str:
         shown = " ".join(map(str, value))
     else:
         shown = str(value)
+    shown = shown if shown.isprintable() else repr(shown)
     return f"{leaf.facts.help} (default: {shown})".replace("%", "%%")
 
 

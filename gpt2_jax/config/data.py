@@ -49,8 +49,12 @@ class DataConfig:
         repeated=True,
         section=ROWS,
     )
-    join: str = option(
-        "\n", "what is put between several text columns", metavar="TEXT", section=ROWS
+    join: str | None = option(
+        None,
+        "what is put between several text columns",
+        metavar="TEXT",
+        unset="a newline",
+        section=ROWS,
     )
     delimiter: str | None = option(
         None,

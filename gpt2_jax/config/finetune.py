@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gpt2_jax.config.data import DataConfig
 from gpt2_jax.config.fields import check_fields, option
-from gpt2_jax.config.model import Dtype, GPT2Config, Pool
+from gpt2_jax.config.model import Dtype, GPT2Config, PoolName
 from gpt2_jax.config.train import TrainConfig
 
 _MODEL = "model"
@@ -27,7 +27,7 @@ class FinetuneConfig:
     )
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
-    pool: Pool = option(
+    pool: PoolName = option(
         GPT2Config.pool, "position whose hidden state is classified", section=_MODEL
     )
     causal: bool = option(

@@ -10,8 +10,8 @@ from typing import Literal
 
 from gpt2_jax.config.fields import check_fields, option, require
 
-Pool = Literal["last_real", "last", "first", "mean", "last_mean"]
-POOLS: tuple[Pool, ...] = typing.get_args(Pool)
+PoolName = Literal["last_real", "last", "first", "mean", "last_mean"]
+POOLS: tuple[PoolName, ...] = typing.get_args(PoolName)
 
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = typing.get_args(Dtype)
@@ -45,7 +45,7 @@ class GPT2Config:
     num_classes: int | None = option(
         None, "classes of a classifier", unset="a language model", at_least=2
     )
-    pool: Pool = option("last_real", "position whose hidden state is classified")
+    pool: PoolName = option("last_real", "position whose hidden state is classified")
     dtype: Dtype = option(
         "float32", "of matmuls; params, layer norms and softmax stay float32"
     )

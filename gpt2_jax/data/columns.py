@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gpt2_jax.data.profile import ENOUGH, NUMBER, likely, profile
@@ -91,7 +91,9 @@ def _missing(
     shown = ", ".join(name[:40] for name in table) or "none"
     where = f"{rows.name}, {rows.unit} {line}: no column {names}; found {shown}"
     named = [name for name in rows.columns if name not in rows.unnamed]
-    if rows.form.header and how.header is None and (reason := _data_cells(named)):
+    again = [f"{n!r} stands in other rows too" for n in named if n in table[n]]
+    reason = _data_cells(named) or next(iter(again), None)
+    if rows.form.header and how.header is None and reason:
         return f"{where}; {_no_header(rows, sample, reason, labelled)}"
     if (several := _several_labels(table)) is not None:
         return f"{where}; {several}"
@@ -106,18 +108,21 @@ def _missing(
             looks = "look like text" if several else f"looks like the {role}"
             advice.append(f"{' and '.join(map(repr, names))} {looks}")
             flags += [f"--{role}-column {quoted(name)}" for name in names]
+        elif role in roles and flags:
+            flags.append(f"--{role}-column NAME")
     if not advice:
         near = [difflib.get_close_matches(n.lower(), table, 1) for _, n in missing]
         advice = [f"did you mean {names[0]!r}?" for names in near if names]
     join = ", or one of the texts alone" if len(text) > 1 and "text" in roles else ""
-    end = f"choose with {' '.join(flags)}{join}" if flags else _choose(labelled)
+    end = f"choose with {' '.join(flags)}{join}" if flags else _choose(roles)
     told = " and ".join(advice)
     header = ", or say --no-header if the first row is none" if rows.form.header else ""
     return f"{where}; {f'{told}; ' if told else ''}{end}{header}"
 
 
-def _choose(labelled: bool) -> str:
-    return "choose with --text-column" + (" and --label-column" if labelled else "")
+def _choose(roles: Collection[str]) -> str:
+    flags = [f"--{role}-column" for role in ("text", "label") if role in roles]
+    return f"choose with {' and '.join(flags or ['another column'])}"
 
 
 _NO_TEXTS = (

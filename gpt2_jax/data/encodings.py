@@ -6,6 +6,8 @@ import codecs
 import re
 from typing import Any
 
+from gpt2_jax.errors import DataError
+
 # Tried in this order; those that leave control characters are no text.
 _CANDIDATES = ("cp1252", "mac_roman", "cp1251", "gb18030", "shift_jis", "latin-1")
 
@@ -17,6 +19,10 @@ _MAX_LOOK = 64 << 20  # bytes that are looked through for the advice
 
 
 _CHUNK = 1 << 20
+
+
+class EncodingError(DataError):
+    """Bytes are not in the encoding that was said."""
 
 
 _BROKEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")

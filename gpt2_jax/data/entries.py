@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gpt2_jax.data.columns import SAMPLE_ROWS, others_like_text, resolve
+from gpt2_jax.data.encodings import EncodingError
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.row import Row, Rows
 from gpt2_jax.errors import DataError
@@ -40,7 +41,13 @@ class Entries:
         self.text_like: list[str] = []  # columns beside those of the text
         if self.sample:
             self.example = dict(self.sample[0].values)
-            self.columns = resolve(rows, self.sample, how, labelled=labelled)
+            try:
+                self.columns = resolve(rows, self.sample, how, labelled=labelled)
+            except DataError as error:
+                if not isinstance(self._failed, EncodingError):
+                    raise
+                # Both at once, so that the next command is right.
+                raise DataError(f"{error}. Besides, {self._failed}") from None
             self.text_like = others_like_text(self.sample, self.columns)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -71,7 +78,7 @@ class Entries:
             raise DataError(f"{where}: the label is empty; fill it in")
         return Entry(
             row.line,
-            self._how.join.join(values["text"]),
+            self._how.joined(values["text"]),
             row.values.get("id"),
             label,
             values.get("group", [None])[0],
@@ -119,13 +126,9 @@ def as_text(where: str, column: str, value: object) -> str:
     """Return a value of a text or label column as it is written.
 
     Raises:
-        DataError: neither a string nor a number.
+        DataError: neither a string nor a number, or a string with half a character.
     """
-    if isinstance(value, (bool, int, float)):
-        return json.dumps(value)
-    if not isinstance(value, str):
-        shown = json.dumps(value, default=str)[:40]
-        raise DataError(f"{where}: {column!r} is {shown}; expected a string")
+    value = written(where, column, value)
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -133,4 +136,18 @@ def as_text(where: str, column: str, value: object) -> str:
             f"{where}: {column!r} holds half a character (a lone surrogate, \\ud800 to "
             "\\udfff); write the whole one"
         ) from None
+    return value
+
+
+def written(where: str, column: str, value: object) -> str:
+    """Return a string or a number as it is written; a string may not be whole.
+
+    Raises:
+        DataError: neither.
+    """
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    if not isinstance(value, str):
+        shown = json.dumps(value, default=str)[:40]
+        raise DataError(f"{where}: {column!r} is {shown}; expected a string")
     return value

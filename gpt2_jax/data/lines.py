@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from gpt2_jax.data.encodings import advise
+from gpt2_jax.data.encodings import EncodingError, advise
 from gpt2_jax.errors import DataError
 
 CHUNK_BYTES = 2**20
@@ -53,7 +53,7 @@ def characters(
                 "--encoding utf-16"
             )
         if isinstance(error, UnicodeDecodeError):
-            raise DataError(advise(where, error, raw, stream, encoding))
+            raise EncodingError(advise(where, error, raw, stream, encoding))
         if error is not None:  # of codecs that are no plain tables
             raise DataError(f"{name}: not {encoding} ({error})")
 

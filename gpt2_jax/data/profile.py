@@ -42,7 +42,8 @@ class Profile:
     @property
     def may_be_text(self) -> bool:
         """Is it not only ids, numbers, labels or nothing?"""
-        return self.words >= 2 or (self.length >= 8 and self.ids < 0.5)
+        free = self.words >= 2 or (self.length >= 8 and self.ids < 0.5)
+        return free and not self.is_label
 
     @property
     def is_label(self) -> bool:

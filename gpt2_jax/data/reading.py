@@ -19,7 +19,7 @@ class Reading:
     label_column: str | None = None  # None: "label"
     group_column: str | None = None
     split_column: str | None = None
-    join: str = "\n"  # between the text columns
+    join: str | None = None  # between the text columns; None: a newline
     delimiter: str | None = None
     quote: str | None = None  # "": no quoting
     header: bool | None = None  # False: columns have numbers, from 1
@@ -43,6 +43,9 @@ class Reading:
             if {name.strip().casefold() for name in choice} <= there:
                 return choice
         return self.choices[0]
+
+    def joined(self, texts: Sequence[str]) -> str:
+        return ("\n" if self.join is None else self.join).join(texts)
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from gpt2_jax.data import archive, content
 from gpt2_jax.data.documents import json_line
-from gpt2_jax.data.entries import Entries, as_text
+from gpt2_jax.data.entries import Entries, written
 from gpt2_jax.data.lines import LineSplitter, characters
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.rows import open_rows
@@ -97,5 +97,6 @@ def _any_row(line: str, how: Reading, where: str) -> Row:
                 f"{where}: no column {column!r}; found {', '.join(values) or 'none'}; "
                 "choose with --text-column"
             )
-    texts = [as_text(where, column, values[column]) for column in columns]
-    return Row(how.join.join(texts), values.get("id"))
+    # Half a character of JSON is taken: a service that asks must get an answer.
+    texts = [written(where, column, values[column]) for column in columns]
+    return Row(how.joined(texts), values.get("id"))

@@ -125,11 +125,11 @@ def test_too_many_devices_exit_with_3(parallel, inputs, tmp_path, capsys):
 
 def test_data_that_cannot_be_used_exit_with_4(inputs, run, tmp_path, capsys):
     missing = str(tmp_path / "none.csv")
-    argv = ["finetune", *inputs, "--data", missing, "--dry-run"]
+    argv = ["finetune", *inputs[:2], "--data", missing, "--dry-run"]
     assert "none.csv: no such file" in _fails(capsys, argv, 4)
     path = tmp_path / "one.csv"
     path.write_text("text,label\na,ham\nb,ham\n")
-    argv = ["finetune", *inputs, "--data", str(path), "--dry-run"]
+    argv = ["finetune", *inputs[:2], "--data", str(path), "--dry-run"]
     assert "only one class" in _fails(capsys, argv, 4)
     assert "none.csv" in _fails(capsys, ["evaluate", str(run), "--data", missing], 4)
     assert "none.csv" in _fails(capsys, ["predict", str(run), "--file", missing], 4)
@@ -260,7 +260,10 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     out = capsys.readouterr().out
     values, end = json.JSONDecoder().raw_decode(out)
     assert values == json.loads(json.dumps(_resolved(*inputs, "--epochs", "3")))
-    assert "read as CSV: text 'text', label 'label'" in out[end:]
+    assert (
+        'texts.csv: CSV, delimiter comma, quote ", first row is the head' in out[end:]
+    )
+    assert "  2 labels: ham 30, spam 30" in out[end:]
     assert "split: 70/10/20 at random, every class alike" in out[end:]
     assert "train: 42 texts (21 ham, 21 spam)" in out[end:]
     assert "test: 12 texts (6 ham, 6 spam)" in out[end:]
@@ -292,7 +295,7 @@ def test_evaluate_reads_other_encodings(run, tmp_path, capsys):
     path = tmp_path / "latin.csv"
     path.write_bytes("text,label\ngrüße,ham\nprize,spam\n".encode("latin-1"))
     argv = ["evaluate", str(run), "--data", str(path)]
-    assert "name the file's own with --encoding" in _fails(capsys, argv, 4)
+    assert "if it reads right: --encoding cp1252" in _fails(capsys, argv, 4)
     assert "encoding='latin-x'" in _fails(capsys, [*argv, "--encoding", "latin-x"], 2)
     assert main([*argv, "--encoding", "latin-1"]) == 0
     assert "n=2)" in capsys.readouterr().out
@@ -463,8 +466,10 @@ def test_predict_answers_a_stream_line_by_line(run):
 def test_predict_refuses_an_empty_stream_and_a_broken_line(run, capsys, monkeypatch):
     _give(monkeypatch, "")
     assert "standard input: empty" in _fails(capsys, ["predict", str(run)], 4)
-    _give(monkeypatch, '{"text": 3}\n')
-    assert "line 1: expected a string" in _fails(capsys, ["predict", str(run)], 4)
+    _give(monkeypatch, '{"text": null}\n')
+    assert "line 1: 'text' is null; expected a string" in _fails(
+        capsys, ["predict", str(run)], 4
+    )
 
 
 def test_predict_takes_half_an_emoji_from_json(run, capsys, monkeypatch):

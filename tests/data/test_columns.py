@@ -18,6 +18,7 @@ COLUMNS = {
     "Body": TEXTS,
     "Intent": [("ask", "buy")[i % 2] for i in range(N)],
     "id": [f"{i:09d}" for i in range(N)],
+    "mood": [("objective-OR-neutral", "negative-AND-sad")[i % 2] for i in range(N)],
     "count": [str(i % 4) for i in range(N)],
     "title": [f"a short {text[4:]} here" for text in reversed(TEXTS)],
 }
@@ -109,7 +110,7 @@ def test_ids_without_their_texts_are_told(write):
     with pytest.raises(DataError, match=r"no column looks like texts.*get the texts"):
         _load(path)
     with pytest.raises(DataError, match=r"no column looks like texts.*get the texts"):
-        _load(write(("id", "count", "Intent"), "000000001,3,ask"))
+        _load(write(("id", "count", "mood"), "000000001,3,negative"))
 
 
 def test_several_labels_are_refused_by_name(tmp_path):

@@ -56,6 +56,16 @@ def test_what_is_suggested_reads_the_whole_file(tmp_path, encoding):
         assert len(dataset.texts) == 200 and shown.strip() in dataset.texts[0]
 
 
+def test_no_header_and_another_encoding_are_told_at_once(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        "".join(ROWS.splitlines(True)[:9]).encode("ascii", "ignore") + b"caf\xe9,a\n"
+    )
+    message = r"--no-header --text-column 1 --label-column 2.*byte 0xe9.*cp1252"
+    with pytest.raises(DataError, match=message):
+        _load(path)
+
+
 def test_predict_reads_other_encodings_too(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(UTF8.decode().encode("utf-16"))
@@ -81,4 +91,4 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 def test_unknown_ways_with_errors_are_refused():
     with pytest.raises(ValueError, match="encoding_errors='ignore' is not one of"):
-        DataConfig(encoding_errors="ignore")
+        DataConfig(encoding_errors="ignore")  # pyright: ignore

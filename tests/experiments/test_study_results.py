@@ -37,7 +37,7 @@ class Baselines:
         self.fitted: list[tuple[str, int]] = []
 
     def __call__(self, config: FinetuneConfig, seed: int) -> dict:
-        self.fitted.append((config.data.source, seed))
+        self.fitted.append((str(config.data.source), seed))
         near = {"test": 90.5 + seed, "train": 91.0}
         return {"close <by>": near, "far off": {"test": 10.0}}
 

@@ -105,7 +105,7 @@ def test_other_errors_are_not_memorys():
     [
         (
             {"trainable": ("last_block",)},
-            ["--dtype bfloat16", "train less", "reuse_max"],
+            ["--dtype bfloat16", "train less", "--reuse-max-bytes"],
         ),
         ({"trainable": ("all",)}, ["--dtype bfloat16", "--shard fsdp"]),
     ],
