@@ -10,6 +10,7 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import UserError
 from gpt2_jax.export.pth_writer import write_pth
 from gpt2_jax.model.tree import Params
+from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.convert import to_state_dict
 from gpt2_jax.weights.rules import LLMS_FROM_SCRATCH
 from gpt2_jax.weights.safetensors import write_safetensors
@@ -23,6 +24,15 @@ def check_suffix(path: Path) -> None:
         raise UserError(
             f"{path}: LLMs-from-scratch weights are one file; end its name in "
             f"{' or '.join(SUFFIXES)}"
+        )
+
+
+def check_tokenizer(tokenizer: Tokenizer | None) -> None:
+    """Raise UserError if it is not GPT-2's, the book's only one."""
+    if tokenizer is not None and not tokenizer.is_gpt2s:
+        raise UserError(
+            "LLMs-from-scratch weights are one file without a tokenizer, and these "
+            "have one of their own, which is not GPT-2's; write them as hf"
         )
 
 

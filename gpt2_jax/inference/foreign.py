@@ -48,4 +48,15 @@ def read_foreign(
         )
     if not 1 <= (max_length or limit) <= limit:
         raise WeightsError(f"{path}: max_length={max_length} is not in 1..{limit}")
-    return TrainedModel(config, found.params, names, max_length or limit)
+    if found.tokenizer is None:
+        raise WeightsError(
+            f"{path}: a vocabulary of {config.vocab_size} tokens, and no tokenizer for "
+            "it; lay its vocab.json and merges.txt beside the weights"
+        )
+    return TrainedModel(
+        config,
+        found.params,
+        names,
+        max_length or limit,
+        tokenizer=found.tokenizer,
+    )

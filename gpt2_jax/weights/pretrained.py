@@ -14,6 +14,7 @@ from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import sha256_of
+from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
 from gpt2_jax.weights import files, hub, orbax_folder
 from gpt2_jax.weights.architecture import (
     MODEL_ARGS,
@@ -24,6 +25,7 @@ from gpt2_jax.weights.architecture import (
 from gpt2_jax.weights.arrays import DTYPES, FLOATS
 from gpt2_jax.weights.convert import convert_state_dict
 from gpt2_jax.weights.rules import HUGGING_FACE, NANOGPT, detect_naming
+from gpt2_jax.weights.tokenizer_folder import read_tokenizer
 from gpt2_jax.weights.trained import load_model, model_folder
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class Pretrained:
     params: Params
     classes: tuple[str, ...] | None = None
     max_length: int | None = None
+    tokenizer: Tokenizer | None = None  # None: there is none for this vocabulary
 
 
 def load_pretrained(
@@ -85,9 +88,7 @@ def load_pretrained(
             GPT-2's, or tensors that do not fit.
         ValueError: another dtype.
     """
-    found = read_pretrained(
-        name_or_path, num_heads=num_heads, naming=naming, dtype=dtype, offline=offline
-    )
+    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
     return found.config, found.params
 
 
@@ -98,8 +99,53 @@ def read_pretrained(
     naming: str | None = None,
     dtype: str = "float32",
     offline: bool = False,
+    tokenizer: str | Path | None = None,
 ) -> Pretrained:
-    """Do what `load_pretrained` does, and return the labels of a classifier too."""
+    """Do what `load_pretrained` does, and return labels and the tokenizer too.
+
+    That is the one which lies beside the weights, or in the folder `tokenizer`; where
+    there is none it is GPT-2's, if the vocabulary has room for it.
+
+    Raises:
+        WeightsError: as `load_pretrained`, or the tokenizer cannot be used.
+    """
+    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
+    own = found.tokenizer
+    if tokenizer is not None:
+        own = read_tokenizer(Path(tokenizer))
+        if own is None:
+            raise WeightsError(f"{tokenizer}: no tokenizer there")
+    elif own is None and (folder := _folder_of(name_or_path)) is not None:
+        own = read_tokenizer(folder)
+    if own is None and found.config.vocab_size >= VOCAB_SIZE:
+        own = gpt2()
+    if own is not None and own.vocab_size > found.config.vocab_size:
+        raise WeightsError(
+            f"{tokenizer or name_or_path}: the tokenizer has ids up to "
+            f"{own.vocab_size - 1}, the model a vocabulary of "
+            f"{found.config.vocab_size}"
+        )
+    return dataclasses.replace(found, tokenizer=own)
+
+
+def _folder_of(name_or_path: str | Path) -> Path | None:
+    """Return where a tokenizer may lie beside weights; None: they are ours."""
+    path = Path(name_or_path)
+    if str(name_or_path) == "mini" or not path.exists():
+        return None
+    if orbax_folder.is_one(path) or model_folder(path) is not None:
+        return None
+    return path if path.is_dir() else path.parent
+
+
+def _read(
+    name_or_path: str | Path,
+    num_heads: int | None,
+    naming: str | None,
+    dtype: str,
+    *,
+    offline: bool,
+) -> Pretrained:
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}")
     if str(name_or_path) == "mini":
@@ -108,8 +154,8 @@ def read_pretrained(
     if str(name_or_path) in PRESETS and not path.exists():
         return _read_released(str(name_or_path), dtype, offline=offline)
     if orbax_folder.is_one(path):
-        config, params = orbax_folder.read(path)
-        return Pretrained(config, _as_dtype(params, dtype))
+        config, params, tokenizer = orbax_folder.read(path)
+        return Pretrained(config, _as_dtype(params, dtype), tokenizer=tokenizer)
     if model_folder(path) is not None:
         return _read_run(path, dtype)
     if (path / "checkpoints").is_dir() and (path / "metrics.jsonl").is_file():
@@ -171,7 +217,10 @@ def _hint(contents: files.Contents, folder: Path) -> str | None:
 def _read_run(path: Path, dtype: str) -> Pretrained:
     trained = load_model(path)
     params = _as_dtype(trained.params, dtype)
-    return Pretrained(trained.config, params, trained.classes, trained.max_length)
+    own = trained.tokenizer
+    if own.is_gpt2s:  # as beside other weights
+        own = None
+    return Pretrained(trained.config, params, trained.classes, trained.max_length, own)
 
 
 def _as_dtype(params: Params, dtype: str) -> Params:
@@ -180,12 +229,9 @@ def _as_dtype(params: Params, dtype: str) -> Params:
 
 def _read_released(name: str, dtype: str, *, offline: bool) -> Pretrained:
     path = hub.find(name, offline=offline)
-    found = read_pretrained(
-        path,
-        num_heads=PRESETS[name].num_heads,
-        naming=HUGGING_FACE.key if path.name == files.SINGLE else None,
-        dtype=dtype,
-    )
+    naming = HUGGING_FACE.key if path.name == files.SINGLE else None
+    heads = PRESETS[name].num_heads
+    found = _read(path, heads, naming, dtype, offline=True)
     if found.config != PRESETS[name]:
         raise WeightsError(f"{path}: expected {PRESETS[name]}, got {found.config}")
     return found

@@ -200,7 +200,9 @@ def test_transformers_computes_our_logits(config, tmp_path):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     params = random_params(config)
-    language_model.hugging_face.write_language_model(tmp_path / "x", config, params)
+    language_model.hugging_face.write_language_model(
+        tmp_path / "x", config, params, None
+    )
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "x", output_loading_info=True
     )
