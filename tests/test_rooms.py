@@ -13,27 +13,11 @@ import pytest
 _ROOT = Path(__file__).parents[1]
 _MAX_LINES = 250
 # README's order: a room imports those above it.
-_ROOMS = [
-    "errors",
-    "version",
-    "config",
-    "tokenizer",
-    "distributed",
-    "storage",
-    "model",
-    "data",
-    "evaluation",
-    "weights",
-    "engine",
-    "checkpoints",
-    "workdir",
-    "plan",
-    "training",
-    "export",
-    "inference",
-    "serve",
-    "cli",
-]
+_ROOMS = (
+    *("errors", "version", "config", "tokenizer", "distributed", "storage", "model"),
+    *("data", "evaluation", "weights", "engine", "checkpoints", "workdir", "plan"),
+    *("training", "export", "inference", "serve", "cli"),
+)
 
 
 def _modules() -> dict[str, Path]:

@@ -36,7 +36,7 @@ BOOK = FINETUNE_PRESETS["book"].data
 SPLITS = {
     "book": BOOK,
     "unseen": dataclasses.replace(BOOK, unseen=True),
-    "sms-spam": DataConfig(source="sms-spam"),
+    "sms-spam": DataConfig(source="sms-spam", balance="undersample"),
     "demo": DataConfig(),
 }
 

@@ -47,7 +47,7 @@ def beside(config: FinetuneConfig, seed: int) -> dict[str, dict[str, float]]:
 
 
 def _config(source: str, epochs: int) -> FinetuneConfig:
-    config = FinetuneConfig(data=DataConfig(source=source))
+    config = FinetuneConfig(data=DataConfig(source=source, balance="undersample"))
     train = dataclasses.replace(config.train, epochs=epochs)
     return dataclasses.replace(config, train=train)
 

@@ -15,7 +15,7 @@ from gpt2_jax.config import DataConfig, FinetuneConfig
 LAYERS = 12  # of mini, and of 124M
 CUTS = range(LAYERS + 1)
 RATES = {"1e-3": 1e-3, "3e-4": 3e-4}
-BASE = FinetuneConfig(data=DataConfig(source="sms-spam"))
+BASE = FinetuneConfig(data=DataConfig(source="sms-spam", balance="undersample"))
 
 
 def patterns(cut: int) -> tuple[str, ...]:

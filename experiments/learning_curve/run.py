@@ -24,7 +24,7 @@ STEPS = 650  # of the whole training part in 5 epochs of batches of 8
 
 
 def build(arguments: argparse.Namespace) -> Study:
-    data = DataConfig(source="sms-spam")
+    data = DataConfig(source="sms-spam", balance="undersample")
     dataset = load_dataset(data)
     labels, parts = np.asarray(dataset.labels), split_dataset(dataset, data).parts()
     folder = (arguments.workdir or Path("checkpoints") / "learning_curve") / "data"

@@ -14,7 +14,7 @@ from gpt2_jax.config import DataConfig, FinetuneConfig
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 SCOPES = ("head", "last_block", "last_two_blocks")
-BASE = FinetuneConfig(data=DataConfig(source="sms-spam"))
+BASE = FinetuneConfig(data=DataConfig(source="sms-spam", balance="undersample"))
 STUDY = Study(
     name="learning_rate",
     title="Which learning rate for which scope?",

@@ -15,7 +15,9 @@ DEFAULT = FinetuneConfig()
 # The book's rows and split; all else is ours.
 BOOK = dataclasses.replace(DEFAULT, data=FINETUNE_PRESETS["book"].data)
 UNSEEN = dataclasses.replace(BOOK, data=dataclasses.replace(BOOK.data, unseen=True))
-SMS_SPAM = dataclasses.replace(DEFAULT, data=DataConfig(source="sms-spam"))
+SMS_SPAM = dataclasses.replace(
+    DEFAULT, data=DataConfig(source="sms-spam", balance="undersample")
+)
 DATA = {
     "the book's split": BOOK,
     "the book's split, unseen": UNSEEN,

@@ -90,7 +90,10 @@ STUDY = Study(
     question="Accuracy on test texts that were changed; the training texts were not. "
     "The demo texts come in families: in the second row no family is on both sides.",
     settings=(
-        Setting("SMS Spam", FinetuneConfig(data=DataConfig(source="sms-spam"))),
+        Setting(
+            "SMS Spam",
+            FinetuneConfig(data=DataConfig(source="sms-spam", balance="undersample")),
+        ),
         Setting("demo, unseen families", FinetuneConfig()),
         Setting(
             "demo, families on both sides",

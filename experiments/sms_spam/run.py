@@ -12,7 +12,9 @@ from gpt2_jax.config import FINETUNE_PRESETS, DataConfig, FinetuneConfig
 
 BOOK = FINETUNE_PRESETS["book"]
 SETTINGS = {
-    "--data sms-spam": FinetuneConfig(data=DataConfig(source="sms-spam")),
+    "--data sms-spam": FinetuneConfig(
+        data=DataConfig(source="sms-spam", balance="undersample")
+    ),
     "--preset book --pool last_real": dataclasses.replace(BOOK, pool="last_real"),
     "--preset book": BOOK,
 }

@@ -63,6 +63,7 @@ def _add_run_flags(group: Any) -> None:
         metavar="DIR",
         help="runs that share it compute the same frozen trunk once",
     )
+    add("--verbose", action="store_true", help="tell of every class")
     add("--dry-run", action="store_true", help="print what would run, and stop")
 
 
@@ -156,7 +157,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     finally:
         signal.signal(signal.SIGINT, before)
     if is_first():
-        print(*format_results(results), sep="\n")
+        print(*format_results(results, verbose=arguments.verbose), sep="\n")
         print(f"run: {workdir}")
         print(f"report: {workdir}/report.html")
     return 0

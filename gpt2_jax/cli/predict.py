@@ -34,6 +34,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         help="dataset or files; all of them (default: the run's own test part)",
     )
     add_flags(evaluate, DataConfig(), sections=(ROWS, LABELS), without=("source",))
+    evaluate.add_argument("--verbose", action="store_true", help="tell of every class")
 
     predict = commands.add_parser(
         "predict", parents=[common], help="label texts with a run"
@@ -77,7 +78,13 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     if arguments.source is not None:
         data = with_flags(DataConfig(), arguments)
     set_up_compilation(arguments)
-    lines = evaluate_run(arguments.run, data, abstain_below=arguments.abstain_below)
+    lines = evaluate_run(
+        arguments.run,
+        data,
+        abstain_below=arguments.abstain_below,
+        positive=arguments.positive,
+        verbose=arguments.verbose,
+    )
     print(*lines, sep="\n")
     return 0
 

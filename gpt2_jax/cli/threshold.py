@@ -29,7 +29,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--remove", action="store_true", help="answer the most probable label again"
     )
     parser.add_argument(
-        "--positive", metavar="CLASS", help="default: the second of two classes"
+        "--positive", metavar="CLASS", help="default: the rarer of two classes"
     )
 
 

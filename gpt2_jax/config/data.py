@@ -12,6 +12,8 @@ from gpt2_jax.config.fields import check_fields, option, require
 Balance = Literal["none", "undersample", "weights"]
 BALANCES: tuple[Balance, ...] = typing.get_args(Balance)
 
+Rare = Literal["error", "drop", "train"]
+
 BookSplit = Literal["chapter", "additional"]
 BOOK_SPLITS: tuple[BookSplit, ...] = typing.get_args(BookSplit)
 
@@ -79,6 +81,27 @@ class DataConfig:
     label_column: str | None = option(
         None, "column that holds the labels", unset=LABEL_COLUMN, section=LABELS
     )
+    positive: str | None = option(
+        None,
+        "class of two whose precision, recall, F1 and AUC are told, and of more whose "
+        "curves are drawn",
+        unset="the rarer of two",
+        metavar="LABEL",
+        section=LABELS,
+    )
+    rename_labels: tuple[str, ...] = option(
+        (),
+        "use the label NEW for OLD; may be repeated",
+        flag="--rename-label",
+        metavar="OLD=NEW",
+        repeated=True,
+        section=LABELS,
+    )
+    label_threshold: float | None = option(
+        None,
+        "make two classes of labels that are numbers: below it, and from it on",
+        section=LABELS,
+    )
     labels_file: str | Path | None = option(
         None,
         "labels, one on each line, of the texts on the lines of --data",
@@ -117,8 +140,29 @@ class DataConfig:
     )
     drop_duplicates: bool = option(False, "use each text once", section=SPLIT)
     balance: Balance = option(
-        "undersample",
+        "none",
         "of the classes: leave out texts of larger ones, weigh the loss, or nothing",
+        section=SPLIT,
+    )
+    rare: Rare = option(
+        "error",
+        "what becomes of labels with fewer texts than --rare-below: an error, left "
+        "out, or only trained on",
+        section=SPLIT,
+    )
+    rare_below: int = option(2, "texts of a label", at_least=1, section=SPLIT)
+    limit: int | None = option(
+        None,
+        "use so many texts, each class its share",
+        unset="all",
+        at_least=1,
+        section=SPLIT,
+    )
+    shots: int | None = option(
+        None,
+        "train on so many texts of each class; validation and test stay whole",
+        unset="all",
+        at_least=1,
         section=SPLIT,
     )
     split: tuple[float, float, float] = option(
@@ -178,6 +222,8 @@ class DataConfig:
             self.book or self.book_split == BOOK_SPLITS[0],
             f"book_split={self.book_split!r} needs book=True (--preset book)",
         )
+        for rename in self.rename_labels:
+            require("=" in rename, f"rename_labels: {rename!r} is not OLD=NEW")
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError) as error:  # "unknown encoding: utf-9"

@@ -6,12 +6,14 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from gpt2_jax.config.data import DataConfig
 from gpt2_jax.config.fields import check_fields, option
 from gpt2_jax.config.model import Dtype, GPT2Config, PoolName
 from gpt2_jax.config.train import TrainConfig
 
+Baselines = Literal["linear", "none"]
 _MODEL = "model"
 
 
@@ -49,6 +51,10 @@ class FinetuneConfig:
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=_MODEL,
     )
+    baselines: Baselines = option(
+        "linear",
+        "measured beside the majority class: linear models on TF-IDF, or none",
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -59,7 +65,9 @@ FINETUNE_PRESETS: Mapping[str, FinetuneConfig] = types.MappingProxyType(
     {
         "default": FinetuneConfig(),
         "book": FinetuneConfig(
-            data=DataConfig(source="sms-spam", book=True, group=False),
+            data=DataConfig(
+                source="sms-spam", book=True, group=False, balance="undersample"
+            ),
             train=TrainConfig(learning_rate=5e-5, schedule="constant"),
             pool="last",
         ),

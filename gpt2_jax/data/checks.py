@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +24,7 @@ def near_duplicate_labels(classes: Sequence[str]) -> list[str]:
         alike[_plain(name)].append(name)
     return [
         f"the labels {', '.join(map(repr, names))} are {len(names)} classes; write "
-        "them alike if they mean one"
+        f"them alike if they mean one (--rename-label {names[0]}={names[-1]})"
         for names in alike.values()
         if len(names) > 1
     ]
@@ -49,6 +53,71 @@ def shared_texts(texts: Sequence[str], parts: Mapping[str, np.ndarray]) -> list[
                     f"{before} part too"
                 )
     return notes
+
+
+REPEATED = "repeated_texts.csv"  # of a run
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeated:
+    """A text that stands with more than one label, or in more than one part."""
+
+    text: str
+    labels: tuple[str, ...]  # of each time that it stands there
+    parts: tuple[str, ...]  # "": left out
+
+
+def repeated_texts(
+    texts: Sequence[str], labels: Sequence[str], parts: Mapping[str, np.ndarray]
+) -> list[Repeated]:
+    """Return the texts that stand with several labels or in several parts.
+
+    Args:
+        texts, labels: of all rows.
+        parts: the rows of each part.
+    """
+    part_of_row = {row: name for name, rows in parts.items() for row in rows.tolist()}
+    places: dict[str, list[int]] = defaultdict(list)
+    for row, text in enumerate(texts):
+        places[text].append(row)
+    found = []
+    for text, rows in places.items():
+        where = tuple(part_of_row.get(row, "") for row in rows)
+        named = tuple(labels[row] for row in rows)
+        if len(set(named)) > 1 or len(set(where) - {""}) > 1:
+            found.append(Repeated(text, named, where))
+    return found
+
+
+def write_repeated_texts(path: Path, repeated: Sequence[Repeated]) -> None:
+    """Write a CSV of text, labels and parts, these as JSON lists, in their order."""
+    with path.open(
+        "w", newline="", encoding="utf-8", errors="backslashreplace"
+    ) as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "labels", "parts"])
+        for each in repeated:
+            lists = (
+                json.dumps(v, ensure_ascii=False) for v in (each.labels, each.parts)
+            )
+            writer.writerow([each.text, *lists])
+
+
+def shortened(names: Sequence[str], limit: int = 10) -> str:
+    """Return the first names, and how many there are beside them."""
+    shown = ", ".join(names[:limit])
+    more = len(names) - limit
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def counted(counts: Mapping[str, int], limit: int = 10) -> str:
+    """Return "3 ham, 2 spam"; of many classes how many texts the smallest has."""
+    if len(counts) <= limit:
+        return ", ".join(f"{count} {name}" for name, count in counts.items())
+    least, most = (pick(counts, key=counts.__getitem__) for pick in (min, max))
+    return (
+        f"{len(counts)} classes, from {counts[least]} {least} to {counts[most]} {most}"
+    )
 
 
 def distinct_rows(texts: Sequence[str], parts: Sequence[str] | None) -> np.ndarray:

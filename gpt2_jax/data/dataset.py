@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 
 from gpt2_jax.data import checks
+from gpt2_jax.data.labels import order_classes
 from gpt2_jax.data.parts import PARTS, part_of
 from gpt2_jax.data.reading import Understood
 from gpt2_jax.data.tables import Table
@@ -21,43 +21,22 @@ class Dataset:
     sha256: str  # of the file that was read
     texts: tuple[str, ...]
     labels: tuple[int, ...]  # indices into `classes`
-    classes: tuple[str, ...]  # label names, sorted
+    classes: tuple[str, ...]  # label names, in order
     groups: tuple[str, ...] | None
     notes: tuple[str, ...]
     parts: tuple[str, ...] | None = None  # of each text, where the split is given
     understood: Understood | None = None  # how a file was read
 
 
-def check_classes(name: str, table: Table) -> None:
-    """Refuse what no classifier can be trained on.
-
-    Raises:
-        DataError: fewer than two classes, or one with a single text.
-    """
-    counts = Counter(table.labels)
-    if len(counts) < 2:
-        raise DataError(
-            f"{name}: only one class, {table.labels[0]!r}, in {len(table.labels)} "
-            "texts; a classifier needs two"
-        )
-    single = sorted(label for label, count in counts.items() if count == 1)
-    if single and table.parts is None:
-        row = table.labels.index(single[0]) + 1
-        near = checks.near_duplicate_labels(sorted(counts))
-        raise DataError(
-            f"{name}: the label {single[0]!r} is seen once (text {row}), so it cannot "
-            f"be both trained and tested; add texts or correct it"
-            + "".join(f" ({note})" for note in near)
-        )
-
-
-def make_dataset(name: str, sha256: str, table: Table) -> Dataset:
-    """Return a dataset of a table; its classes are sorted.
+def make_dataset(
+    name: str, sha256: str, table: Table, classes: Sequence[str] | None = None
+) -> Dataset:
+    """Return a dataset of a table; its classes are in order, or in that of a run.
 
     Raises:
         DataError: a part of its split has no name that is known.
     """
-    classes = tuple(sorted(set(table.labels)))
+    classes = order_classes(table.labels, classes)
     index = {label: i for i, label in enumerate(classes)}
     labels = tuple(index[label] for label in table.labels)
     found = checks.near_duplicate_labels(classes)

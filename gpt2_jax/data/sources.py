@@ -14,10 +14,11 @@ from pathlib import Path
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import archive, sms_spam, two_files
 from gpt2_jax.data.content import STDIN, open_raw, suffixes
-from gpt2_jax.data.dataset import Dataset, check_classes, make_dataset
+from gpt2_jax.data.dataset import Dataset, make_dataset
 from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.imdb import load_imdb
 from gpt2_jax.data.join import join, part_of_file, read_labelled_ones
+from gpt2_jax.data.labels import label_table
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.sms_spam import load_sms, read_sms
 from gpt2_jax.data.tables import Table, read_labelled, read_stdin, read_table
@@ -29,13 +30,19 @@ Read = tuple[Table, str]  # with the SHA-256 of what was read
 
 
 def load_dataset(
-    config: DataConfig, *, to_train: bool = True, offline: bool = False
+    config: DataConfig,
+    *,
+    to_train: bool = True,
+    offline: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> Dataset:
     """Load what `config.source` names; `offline` forbids the network.
 
+    `classes` is the order of them that a run keeps; see `order_classes`.
+
     Raises:
         DataError: it cannot be had or read; or, to train on it, it has fewer than two
-            classes, or a class with a single text.
+            classes, or rare ones.
     """
     name = ", ".join(_names(config.source))
     if config.source == "demo":
@@ -53,9 +60,8 @@ def load_dataset(
             table, sha256 = _own(config, offline)
         except OSError as error:
             raise DataError(f"{name}: cannot be read ({error.strerror})") from error
-    if to_train:
-        check_classes(name, table)
-    return make_dataset(name, sha256, table)
+    table = label_table(name, table, config, to_train=to_train)
+    return make_dataset(name, sha256, table, classes)
 
 
 def reading(config: DataConfig) -> Reading:

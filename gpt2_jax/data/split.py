@@ -10,8 +10,10 @@ import numpy as np
 
 from gpt2_jax.config import BOOK_SPLITS, DataConfig
 from gpt2_jax.data import checks
+from gpt2_jax.data.balance import BALANCED, describe_balance
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.parts import PARTS
+from gpt2_jax.data.sample import book_rows, few_of_each, share_out, undersample
 from gpt2_jax.errors import DataError
 
 
@@ -24,6 +26,7 @@ class Split:
     test: np.ndarray
     dropped: int  # rows left out: to balance the classes, or texts that stand twice
     notes: tuple[str, ...] = ()
+    balanced: bool = False  # validation and test too
 
     def parts(self) -> dict[str, np.ndarray]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
@@ -36,24 +39,21 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
         DataError: a part without rows, or a class that the training part lacks.
     """
     labels = np.asarray(dataset.labels)
+    rows = np.arange(len(labels))
     if config.book:
-        counts = np.bincount(labels)
-        if len(counts) != 2 or counts[0] < counts[1]:
-            raise DataError(
-                f"{dataset.name}: the book's sampling needs two classes, the first in "
-                "the majority (ham, spam); leave --preset book away"
-            )
-        shuffles = 1 + BOOK_SPLITS.index(config.book_split)
-        rows = _book_rows(labels, config.split_seed, shuffles)
-        sizes = np.cumsum([int(part * len(rows)) for part in config.split[:2]])
-        parts, notes = np.split(rows, sizes), []
+        parts, notes = _book_split(dataset, labels, config), [BALANCED]
     else:
-        rows = np.arange(len(labels))
         if config.drop_duplicates:
             rows = checks.distinct_rows(dataset.texts, dataset.parts)
+        if config.limit is not None and config.limit < len(rows):
+            rows = _limited(dataset, rows, config)
         split = _own_split if dataset.parts is None else _given_split
         parts, notes = split(dataset, labels, rows, config)
     named: dict[str, np.ndarray] = dict(zip(PARTS, parts, strict=True))
+    if config.shots is not None:
+        train = named["train"]
+        picked = few_of_each(labels[train], config.shots, config.split_seed)
+        named["train"] = train[picked]
     if config.unseen:
         trained = {dataset.texts[row] for row in named["train"]}
         for name in ("validation", "test"):
@@ -61,26 +61,75 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
             named[name] = named[name][~np.asarray(seen, bool)]
     for name, part in named.items():
         lacking = sorted(set(range(len(dataset.classes))) - set(labels[part].tolist()))
-        names = ", ".join(dataset.classes[index] for index in lacking)
         if not len(part) or (lacking and name == "train"):
-            raise DataError(
-                f"{dataset.name}: {len(rows)} texts are too few: the {name} part "
-                f"lacks {names}; add texts or change the split"
-            )
+            raise DataError(_too_few(dataset, labels, rows, name, lacking, config))
         if lacking:
+            names = checks.shortened([dataset.classes[index] for index in lacking])
             notes.append(f"the {name} part holds no text of {names}")
     notes += checks.shared_texts(dataset.texts, named)
-    dropped = len(labels) - sum(map(len, named.values()))
-    return Split(**named, dropped=dropped, notes=tuple(notes))
+    return Split(
+        **named,
+        dropped=len(labels) - sum(map(len, named.values())),
+        notes=tuple(notes),
+        balanced=BALANCED in notes,
+    )
+
+
+def _book_split(
+    dataset: Dataset, labels: np.ndarray, config: DataConfig
+) -> list[np.ndarray]:
+    counts = np.bincount(labels)
+    if len(counts) != 2 or counts[0] < counts[1]:
+        raise DataError(
+            f"{dataset.name}: the book's sampling needs two classes, the first in "
+            "the majority (ham, spam); leave --preset book away"
+        )
+    shuffles = 1 + BOOK_SPLITS.index(config.book_split)
+    rows = book_rows(labels, config.split_seed, shuffles)
+    sizes = np.cumsum([int(part * len(rows)) for part in config.split[:2]])
+    return np.split(rows, sizes)
+
+
+def _limited(dataset: Dataset, rows: np.ndarray, config: DataConfig) -> np.ndarray:
+    """Return `config.limit` of `rows`: each class has its share of each given part."""
+    assert config.limit is not None
+    parts = dataset.parts or ("",) * len(dataset.labels)
+    strata = [(parts[row], dataset.labels[row]) for row in rows.tolist()]
+    if config.limit < (least := len(set(strata))):
+        raise DataError(
+            f"{dataset.name}: --limit {config.limit} is too few for "
+            f"{len(dataset.classes)} classes in each part; give {least} or more"
+        )
+    return rows[share_out(strata, config.limit, config.split_seed)]
 
 
 def _own_split(
     dataset: Dataset, labels: np.ndarray, rows: np.ndarray, config: DataConfig
 ) -> tuple[list[np.ndarray], list[str]]:
-    if config.balance == "undersample":
-        rows = rows[undersample(labels[rows], config.split_seed)]
     groups = _groups(dataset, config)
-    return _grouped_split(rows, labels, groups, config.split, config.split_seed), []
+    rare = _rare_rows(dataset, labels, rows, groups, config)
+    rows = np.setdiff1d(rows, rare)
+    notes = describe_balance(labels[rows], dataset.classes, config.balance, given=False)
+    if config.balance == "undersample" and len(rows):
+        rows = rows[undersample(labels[rows], config.split_seed)]
+    parts = _grouped_split(rows, labels, groups, config.split, config.split_seed)
+    parts[0] = np.sort(np.concatenate([parts[0], rare]))
+    return parts, notes
+
+
+def _rare_rows(
+    dataset: Dataset,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    groups: Sequence[object],
+    config: DataConfig,
+) -> np.ndarray:
+    """Return the rows that are only trained on: those of rare labels, whole groups."""
+    if config.rare != "train":
+        return rows[:0]
+    rare = np.bincount(labels) < config.rare_below
+    held = {groups[row] for row in rows if rare[labels[row]]}
+    return np.asarray([row for row in rows if groups[row] in held], np.int64)
 
 
 def _given_split(
@@ -111,10 +160,50 @@ def _given_split(
             config.split_seed,
         )
         parts |= dict(zip(cut, pieces, strict=True))
+    train = parts["train"]
+    notes += describe_balance(
+        labels[train], dataset.classes, config.balance, given=True
+    )
     if config.balance == "undersample":
-        train = parts["train"]
         parts["train"] = train[undersample(labels[train], config.split_seed)]
     return list(parts.values()), notes
+
+
+def _too_few(
+    dataset: Dataset,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    part: str,
+    lacking: Sequence[int],
+    config: DataConfig,
+) -> str:
+    """Return an error that names why `part` lacks classes, and the flag that cures."""
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    fewest = int(counts.argmin())
+    if config.limit is not None and len(rows) < len(labels):
+        cure = f"raise --limit {config.limit}"
+    elif dataset.parts is not None and part == "train":
+        cure = (
+            "the split that is given has none to train on; leave such labels out with "
+            "--rare drop --rare-below 1"
+        )
+    elif config.balance == "undersample" and counts.max() > counts[fewest]:
+        cure = (
+            "undersampling leaves as many texts of each class as the rarest has, "
+            f"{counts[fewest]} of {dataset.classes[fewest]}; --balance none or weights "
+            "uses all"
+        )
+    elif config.rare == "train" and counts[fewest] < config.rare_below:
+        cure = (
+            f"rare labels are only trained on; lower --rare-below {config.rare_below}"
+        )
+    else:
+        cure = "add texts or change the split with --split"
+    names = checks.shortened([dataset.classes[index] for index in lacking])
+    return (
+        f"{dataset.name}: {len(rows)} texts are too few: the {part} part lacks {names};"
+        f" {cure}"
+    )
 
 
 def _groups(dataset: Dataset, config: DataConfig) -> Sequence[object]:
@@ -122,32 +211,6 @@ def _groups(dataset: Dataset, config: DataConfig) -> Sequence[object]:
     if not config.group:
         return range(len(dataset.labels))
     return dataset.groups if dataset.groups is not None else dataset.texts
-
-
-def undersample(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return sorted row numbers with as many rows of each class as of the rarest."""
-    rarest = min(Counter(labels.tolist()).values())
-    random = np.random.RandomState(seed)
-    kept = [
-        rows[random.permutation(len(rows))[:rarest]]
-        for rows in (np.flatnonzero(labels == c) for c in np.unique(labels))
-    ]
-    return np.sort(np.concatenate(kept))
-
-
-def _book_rows(labels: np.ndarray, seed: int, shuffles: int) -> np.ndarray:
-    """Repeat the book's balanced frame, shuffled so many times with the same seed.
-
-    Source: LLMs-from-scratch ch06 gpt_class_finetune.py, create_balanced_dataset and
-    random_split. pandas' `sample(n, random_state=s)` is
-    `RandomState(s).permutation(len)[:n]`.
-    """
-    ham, spam = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
-    ham = ham[np.random.RandomState(seed).permutation(len(ham))[: len(spam)]]
-    rows = np.concatenate([ham, spam])
-    for _ in range(shuffles):
-        rows = rows[np.random.RandomState(seed).permutation(len(rows))]
-    return rows
 
 
 def _grouped_split(

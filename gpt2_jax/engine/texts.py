@@ -100,6 +100,7 @@ def lay_out(
     pad_id: int = END_OF_TEXT,
     labels: Sequence[int] | np.ndarray | None = None,
     class_weights: np.ndarray | None = None,
+    longest: int | None = None,
 ) -> Texts:
     """Lay texts end to end, equal ones once; what is longer than `limit` is cut.
 
@@ -109,6 +110,8 @@ def lay_out(
         pad_id: the token that it is padded with.
         labels: of each text; None: all 0.
         class_weights: float32 [C], what a text of each class weighs in the loss.
+        longest: the last width of batches; None: the tokens of the longest text. One
+            bound for all calls keeps the shapes of their batches few.
     """
     places: dict[bytes, int] = {}  # of each distinct text
     fill = pad_id if padded else None
@@ -131,7 +134,7 @@ def lay_out(
         lengths=lengths,
         labels=classes,
         loss_weights=weights,
-        widths=widths_up_to(int(sizes.max()), WIDTHS),
+        widths=widths_up_to(longest or int(sizes.max()), WIDTHS),
     )
 
 

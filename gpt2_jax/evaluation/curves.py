@@ -74,18 +74,22 @@ def collect_curves(
     labels: np.ndarray,
     classes: Sequence[str],
     num_bins: int,
+    positive: str | None = None,
 ) -> dict[str, Any]:
     """Return what curves.json holds of the test part.
 
-    With two classes the curves are of the second, with more of each against the rest.
+    With two classes the curves are of `positive` (None: the second), with more of each
+    against the rest.
     """
-    chosen = [1] if len(classes) == 2 else range(len(classes))
+    chosen = range(len(classes))
+    if len(classes) == 2:
+        chosen = [1 if positive is None else list(classes).index(positive)]
     roc, precision_recall = {}, {}
     for index in chosen:
-        scores, positive = probabilities[:, index], labels == index
-        fpr, tpr = _thin(*roc_points(scores, positive))
+        scores, mine = probabilities[:, index], labels == index
+        fpr, tpr = _thin(*roc_points(scores, mine))
         roc[classes[index]] = {"fpr": fpr, "tpr": tpr}
-        recall, precision = _thin(*precision_recall_points(scores, positive))
+        recall, precision = _thin(*precision_recall_points(scores, mine))
         precision_recall[classes[index]] = {"recall": recall, "precision": precision}
     return {
         "roc": roc,

@@ -5,12 +5,14 @@ In the report they are SVG whose colours are those of the page; see `svg`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpt2_jax.evaluation.confusions import MAX_MATRIX
+from gpt2_jax.evaluation.heat_map import draw_heat_map
 from gpt2_jax.evaluation.svg import COLORS, INK, STYLE, STYLES, to_svg
 
 History = Sequence[dict[str, Any]]
@@ -32,9 +34,9 @@ def draw_figures(
         for name, draw in {
             "loss": lambda axes: _draw_loss(axes, history, results),
             "accuracy": lambda axes: _draw_accuracy(axes, history, results),
-            "roc": lambda axes: _draw_roc(axes, curves["roc"]),
+            "roc": lambda axes: _draw_roc(axes, curves["roc"], results["test"]),
             "precision_recall": lambda axes: _draw_precision_recall(
-                axes, curves["precision_recall"]
+                axes, curves["precision_recall"], results["test"]
             ),
             "reliability": lambda axes: _draw_reliability(axes, curves["reliability"]),
             "lengths": lambda axes: _draw_lengths(axes, curves["lengths"]),
@@ -59,10 +61,17 @@ def write_pictures(
         for name, draw in {
             "loss": lambda axes: _draw_loss(axes, history, results),
             "accuracy": lambda axes: _draw_accuracy(axes, history, results),
-            "confusion": lambda axes: _draw_confusion(axes, results),
         }.items():
             paths.append(workdir / f"{name}.png")
             _figure(draw).savefig(paths[-1], dpi=120)
+        classes = results["data"]["classes"]
+        confusion = np.asarray(results["test"]["confusion"])
+        if len(classes) <= MAX_MATRIX:
+            figure = _figure(lambda axes: _draw_confusion(axes, confusion, classes))
+        else:
+            figure = draw_heat_map(confusion, classes)
+        paths.append(workdir / "confusion.png")
+        figure.savefig(paths[-1], dpi=120)
     return paths
 
 
@@ -127,13 +136,34 @@ def _draw_history(
     top.set_xlabel("examples seen")
 
 
+def _chosen(curves: dict[str, Any], test: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Return the classes whose curves are drawn, and what they are of all.
+
+    That is the positive class; without one, all, or the worst of too many.
+    """
+    if test.get("positive") in curves:
+        return [test["positive"]], ""
+    if len(curves) <= MAX_CURVES:
+        return list(curves), ""
+    there = [name for name in curves if test["per_class"][name]["n"]]
+    worst = sorted(there, key=lambda name: test["per_class"][name]["f1"])
+    return worst[:MAX_CURVES], f"lowest F1 of {len(curves)}"
+
+
 def _draw_curves(
-    axes: Any, curves: dict[str, Any], x: str, y: str, drawstyle: str, legend: str
+    axes: Any,
+    curves: dict[str, Any],
+    test: Mapping[str, Any],
+    x: str,
+    y: str,
+    drawstyle: str,
+    legend: str,
 ) -> None:
-    for number, (name, curve) in enumerate(list(curves.items())[:MAX_CURVES]):
+    names, title = _chosen(curves, test)
+    for number, name in enumerate(names):
         axes.plot(
-            curve[x],
-            curve[y],
+            curves[name][x],
+            curves[name][y],
             STYLES[number % len(STYLES)],
             color=COLORS[number],
             drawstyle=drawstyle,
@@ -141,20 +171,21 @@ def _draw_curves(
         )
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
-    rest = f"first {MAX_CURVES} of {len(curves)}" if len(curves) > MAX_CURVES else None
-    for text in axes.legend(loc=legend, title=rest).get_texts():
+    for text in axes.legend(loc=legend, title=title or None).get_texts():
         text.set_parse_math(False)
 
 
-def _draw_roc(axes: Any, curves: dict[str, Any]) -> None:
+def _draw_roc(axes: Any, curves: dict[str, Any], test: Mapping[str, Any]) -> None:
     axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
-    _draw_curves(axes, curves, "fpr", "tpr", "default", "lower right")
+    _draw_curves(axes, curves, test, "fpr", "tpr", "default", "lower right")
     axes.set_xlabel("false positive rate")
     axes.set_ylabel("true positive rate (recall)")
 
 
-def _draw_precision_recall(axes: Any, curves: dict[str, Any]) -> None:
-    _draw_curves(axes, curves, "recall", "precision", "steps-pre", "lower left")
+def _draw_precision_recall(
+    axes: Any, curves: dict[str, Any], test: Mapping[str, Any]
+) -> None:
+    _draw_curves(axes, curves, test, "recall", "precision", "steps-pre", "lower left")
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
 
@@ -180,9 +211,8 @@ def _draw_lengths(axes: Any, lengths: dict[str, Any]) -> None:
     axes.set_ylabel("texts")
 
 
-def _draw_confusion(axes: Any, results: dict[str, Any]) -> None:
-    names = [_short(name) for name in results["data"]["classes"]]
-    matrix = np.asarray(results["test"]["confusion"])
+def _draw_confusion(axes: Any, matrix: np.ndarray, classes: Sequence[str]) -> None:
+    names = [_short(name) for name in classes]
     axes.grid(False)
     axes.figure.set_layout_engine("constrained")  # names may be long
     axes.imshow(matrix, cmap="Blues")

@@ -7,8 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.evaluation.report import Report
-from gpt2_jax.evaluation.summary import format_calibration
+from gpt2_jax.data.checks import counted, shortened
+from gpt2_jax.evaluation.report import Report, headline_notes
+from gpt2_jax.evaluation.summary import (
+    format_baselines,
+    format_calibration,
+    format_scores,
+    subject,
+)
 
 # Of what may have been trained on: hub name and licence.
 _BASES = {
@@ -25,12 +31,6 @@ _DATA = {
     "doi:10.24432/C5CC84)",
     "imdb": "IMDb reviews, no licence stated (Maas et al., ACL 2011; "
     "https://ai.stanford.edu/~amaas/data/sentiment/)",
-}
-
-
-_METRICS = {"accuracy": "accuracy", "f1": "f1", "precision": "precision"} | {
-    "recall": "recall",
-    "roc_auc": "roc_auc",
 }
 
 
@@ -51,8 +51,8 @@ def _header(report: Report) -> str:
     weights, data, test = results["weights"], results["data"], results["test"]
     values = {"accuracy": results["accuracy"]["test"], **test}
     metrics = [
-        {"type": kind, "value": round(values[key], 6), "name": f"test {key}"}
-        for key, kind in _METRICS.items()
+        {"type": kind, "value": round(values[key], 6), "name": f"test {name}"}
+        for key, (kind, name) in _metrics(results).items()
         if values[key] is not None
     ]
     dataset = {
@@ -82,6 +82,21 @@ def _header(report: Report) -> str:
     )
 
 
+def _metrics(results: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the hub's type of each metric, and a name that says whose it is."""
+    of = subject(results["test"], results["data"]["classes"])
+    return {
+        "accuracy": ("accuracy", "accuracy"),
+        "macro_f1": ("f1_macro", "macro-F1"),
+        "weighted_f1": ("f1_weighted", "weighted F1"),
+        "balanced_accuracy": ("balanced_accuracy", "balanced accuracy"),
+        **{
+            key: (key, f"{key} ({of})")
+            for key in ("f1", "precision", "recall", "roc_auc")
+        },
+    }
+
+
 def _licence(weights: str) -> tuple[str, str]:
     """Return the licence of the trained weights for the hub, and in words."""
     if weights in _BASES:
@@ -102,13 +117,14 @@ def _body(report: Report) -> str:
         for name, v in test["per_class"].items()
     )
     counts = "".join(
-        f"| {part} | {used} | {_cell(_counts(data['class_counts'][part]))} |\n"
+        f"| {part} | {used} | {_cell(counted(data['class_counts'][part]))} |\n"
         for part, used in data["used"].items()
     )
     notes = "".join(f"- {_cell(note)}\n" for note in data["notes"])
-    tfidf = results["baselines"]["tfidf_logreg"]
+    reached = "; ".join(format_baselines(results["baselines"])[:1])
+    told = "".join(f"{_cell(note)}\n" for note in headline_notes(results))
     return f"""# {_cell(report.title)}
-A GPT-2 text classifier with the labels {_cell(", ".join(data["classes"]))}, trained by
+A GPT-2 text classifier with the labels {_cell(shortened(data["classes"]))}, trained by
 gpt2-jax {results["versions"]["gpt2-jax"]} on {results["device"]}.
 
 ## Results
@@ -116,11 +132,12 @@ Test accuracy {100 * accuracy["test"]:.2f}% (95% interval {low:.1f} to {high:.1f
         test["n"]
     }); validation {100 * accuracy["validation"]:.2f}%, training {
         100 * accuracy["train"]:.2f}%.
-Baselines on the same texts: the majority class {
-        100 * results["baselines"]["majority"]:.2f}%, TF-IDF with logistic regression {
-        "not measured" if tfidf is None else f"{100 * tfidf:.2f}%"
+Macro-F1 {test["macro_f1"]:.4f}, weighted F1 {test["weighted_f1"]:.4f}, balanced
+accuracy {test["balanced_accuracy"]:.4f}; {_cell(subject(test, data["classes"]))}: {
+        format_scores(test)
     }.
-
+On the same texts, {_cell(reached)}.
+{told}
 | label | precision | recall | F1 | test texts |
 |---|---|---|---|---|
 {rows}
@@ -165,10 +182,6 @@ classifier.predict_proba(["a text"])  # calibrated, columns as classifier.labels
   included.
 - Within the interval above, two models cannot be told apart by this test part.
 """
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _cell(text: str) -> str:

@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.evaluation.markup import (
-    escape,
-    number_cell,
-    page,
-    row,
-    shaded_cell,
-    table,
-)
+from gpt2_jax.data.balance import BALANCED
+from gpt2_jax.data.checks import counted, shortened
+from gpt2_jax.evaluation.answers import answers
+from gpt2_jax.evaluation.baselines import NAMES, NOT_MEASURED
+from gpt2_jax.evaluation.markup import escape, number_cell, page, row, table
+from gpt2_jax.evaluation.summary import subject
 
 MAX_SHOWN = 600  # characters of a text
 
@@ -58,10 +56,11 @@ class Report:
 
 def write_report_html(report: Report) -> Path:
     """Write report.html; every text in it is shown as it is, and none is markup."""
+    results, classes = report.results, report.results["data"]["classes"]
     sections = {
         "What was trained on what": _facts(report),
         "Training": _figures(report, "loss", "accuracy"),
-        "Answers on the test part": _answers(report),
+        "Answers on the test part": answers(results["test"], classes),
         "Thresholds and probabilities": _figures(report, "roc", "precision_recall")
         + _calibration(report),
         "Texts": _figures(report, "lengths"),
@@ -86,21 +85,45 @@ def _headline(report: Report) -> str:
     accuracy = results["accuracy"]["test"]
     bars = [
         ("this model", accuracy, True),
-        ("TF-IDF + logistic regression", results["baselines"]["tfidf_logreg"], False),
-        ("the majority class", results["baselines"]["majority"], False),
+        *(
+            (name, results["baselines"].get(key), False)
+            for key, name in reversed(NAMES.items())
+        ),
         ("this model before training", results["accuracy_before"], False),
     ]
     rows = "".join(_bar(*bar) for bar in bars)
+    notes = "".join(f"<p>{escape(note)}</p>\n" for note in headline_notes(results))
     return (
         f"<h1>{escape(report.title)}</h1>\n"
         f'<p class="soft">A text classifier with the labels '
-        f"{escape(', '.join(results['data']['classes']))}.</p>\n"
+        f"{escape(shortened(results['data']['classes']))}.</p>\n"
         f'<p class="result">{100 * accuracy:.2f}%</p>\n'
         f"<p>of {test['n']} test texts are labelled rightly; the 95% interval is "
-        f"{low:.1f} to {high:.1f}%.</p>\n"
+        f"{low:.1f} to {high:.1f}%. Macro-F1 {test['macro_f1']:.4f}"
+        f"{_baseline_f1(results['baselines'])}.</p>\n{notes}"
         f'<table class="bars"><caption>Accuracy on the test part</caption>'
         f"<tbody>{rows}</tbody></table>\n"
     )
+
+
+def headline_notes(results: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the numbers must know."""
+    verdict = results["baselines"].get("verdict")
+    notes = [f"{verdict[0].upper()}{verdict[1:]}."] if verdict else []
+    if results["baselines"]["tfidf_logreg"] is None:
+        notes.append(f"{NOT_MEASURED[0].upper()}{NOT_MEASURED[1:]}.")
+    if results["data"].get("balanced"):
+        notes.append(f"{BALANCED[0].upper()}{BALANCED[1:]}.")
+    return notes
+
+
+def _baseline_f1(baselines: Mapping[str, Any]) -> str:
+    told = ", ".join(
+        f"{NAMES[name]} {value:.4f}"
+        for name, value in baselines["macro_f1"].items()
+        if value is not None
+    )
+    return f" ({told})" if told else ""
 
 
 def _bar(name: str, value: float | None, ours: bool) -> str:
@@ -124,7 +147,7 @@ def _facts(report: Report) -> str:
         "data": f"{data['name']}, {data['rows']} texts, SHA-256 {data['sha256']}",
         "split": data["split"],
         **{
-            f"{part} part": f"{count} texts: {_counts(data['class_counts'][part])}"
+            f"{part} part": f"{count} texts: {counted(data['class_counts'][part])}"
             for part, count in data["used"].items()
         },
         "left out, cut": f"{data['dropped']} left out, {data['cut']} cut to the length "
@@ -141,10 +164,6 @@ def _facts(report: Report) -> str:
     return f'<table class="facts"><tbody>{"".join(rows)}</tbody></table>\n'
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
 def _figures(report: Report, *names: str) -> str:
     if not report.figures:
         missing = "<p>No figures: install gpt2-jax[report] for them.</p>\n"
@@ -158,31 +177,6 @@ def _figure(report: Report, name: str) -> str:
     svg = report.figures[name].replace("<svg", f'<svg role="img" aria-label="{label}"')
     caption = escape(_FIGURES[name])
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>\n"
-
-
-def _answers(report: Report) -> str:
-    test, classes = report.results["test"], report.results["data"]["classes"]
-    confusion = table(
-        ["true", *classes],
-        (
-            row(name, (shaded_cell(count, sum(counts)) for count in counts))
-            for name, counts in zip(classes, test["confusion"], strict=True)
-        ),
-        "confusion",
-        "Confusion: true labels in rows, answers in columns",
-    )
-    each = table(
-        ["label", "precision", "recall", "F1", "texts"],
-        (row(name, _scores(values)) for name, values in test["per_class"].items()),
-        "each",
-        "By label",
-    )
-    return f'<div class="beside">{confusion}{each}</div>\n'
-
-
-def _scores(values: Mapping[str, Any]) -> list[str]:
-    ratios = (f"{values[key]:.3f}" for key in ("precision", "recall", "f1"))
-    return [number_cell(value) for value in (*ratios, values["n"])]
 
 
 def _calibration(report: Report) -> str:
@@ -204,8 +198,9 @@ def _calibration(report: Report) -> str:
         f"{name} {'n/a' if test[key] is None else format(test[key], '.4f')}"
         for key, name in (("roc_auc", "ROC AUC"), ("pr_auc", "PR AUC"))
     )
+    of = escape(subject(test, report.results["data"]["classes"]))
     words = (
-        f"<p>{areas}, Brier score {test['brier']:.4f}. The temperature "
+        f"<p>{of}: {areas}; Brier score {test['brier']:.4f}. The temperature "
         f"{calibration['temperature']:.3f} was fitted on "
         f"{calibration['fitted_on']} validation texts, and divides the logits; it "
         "changes no label. On few texts the fit is rough.</p>\n"

@@ -34,6 +34,7 @@ class Classifier:
 
     def __init__(self, trained: TrainedModel) -> None:
         self._trained = trained
+        self.positive = trained.positive  # whose precision is told; None: the second
         config = trained.config
         self._params = jax.tree.map(jnp.asarray, trained.params)
         self._pool = POOLS[config.pool]
@@ -222,11 +223,10 @@ class Classifier:
 
     def _slab_logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         config = self._trained.config
+        limit, padded = self.max_length, self._pool.reads_padding
+        pad_id = self.tokenizer.end_id
         tokens = lay_out(
-            encoded,
-            limit=self.max_length,
-            padded=self._pool.reads_padding,
-            pad_id=self.tokenizer.end_id,
+            encoded, limit=limit, padded=padded, pad_id=pad_id, longest=limit
         )
         hidden = run_trunk(config, self._params, tokens, self._depth)
         program = predict_program(config, self._depth)

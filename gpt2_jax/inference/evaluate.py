@@ -12,7 +12,7 @@ from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
-from gpt2_jax.errors import DataError, WeightsError
+from gpt2_jax.errors import DataError, UserError, WeightsError
 from gpt2_jax.evaluation.metrics import evaluate_probabilities
 from gpt2_jax.evaluation.summary import format_test
 from gpt2_jax.inference.classifier import Classifier
@@ -22,13 +22,19 @@ from gpt2_jax.workdir.claim import RUN
 
 
 def evaluate_run(
-    run: Path, data: DataConfig | None, *, abstain_below: float | None = None
+    run: Path,
+    data: DataConfig | None,
+    *,
+    abstain_below: float | None = None,
+    positive: str | None = None,
+    verbose: bool = False,
 ) -> list[str]:
     """Return the metrics of `run`, line by line.
 
     Without `data` they are of the run's own test part; with it, of every text of it.
     With `abstain_below` it is told, too, how many answers have at least this
-    probability, and how good these are.
+    probability, and how good these are. `positive` is the class whose precision is
+    told; None: that of the run. `verbose` tells of every class.
 
     Raises:
         DataError: the data cannot be read, or has a label that the run never saw.
@@ -36,7 +42,7 @@ def evaluate_run(
     """
     classifier = Classifier.load(run)
     config = _own_data(run) if data is None else data
-    dataset = load_dataset(config, to_train=False)
+    dataset = load_dataset(config, to_train=False, classes=classifier.labels)
     rows = np.arange(len(dataset.texts))
     if data is None:
         rows = split_dataset(dataset, config).test
@@ -53,7 +59,13 @@ def evaluate_run(
     probabilities = classifier.predict_proba(texts)
     answers = classifier.decide(probabilities)
     predicted = np.asarray([classifier.labels.index(str(name)) for name in answers])
-    test = evaluate_probabilities(probabilities, labels, classifier.labels, predicted)
+    test = evaluate_probabilities(
+        probabilities,
+        labels,
+        classifier.labels,
+        predicted,
+        positive=_positive(classifier, positive),
+    )
     low, high = (100 * bound for bound in test["ci95"])
     lines = [
         f"data: {dataset.name}: {len(texts)} of {len(dataset.texts)} texts, "
@@ -67,7 +79,18 @@ def evaluate_run(
         sure = classifier.decide(probabilities, abstain_below=abstain_below)
         answered = np.asarray([name is not None for name in sure])
         lines.append(_coverage(predicted == labels, answered, abstain_below))
-    return [*lines, *format_test(test, classifier.labels)]
+    return [*lines, *format_test(test, classifier.labels, verbose=verbose)]
+
+
+def _positive(classifier: Classifier, positive: str | None) -> str | None:
+    if positive is None:
+        return classifier.positive
+    if positive not in classifier.labels:
+        raise UserError(
+            f"--positive {positive!r} is no class of the run; it has "
+            f"{', '.join(classifier.labels)}"
+        )
+    return positive
 
 
 def _coverage(correct: np.ndarray, answered: np.ndarray, below: float) -> str:

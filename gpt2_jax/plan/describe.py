@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpt2_jax.config import DataConfig
+from gpt2_jax.data.checks import counted
 from gpt2_jax.engine.param_labels import trained_leaves
 from gpt2_jax.engine.widths import BUCKETS
 from gpt2_jax.model.gpt2 import count_params
@@ -17,16 +19,15 @@ def describe(task: Task) -> list[str]:
     dataset = task.dataset
     lines = [
         f"data: {dataset.name}: {len(dataset.texts)} texts read, "
-        f"{task.split.dropped} left out to balance the classes"
-        f"{' or as duplicates' if task.config.data.drop_duplicates else ''}"
+        f"{task.split.dropped} left out{_left_out_by(task.config.data)}"
     ]
     if dataset.understood is not None:
         lines += [f"data: {line}" for line in dataset.understood.lines()]
     lines.append(f"data: split: {split_kind(task)}")
     lines += [f"data: {note}" for note in (*dataset.notes, *task.split.notes)]
     for part, counts in class_counts(task).items():
-        classes = ", ".join(f"{count} {name}" for name, count in counts.items())
-        lines.append(f"data: {part}: {len(task.texts.parts[part])} texts ({classes})")
+        number = len(task.texts.parts[part])
+        lines.append(f"data: {part}: {number} texts ({counted(counts)})")
     lines.append(
         f"data: up to {task.width} tokens; {task.cut} texts cut to {task.max_length}, "
         f"{task.empty} empty"
@@ -39,6 +40,20 @@ def describe(task: Task) -> list[str]:
         f"{task.config.pool}"
     )
     return lines
+
+
+def _left_out_by(config: DataConfig) -> str:
+    """Return the flags that may have left texts out."""
+    flags = {
+        "--preset book": config.book,
+        "--balance undersample": config.balance == "undersample" and not config.book,
+        "--drop-duplicates": config.drop_duplicates,
+        "--limit": config.limit is not None,
+        "--shots": config.shots is not None,
+        "--unseen": config.unseen,
+    }
+    named = ", ".join(flag for flag, given in flags.items() if given)
+    return f" ({named})" if named else ""
 
 
 def class_counts(task: Task) -> dict[str, dict[str, int]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import Split, split_dataset
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
@@ -24,15 +26,23 @@ from gpt2_jax.weights.pretrained import Pretrained, read_pretrained
 from gpt2_jax.weights.random import PREFIX, untrained
 
 
-def prepare(config: FinetuneConfig, *, offline: bool = False) -> Task:
+def prepare(
+    config: FinetuneConfig,
+    *,
+    offline: bool = False,
+    classes: Sequence[str] | None = None,
+) -> Task:
     """Load, split and encode the data; load the weights and replace the head.
 
-    `offline` forbids the network.
+    `offline` forbids the network; `classes` is their order in a run to be resumed.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
     """
-    dataset = load_dataset(config.data, offline=offline)
+    dataset = load_dataset(config.data, offline=offline, classes=classes)
+    positive = positive_class(
+        dataset.name, dataset.classes, dataset.labels, config.data.positive
+    )
     split = split_dataset(dataset, config.data)
     weights, tokenizer = _load_weights(config, offline=offline)
     gpt2_config = weights.config
@@ -69,6 +79,7 @@ def prepare(config: FinetuneConfig, *, offline: bool = False) -> Task:
         tokenizer=tokenizer,
         param_labels=param_labels,
         depth=trunk_depth(param_labels, num_layers),
+        positive=positive,
     )
 
 

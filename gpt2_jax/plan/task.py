@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.data import checks
 from gpt2_jax.data.sources import Dataset
 from gpt2_jax.data.split import Split
 from gpt2_jax.engine.texts import Texts
@@ -39,6 +40,7 @@ class Task:
     tokenizer: Tokenizer
     param_labels: Params  # "train" or "freeze" for each leaf
     depth: int  # of the frozen trunk; see `GPT2.trunk`
+    positive: str | None = None  # the class whose precision is told; see `data.labels`
 
     @property
     def width(self) -> int:
@@ -70,6 +72,12 @@ class Task:
     def texts_of(self, part: str) -> list[str]:
         """Return the texts of a part as they were read."""
         return [self.dataset.texts[row] for row in self.split.parts()[part]]
+
+    def repeated_texts(self) -> list[checks.Repeated]:
+        """Return the texts with several labels or in several parts."""
+        dataset = self.dataset
+        labels = [dataset.classes[label] for label in dataset.labels]
+        return checks.repeated_texts(dataset.texts, labels, self.split.parts())
 
     def identity(self) -> dict[str, Any]:
         """Return what the data and the model are, by name."""
@@ -104,6 +112,7 @@ class Task:
             self.dataset.classes,
             self.max_length,
             temperature,
+            positive=self.positive,
             tokenizer=self.tokenizer,
         )
 

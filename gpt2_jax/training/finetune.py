@@ -23,6 +23,7 @@ from gpt2_jax.plan.task import Task
 from gpt2_jax.training.build import build_engine, describe_run_devices, first_state
 from gpt2_jax.training.loop import train
 from gpt2_jax.training.results import Results, collect, write_files
+from gpt2_jax.workdir.claim import stored_classes
 from gpt2_jax.workdir.run import Run, RunOptions, open_run
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ def finetune(
     options = RunOptions(verbose, resume, allow_data_change, offline, cache)
     with open_run(config or FinetuneConfig(), workdir, options) as run:
         with run.phase("load"):
-            task = prepare(run.config, offline=offline)
+            classes = stored_classes(run.folder) if resume else None
+            task = prepare(run.config, offline=offline, classes=classes)
             for line in (*describe(task), *describe_run_devices(task)):
                 log.info(line)
             run.claim(task.identity())

@@ -15,6 +15,7 @@ from flax.training.train_state import TrainState
 
 from gpt2_jax import config as configs
 from gpt2_jax import distributed
+from gpt2_jax.data import checks
 from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.param_labels import trained_leaves
 from gpt2_jax.evaluation import baselines
@@ -51,7 +52,8 @@ class Results(Mapping[str, Any]):
     accuracy_before: float  # of test, before training
     test: Mapping[str, Any]  # metrics, confusion, the most confident errors
     calibration: Mapping[str, Any]
-    baselines: Mapping[str, float | None]  # accuracies on test
+    # Accuracies on test, "macro_f1" by name, and a "verdict": see evaluation.baselines.
+    baselines: Mapping[str, Any]
     seconds: Mapping[str, float]  # by phase, and "total"
     steps: int
     examples_seen: int
@@ -108,23 +110,19 @@ def collect(
     temperature = fit_temperature(logits["validation"], labels["validation"])
     train, dataset = task.config.train, task.dataset
     probabilities = softmax(logits["test"] / temperature)
+    accuracies = {part: accuracy(logits[part], labels[part]) for part in logits}
+    test = evaluate_probabilities(
+        probabilities, labels["test"], dataset.classes, positive=task.positive
+    )
     results = Results(
-        accuracy={part: accuracy(logits[part], labels[part]) for part in logits},
+        accuracy=accuracies,
         accuracy_before=before,
         test={
-            **evaluate_probabilities(probabilities, labels["test"], dataset.classes),
+            **test,
             "errors": _errors(probabilities, labels["test"], dataset.classes),
         },
         calibration=describe_calibration(logits, labels, temperature),
-        baselines={
-            "majority": baselines.majority_accuracy(labels["train"], labels["test"]),
-            "tfidf_logreg": baselines.tfidf_logreg_accuracy(
-                task.texts_of("train"),
-                labels["train"],
-                task.texts_of("test"),
-                labels["test"],
-            ),
-        },
+        baselines=_baselines(task, accuracies["test"], test["macro_f1"]),
         seconds=run.clock.seconds,
         steps=steps,
         examples_seen=steps * train.batch_size,
@@ -142,6 +140,20 @@ def collect(
         run=run.name,
     )
     return task.trained_model(state.params, temperature), results
+
+
+def _baselines(task: Task, accuracy: float, macro_f1: float) -> dict[str, Any]:
+    measured = baselines.measure_baselines(
+        task.texts_of("train"),
+        task.labels("train"),
+        task.texts_of("test"),
+        task.labels("test"),
+        num_classes=len(task.dataset.classes),
+        linear=task.config.baselines == "linear",
+    )
+    tries = baselines.untried(task.config)
+    verdict = baselines.compare_with_linear(measured, accuracy, macro_f1, tries)
+    return {**measured, "verdict": verdict}
 
 
 def _errors(
@@ -169,6 +181,9 @@ def _describe_data(task: Task) -> dict[str, Any]:
         "class_counts": class_counts(task),
         "split": split_kind(task),
         "notes": [*dataset.notes, *split.notes],
+        "balance": task.config.data.balance,
+        "balanced": split.balanced,
+        "repeated_texts": len(task.repeated_texts()),
         "dropped": split.dropped,
         "cut": task.cut,
         "test_ids_sha256": ids_sha256(split.test),
@@ -214,10 +229,12 @@ def write_files(
             classes,
         )
     curves = collect_curves(
-        probabilities["test"], task.labels("test"), classes, ECE_BINS
+        probabilities["test"], task.labels("test"), classes, ECE_BINS, task.positive
     )
     curves["lengths"] = length_counts(task)
     write_json(workdir / "curves.json", curves)
+    if repeated := task.repeated_texts():
+        checks.write_repeated_texts(workdir / checks.REPEATED, repeated)
     history = MetricsLog(workdir / "metrics.jsonl").read()
     write_pictures(workdir, history, results.to_json())
     figures = draw_figures(history, results.to_json(), curves)

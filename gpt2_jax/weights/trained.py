@@ -46,6 +46,7 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
                 "temperature": trained.temperature,
                 "threshold": trained.threshold
                 and dataclasses.asdict(trained.threshold),
+                "positive": trained.positive,
                 FILES: hash_files(folder, only=(PARAMS_FILE, *trained.tokenizer.files)),
             }
         ),
@@ -73,6 +74,7 @@ class TrainedModel:
     max_length: int
     temperature: float = 1.0  # of the softmax, fitted on the validation part
     threshold: Threshold | None = None  # None: the likeliest class is the answer
+    positive: str | None = None  # whose precision is told; None: the second of two
     tokenizer: Tokenizer = dataclasses.field(default_factory=gpt2)
 
 
@@ -109,6 +111,9 @@ def load_model(run: Path) -> TrainedModel:
         if threshold is not None:
             threshold = configs.from_dict(Threshold, threshold, "threshold")
             classes.index(threshold.positive)
+        positive = values.get("positive")
+        if positive is not None:
+            classes.index(positive)
         if not (1 <= max_length <= config.max_len and 0 < temperature < math.inf):
             raise ValueError(f"max_length={max_length}, temperature={temperature}")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -127,7 +132,14 @@ def load_model(run: Path) -> TrainedModel:
         )
     tokenizer = read_tokenizer(folder, values[FILES]) or gpt2()
     return TrainedModel(
-        config, unflatten(flat), classes, max_length, temperature, threshold, tokenizer
+        config,
+        unflatten(flat),
+        classes,
+        max_length,
+        temperature,
+        threshold,
+        positive,
+        tokenizer,
     )
 
 

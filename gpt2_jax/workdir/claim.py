@@ -120,6 +120,15 @@ def _check_changes(
         log.info("from here on it is not the run that it would have been uninterrupted")
 
 
+def stored_classes(workdir: Path) -> list[str] | None:
+    """Return the classes of the run in `workdir`, in its order; None: there is none."""
+    if not (workdir / RUN).exists():
+        return None
+    told = read_json(workdir / RUN).get("is")
+    classes = told.get("data.classes") if isinstance(told, dict) else None
+    return classes if isinstance(classes, list) else None
+
+
 def finished_results(workdir: Path, steps: int) -> dict[str, Any] | None:
     """Return the results of the run in `workdir`, if it has taken all `steps`."""
     path = workdir / "results.json"

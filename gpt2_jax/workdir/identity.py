@@ -40,6 +40,9 @@ FREE = (
     "data.labels_file",
     "data.label_names",
     "data.test_data",
+    # What is told of it, and not what it is.
+    "data.positive",
+    "baselines",
 )
 
 

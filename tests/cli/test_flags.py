@@ -39,6 +39,7 @@ _VALUES: dict[str, Any] = {
     "data.source": ("one.csv", "two.csv"),
     "data.text_column": ("first", "second"),
     "data.test_data": ("one.csv", "two.csv"),
+    "data.rename_labels": ("first=one", "second=two"),
     "data.delimiter": ";",
     "data.quote": "'",
     "data.split": (0.5, 0.25, 0.25),

@@ -272,7 +272,7 @@ def test_only_the_training_part_of_a_given_split_is_balanced():
     parts = ("train",) * 32 + ("validation",) * 8 + ("test",) * 8
     texts = tuple(f"t{i}" for i in range(48))
     data = Dataset("d", "", texts, labels, ("a", "b"), None, (), parts)
-    split = split_dataset(data, DataConfig())
+    split = split_dataset(data, DataConfig(balance="undersample"))
     assert np.bincount(np.asarray(labels)[split.train]).tolist() == [8, 8]
     assert len(split.validation) == len(split.test) == 8
     assert split.dropped == 16

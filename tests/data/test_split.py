@@ -10,9 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gpt2_jax.config import FINETUNE_PRESETS, DataConfig
+from gpt2_jax.data.balance import BALANCED
 from gpt2_jax.data.dataset import Dataset
+from gpt2_jax.data.sample import share_out, undersample
 from gpt2_jax.data.sources import load_dataset
-from gpt2_jax.data.split import split_dataset, undersample
+from gpt2_jax.data.split import split_dataset
 from gpt2_jax.errors import DataError
 
 # The book's parts, from its own create_balanced_dataset and random_split under pandas:
@@ -197,3 +199,88 @@ def test_a_class_that_is_missing_from_a_part_is_said():
     labels = [0] * 50 + [1] * 2
     split = split_dataset(dataset(labels), DataConfig(balance="none"))
     assert "the test part holds no text of c1" in split.notes
+
+
+def test_nothing_is_dropped_unless_it_is_asked_for():
+    labels = [0] * 480 + [1] * 20
+    split = split_dataset(dataset(labels), DataConfig())
+    assert split.dropped == 0 and len(whole(split)) == 500
+    assert not split.balanced
+    (note,) = [note for note in split.notes if note.startswith("uneven")]
+    assert "all 500 texts are used" in note
+    assert "--balance weights would use all 500" in note
+    assert "--balance undersample would use 40 of 500 texts, 20 of each" in note
+
+
+def test_balanced_measurements_are_said_to_be():
+    labels = [0] * 480 + [1] * 20
+    split = split_dataset(dataset(labels), DataConfig(balance="undersample"))
+    assert split.balanced and BALANCED in split.notes
+    even = split_dataset(dataset([0, 1] * 50), DataConfig(balance="undersample"))
+    assert not even.balanced and even.notes == ()
+    data = dataclasses.replace(
+        dataset(labels), parts=("train", "train", "test", "validation", "train") * 100
+    )
+    given = split_dataset(data, DataConfig(balance="undersample"))
+    assert not given.balanced and len(given.test) == 100
+
+
+@given(
+    counts=st.lists(st.integers(1, 60), min_size=2, max_size=8), share=st.floats(0, 1)
+)
+@settings(max_examples=60, deadline=None)
+def test_a_limit_takes_its_share_of_each_class(counts, share):
+    strata = [("", c) for c, count in enumerate(counts) for _ in range(count)]
+    limit = max(len(counts), round(share * len(strata)))
+    rows = share_out(strata, limit, 3)
+    assert len(rows) == limit == len(set(rows.tolist()))
+    taken = Counter(strata[row][1] for row in rows)
+    for c, count in enumerate(counts):
+        assert 1 <= taken[c] <= count
+        if count * limit >= len(strata):
+            assert taken[c] <= count * limit / len(strata) + 1
+    np.testing.assert_array_equal(rows, share_out(strata, limit, 3))
+
+
+def test_a_limit_counts_over_all_parts_and_one_below_the_classes_is_refused():
+    labels = [0] * 300 + [1] * 100
+    config = DataConfig(limit=40)
+    split = split_dataset(dataset(labels), config)
+    assert len(whole(split)) == 40 and split.dropped == 360
+    assert Counter(labels[row] for row in whole(split)) == {0: 30, 1: 10}
+    with pytest.raises(DataError, match="--limit 1 is too few for 2 classes"):
+        split_dataset(dataset(labels), dataclasses.replace(config, limit=1))
+
+
+def test_shots_train_on_so_many_of_each_class_and_test_on_the_same_texts():
+    labels = [0] * 300 + [1] * 100
+    whole_split = split_dataset(dataset(labels), DataConfig())
+    few = split_dataset(dataset(labels), DataConfig(shots=8))
+    assert Counter(labels[row] for row in few.train) == {0: 8, 1: 8}
+    assert set(few.train) < set(whole_split.train)
+    np.testing.assert_array_equal(few.test, whole_split.test)
+    np.testing.assert_array_equal(few.validation, whole_split.validation)
+    other = split_dataset(dataset(labels), DataConfig(shots=8, split_seed=5))
+    assert not np.array_equal(other.train, few.train)
+
+
+@pytest.mark.parametrize(
+    ("labels", "config", "cure"),
+    [
+        ([0] * 40 + [1, 1], {"balance": "undersample"}, "--balance none or weights"),
+        ([0] * 40 + [1] * 40, {"limit": 2}, "raise --limit 2"),
+        ([0, 0, 0, 1, 1], {"rare": "train", "rare_below": 5}, "lower --rare-below 5"),
+        ([0, 0, 1, 1], {}, "--split"),
+    ],
+)
+def test_too_few_texts_are_refused_with_the_flag_that_cures(labels, config, cure):
+    with pytest.raises(DataError, match=f"too few: .*{cure}"):
+        split_dataset(dataset(labels), DataConfig(**config))
+
+
+def test_a_given_split_without_training_texts_of_a_label_names_the_flag():
+    data = dataclasses.replace(
+        dataset([0, 0, 1, 1, 2]), parts=("train",) * 3 + ("validation", "test")
+    )
+    with pytest.raises(DataError, match=r"lacks c2; .*--rare drop --rare-below 1"):
+        split_dataset(data, DataConfig())

@@ -6,14 +6,24 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gpt2_jax.evaluation.baselines import majority_accuracy, tfidf_logreg_accuracy
+from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.evaluation.baselines import (
+    compare_with_linear,
+    majority_accuracy,
+    measure_baselines,
+    tfidf_logreg,
+    untried,
+)
 from gpt2_jax.evaluation.metrics import (
     accuracy,
     confusion_matrix,
     cross_entropy,
     evaluate_probabilities,
     expected_calibration_error,
+    macro_f1,
     roc_auc,
     softmax,
     wilson_interval,
@@ -146,6 +156,112 @@ def test_the_text_baseline_learns_words_and_gives_up_without_any():
     pytest.importorskip("sklearn")
     texts = ["win cash", "see you", "win a prize", "you there"] * 3
     labels = np.array([1, 0, 1, 0] * 3)
-    unseen, truth = ["win win", "are you"], np.array([1, 0])
-    assert tfidf_logreg_accuracy(texts, labels, unseen, truth) == 1.0
-    assert tfidf_logreg_accuracy([" "] * 12, labels, unseen, truth) is None
+    unseen = ["win win", "are you"]
+    for name in ("tfidf_logreg", "tfidf_words_logreg"):
+        found = tfidf_logreg(name, texts, labels, unseen)
+        assert found is not None and found.tolist() == [1, 0]
+        assert tfidf_logreg(name, [" "] * 12, labels, unseen) is None
+
+
+def test_baselines_have_accuracy_and_macro_f1_of_the_same_answers():
+    metrics = pytest.importorskip("sklearn.metrics")
+    texts = ["win cash", "see you", "win a prize", "you there", "odd one"] * 4
+    labels = np.array([1, 0, 1, 0, 2] * 4)
+    unseen, truth = ["win win", "are you", "cash"], np.array([1, 0, 2])
+    got = measure_baselines(texts, labels, unseen, truth, num_classes=3)
+    for name in ("tfidf_logreg", "tfidf_words_logreg"):
+        predicted = tfidf_logreg(name, texts, labels, unseen)
+        assert got[name] == pytest.approx((predicted == truth).mean())
+        expected = metrics.f1_score(truth, predicted, average="macro")
+        assert got["macro_f1"][name] == pytest.approx(expected)
+    assert got["majority"] == pytest.approx(1 / 3)
+    assert got["macro_f1"]["majority"] == pytest.approx(1 / 6)
+    none = measure_baselines(texts, labels, unseen, truth, num_classes=3, linear=False)
+    assert none["tfidf_logreg"] is none["macro_f1"]["tfidf_words_logreg"] is None
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "macro_f1", "ahead"),
+    [
+        (0.95, 0.95, None),
+        (0.9, 0.95, "in accuracy: "),
+        (0.95, 0.7, "in macro-F1: "),
+        (0.8, 0.7, "in accuracy and macro-F1: "),
+    ],
+)
+def test_a_linear_model_that_is_as_good_is_said_with_what_to_try(
+    accuracy, macro_f1, ahead
+):
+    measured = {"tfidf_logreg": 0.8, "tfidf_words_logreg": 0.9}
+    measured["macro_f1"] = {"tfidf_logreg": 0.6, "tfidf_words_logreg": 0.8}
+    tries = untried(FinetuneConfig())
+    told = compare_with_linear(measured, accuracy, macro_f1, tries)
+    if ahead is None:
+        assert told is None
+        return
+    assert told is not None and told.startswith("TF-IDF of words") and ahead in told
+    assert all(way in told for way in tries) and "use the linear model" in told
+    assert "--pool mean" in tries
+    assert "--pool mean" not in untried(FinetuneConfig(pool="mean"))
+
+
+@given(
+    st.integers(2, 6).flatmap(
+        lambda size: st.lists(
+            st.tuples(st.integers(0, size - 1), st.integers(0, size - 1)),
+            min_size=1,
+            max_size=40,
+        ).map(lambda rows: (size, rows))
+    )
+)
+@settings(max_examples=200, deadline=None)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of scikit-learn, on absent classes
+def test_means_over_classes_are_scikit_learns_whatever_class_is_absent(case):
+    metrics = pytest.importorskip("sklearn.metrics")
+    size, rows = case
+    labels, predicted = map(np.asarray, zip(*rows, strict=True))
+    classes = [f"c{c}" for c in range(size)]
+    probabilities = np.full((len(labels), size), 0.1) + np.eye(size)[predicted]
+    probabilities /= probabilities.sum(-1, keepdims=True)
+    got = evaluate_probabilities(probabilities, labels, classes)
+    for key, average in (("macro_f1", "macro"), ("weighted_f1", "weighted")):
+        expected = metrics.f1_score(labels, predicted, average=average, zero_division=0)
+        assert got[key] == pytest.approx(expected), key
+    expected = metrics.balanced_accuracy_score(labels, predicted)
+    assert got["balanced_accuracy"] == pytest.approx(expected)
+    logits = np.eye(size)[predicted]
+    assert macro_f1(logits, labels) == pytest.approx(got["macro_f1"])
+    if size > 2:
+        assert got["f1"] == pytest.approx(got["macro_f1"])
+
+
+def test_an_absent_class_takes_no_part_in_the_areas():
+    probabilities, labels, _ = _case(4)
+    rows = labels != 3
+    classes = ["a", "b", "c", "absent"]
+    got = evaluate_probabilities(probabilities[rows], labels[rows], classes)
+    each = [roc_auc(probabilities[rows][:, c], labels[rows] == c) for c in range(3)]
+    assert got["roc_auc"] == pytest.approx(np.mean(each))
+    assert got["pr_auc"] is not None
+
+
+@pytest.mark.parametrize("positive", ["hate", "ok"])
+def test_with_two_classes_the_scores_are_of_the_class_they_name(positive):
+    metrics = pytest.importorskip("sklearn.metrics")
+    probabilities, labels, _ = _case(2)
+    classes = ["hate", "ok"]
+    got = evaluate_probabilities(probabilities, labels, classes, positive=positive)
+    index = classes.index(positive)
+    predicted = probabilities.argmax(-1)
+    expected = metrics.precision_recall_fscore_support(
+        labels, predicted, average="binary", pos_label=index
+    )[:3]
+    np.testing.assert_allclose([got["precision"], got["recall"], got["f1"]], expected)
+    scores = probabilities[:, index]
+    area = metrics.roc_auc_score(labels == index, scores)
+    assert got["roc_auc"] == pytest.approx(area)
+    area = metrics.average_precision_score(labels == index, scores)
+    assert got["pr_auc"] == pytest.approx(area)
+    assert got["positive"] == positive
+    default = evaluate_probabilities(probabilities, labels, classes)
+    assert default["positive"] == "ok"

@@ -6,10 +6,17 @@ import importlib.resources
 import json
 import re
 import sys
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from report_helpers import (
+    CONFIG,
+    HISTORY,
+    SCRIPT,
+    Tags,
+    make_report,
+    report_curves,
+    report_results,
+)
 
 from gpt2_jax.evaluation.figures import draw_figures, write_pictures
 from gpt2_jax.evaluation.model_card import write_model_card
@@ -17,122 +24,16 @@ from gpt2_jax.evaluation.report import Report, write_report_html
 from gpt2_jax.evaluation.summary import format_results, format_test
 from gpt2_jax.evaluation.svg import COLORS, INK
 
-_SCRIPT = "<script>alert('x')</script>"
-_HISTORY = [
-    {"step": 1, "loss": 0.7},
-    {"step": 1, "train_loss": 0.69, "validation_loss": 0.7, "seconds": 0.1},
-    {"step": 4, "train_loss": 0.5, "validation_loss": 0.6, "seconds": 0.3},
-    {"step": 5, "epoch": 1, "train_accuracy": 0.9, "validation_accuracy": 0.8},
-]
-_CONFIG = {"train": {"trainable": ["last_block"], "batch_size": 8}, "pool": "last_real"}
-_BEFORE_AFTER = {
-    f"{key}_{when}": value
-    for key, when, value in (
-        ("ece", "before", 0.1234),
-        ("ece", "after", 0.0567),
-        ("loss", "before", 0.4),
-        ("loss", "after", 0.3),
-    )
-}
-
-
-def _results(classes: tuple[str, ...] = ("ham", "spam")) -> dict:
-    size = len(classes)
-    return {
-        "accuracy": {"train": 0.9, "validation": 0.8, "test": 0.75},
-        "accuracy_before": 0.5,
-        "test": {
-            "precision": 0.7,
-            "recall": 0.6,
-            "f1": 0.65,
-            "confusion": [[10 * i + j for j in range(size)] for i in range(size)],
-            "roc_auc": 0.8,
-            "pr_auc": 0.85,
-            "brier": 0.11,
-            "ece": 0.0567,
-            "ci95": [0.6, 0.85],
-            "n": 40,
-            "per_class": {
-                name: {"precision": 0.7, "recall": 0.6, "f1": 0.65, "n": 20}
-                for name in classes
-            },
-            "errors": [
-                {"row": 1, "label": classes[0], "predicted": classes[1], "prob": 0.987}
-            ],
-        },
-        "calibration": {
-            "temperature": 1.5,
-            "fitted_on": 30,
-            "validation": _BEFORE_AFTER,
-            "test": _BEFORE_AFTER,
-        },
-        "baselines": {"majority": 0.5, "tfidf_logreg": 0.7},
-        "seconds": {"total": 9.0, "compile": 3.0, "trunk": 1.0, "train": 2.0},
-        "steps": 10,
-        "examples_seen": 80,
-        "params": {"total": 1000, "trainable": 100},
-        "weights": "mini",
-        "data": {
-            "name": "texts.csv",
-            "sha256": "ab12",
-            "rows": 110,
-            "classes": list(classes),
-            "used": {"train": 40, "validation": 30, "test": 40},
-            "class_counts": {
-                part: dict.fromkeys(classes, 15)
-                for part in ("train", "validation", "test")
-            },
-            "split": "at random",
-            "notes": ["3 of 40 test texts stand in the train part too"],
-            "dropped": 2,
-            "cut": 1,
-        },
-        "seed": 123,
-        "device": "1 x cpu",
-        "versions": {"gpt2-jax": "0.1.0"},
-    }
-
-
-def _curves(classes: tuple[str, ...] = ("spam",)) -> dict:
-    line = [0.0, 0.5, 1.0]
-    return {
-        "roc": {name: {"fpr": line, "tpr": line} for name in classes},
-        "precision_recall": {
-            name: {"recall": line, "precision": line} for name in classes
-        },
-        "reliability": {"confidence": [0.6, 0.9], "accuracy": [0.5, 0.95], "n": [3, 9]},
-        "lengths": {"edges": [0, 5, 10], "n": [4, 6]},
-    }
-
-
-def _report(folder: Path, results: dict | None = None, figures=None) -> Report:
-    texts = ["right", "the error: " + _SCRIPT]
-    return Report(results or _results(), _CONFIG, texts, figures or {}, folder)
-
-
-class _Tags(HTMLParser):
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-
-    def handle_data(self, data):
-        self.text += data
-
 
 @pytest.fixture(scope="module")
 def figures() -> dict[str, str]:
     pytest.importorskip("matplotlib")
-    return draw_figures(_HISTORY, _results(), _curves())
+    return draw_figures(HISTORY, report_results(), report_curves())
 
 
 def test_pictures_are_png_files(tmp_path):
     pytest.importorskip("matplotlib")
-    paths = write_pictures(tmp_path, _HISTORY, _results())
+    paths = write_pictures(tmp_path, HISTORY, report_results())
     assert {path.name for path in paths} == {
         "loss.png",
         "accuracy.png",
@@ -141,13 +42,13 @@ def test_pictures_are_png_files(tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG\r\n") for path in paths)
 
 
-@pytest.mark.parametrize("name", ["$x^$", "50% $ off $\\frac", _SCRIPT])
+@pytest.mark.parametrize("name", ["$x^$", "50% $ off $\\frac", SCRIPT])
 def test_class_names_are_neither_formulas_nor_markup(tmp_path, name):
     pytest.importorskip("matplotlib")
-    assert len(write_pictures(tmp_path, _HISTORY, _results(("ham", name)))) == 3
-    drawn = draw_figures(_HISTORY, _results(), _curves((name,)))
+    assert len(write_pictures(tmp_path, HISTORY, report_results(("ham", name)))) == 3
+    drawn = draw_figures(HISTORY, report_results(), report_curves((name,)))
     assert "<script" not in drawn["roc"]
-    assert _Tags(drawn["roc"]).text.count(name[:23]) == 1
+    assert Tags(drawn["roc"]).text.count(name[:23]) == 1
 
 
 def test_figures_take_their_colours_from_the_page(figures):
@@ -167,29 +68,29 @@ def test_figures_take_their_colours_from_the_page(figures):
 
 
 def test_no_two_elements_have_one_id(figures, tmp_path):
-    page = write_report_html(_report(tmp_path, figures=figures)).read_text()
+    page = write_report_html(make_report(tmp_path, figures=figures)).read_text()
     ids = re.findall(r' id="([^"]*)"', page)
     assert ids and len(set(ids)) == len(ids)
 
 
 def test_without_matplotlib_there_are_no_figures_but_a_report(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert write_pictures(tmp_path, _HISTORY, _results()) == []
-    drawn = draw_figures(_HISTORY, _results(), _curves())
+    assert write_pictures(tmp_path, HISTORY, report_results()) == []
+    drawn = draw_figures(HISTORY, report_results(), report_curves())
     assert drawn == {}
-    page = write_report_html(_report(tmp_path, figures=drawn)).read_text()
+    page = write_report_html(make_report(tmp_path, figures=drawn)).read_text()
     assert "gpt2-jax[report]" in page
     assert "0.0567" in page
 
 
 def test_a_report_needs_nothing_beside_it_and_tells_every_result(figures, tmp_path):
-    page = write_report_html(_report(tmp_path, figures=figures)).read_text()
+    page = write_report_html(make_report(tmp_path, figures=figures)).read_text()
     assert not re.search(r'(?:src|href)="(?!#)', page)
     assert not re.search(r"url\((?!#)|@import", page)
     urls = set(re.findall(r'https?://[^"\s<]+', page))
     assert all(url.startswith("http://www.w3.org/") for url in urls)
     assert page.count("<svg") == len(figures)
-    text = _Tags(page).text
+    text = Tags(page).text
     for value in (
         "75.00%",  # the test accuracy
         "60.0 to 85.0%",
@@ -203,32 +104,32 @@ def test_a_report_needs_nothing_beside_it_and_tells_every_result(figures, tmp_pa
         "0.650",  # by label
         "0.987",  # an error
         f"gpt2-jax finetune --config {tmp_path / 'config.json'} --workdir NEW",
-        json.dumps(_CONFIG, indent=2),
+        json.dumps(CONFIG, indent=2),
     ):
         assert value in text, value
 
 
 def test_a_report_shows_markup_in_names_and_texts_as_text(figures, tmp_path):
-    results = _results((_SCRIPT, '"&<b>'))
+    results = report_results((SCRIPT, '"&<b>'))
     results["data"]["name"] = "</title><script>.csv"
-    results["data"]["notes"] = [_SCRIPT]
-    report = _report(tmp_path, results, figures)
-    parsed = _Tags(write_report_html(report).read_text())
+    results["data"]["notes"] = [SCRIPT]
+    report = make_report(tmp_path, results, figures)
+    parsed = Tags(write_report_html(report).read_text())
     assert not {"script", "b", "img"} & set(parsed.tags)
-    assert parsed.text.count(_SCRIPT) >= 4
-    assert "the error: " + _SCRIPT in parsed.text
+    assert parsed.text.count(SCRIPT) >= 4
+    assert "the error: " + SCRIPT in parsed.text
     assert "</title><script>.csv" in parsed.text
 
 
 def test_half_an_emoji_does_not_stop_the_report(tmp_path):
-    report = Report(_results(), _CONFIG, ["", "half \ud83d"], {}, tmp_path)
+    report = Report(report_results(), CONFIG, ["", "half \ud83d"], {}, tmp_path)
     assert "half \\ud83d" in write_report_html(report).read_text()
     write_model_card(report)
 
 
 def test_the_model_card_is_one_that_the_hub_reads(tmp_path):
     hub = pytest.importorskip("huggingface_hub")
-    card = hub.ModelCard.load(write_model_card(_report(tmp_path)))
+    card = hub.ModelCard.load(write_model_card(make_report(tmp_path)))
     results = {r.metric_type: r.metric_value for r in card.data.eval_results}
     assert results["accuracy"] == 0.75
     assert results["f1"] == 0.65
@@ -245,7 +146,7 @@ def test_the_model_card_is_one_that_the_hub_reads(tmp_path):
 def test_the_licence_is_that_of_the_weights_where_it_is_known(
     weights, licence, tmp_path
 ):
-    report = _report(tmp_path, {**_results(), "weights": weights})
+    report = make_report(tmp_path, {**report_results(), "weights": weights})
     text = write_model_card(report).read_text()
     assert f'license: "{licence}"' in text
     assert ("openai-community/gpt2" in text) == (weights == "124M")
@@ -253,8 +154,8 @@ def test_the_licence_is_that_of_the_weights_where_it_is_known(
 
 @pytest.mark.parametrize("classes", [("ham", "spam"), ("a", "b", "c" * 30)])
 def test_the_columns_of_the_confusion_matrix_stand_below_their_names(classes):
-    results = _results(classes)
-    header, *rows = format_test(results["test"], classes)[1:]
+    results = report_results(classes)
+    header, *rows = format_test(results["test"], classes)[2:]
     ends = [header.index(f" {name}") + 1 + len(name) for name in classes]
     for row, counts in zip(rows, results["test"]["confusion"], strict=True):
         for end, count in zip(ends, counts, strict=True):
@@ -262,7 +163,7 @@ def test_the_columns_of_the_confusion_matrix_stand_below_their_names(classes):
 
 
 def test_results_tell_the_calibration_and_what_was_not_measured():
-    results = _results()
+    results = report_results()
     results["test"]["roc_auc"] = results["baselines"]["tfidf_logreg"] = None
     text = "\n".join(format_results(results))
     assert "ROC AUC n/a" in text
@@ -276,7 +177,7 @@ def test_results_tell_the_calibration_and_what_was_not_measured():
 def test_axe_finds_no_violation(scheme, width, figures, tmp_path, browser):
     axe = pytest.importorskip("axe_playwright_python", reason="axe is missing")
     source = (importlib.resources.files(axe) / "axe.min.js").read_text("utf-8")
-    report = _report(tmp_path, _results(("ham", "s" * 60)), figures)
+    report = make_report(tmp_path, report_results(("ham", "s" * 60)), figures)
     path = write_report_html(report)
     viewport = {"width": width, "height": 800}
     page = browser.new_page(color_scheme=scheme, viewport=viewport, bypass_csp=True)

@@ -13,7 +13,8 @@ import pytest
 from training_helpers import finished_run, random_run
 
 from gpt2_jax.cli.main import main
-from gpt2_jax.evaluation.metrics import softmax
+from gpt2_jax.data.balance import BALANCED
+from gpt2_jax.evaluation.metrics import softmax, wilson_interval
 from gpt2_jax.export.classifier import export_run, fold_temperature
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.weights.trained import Threshold, load_model, save_model
@@ -30,23 +31,70 @@ def run(tmp_path) -> Path:
     for name, spam in (
         (
             "validation_predictions.csv",
-            [(0.95, 1), (0.9, 1), (0.7, 0), (0.6, 1), (0.1, 0)],
+            [(0.95, 1), (0.9, 1), (0.7, 0), (0.6, 1), (0.1, 0)] * 60,
         ),
         ("predictions.csv", [(0.99, 0), (0.9, 1), (0.5, 1), (0.2, 0)]),
     ):
-        rows = np.array([[1 - p, p] for p, _ in spam])
-        labels = [CLASSES[label] for _, label in spam]
-        write_predictions(folder / name, labels, labels, rows, CLASSES)
+        _write(folder / name, spam)
     return folder
+
+
+def _write(path: Path, spam: list[tuple[float, int]]) -> None:
+    rows = np.array([[1 - p, p] for p, _ in spam])
+    labels = [CLASSES[label] for _, label in spam]
+    write_predictions(path, labels, labels, rows, CLASSES)
 
 
 def test_the_threshold_is_chosen_on_validation_alone_and_stored(run, capsys):
     assert main(["threshold", str(run), "--target-precision", "0.99"]) == 0
     out = capsys.readouterr().out
     assert "threshold: spam from a probability of 0.800000 on" in out
-    assert "validation: precision 1.0000, recall 0.6667 (n=5, 3 of them spam)" in out
-    assert "test: precision 0.5000, recall 0.5000 (n=4)" in out
+    low, high = wilson_interval(120, 120)
+    assert (
+        f"validation: precision 1.0000 (95% interval {low:.4f} to {high:.4f}), recall "
+        "0.6667; 120 of 300 texts above it; 180 are spam, a prevalence of 60.0%"
+    ) in out
+    assert "test: precision 0.5000 (95% interval 0.0945 to 0.9055)" in out
+    assert "recall 0.5000; 2 of 4 texts above it; 2 are spam" in out
+    assert "balanced" not in out
     assert load_model(run).threshold == Threshold("spam", pytest.approx(0.8))
+
+
+@pytest.mark.parametrize(("above", "accepted"), [(99, False), (100, True)])
+def test_a_precision_that_so_few_texts_cannot_tell_is_refused(
+    run, above, accepted, capsys
+):
+    _write(run / "validation_predictions.csv", [(0.9, 1)] * above + [(0.2, 0)] * 9)
+    code = main(["threshold", str(run), "--target-precision", "0.99"])
+    assert (code == 0) == accepted
+    assert (load_model(run).threshold is not None) == accepted
+    if not accepted:
+        error = capsys.readouterr().err
+        assert "99 of 108 validation texts are above the threshold" in error
+        assert "that takes 100; ask for 0.98 or less" in error
+    assert main(["threshold", str(run), "--target-precision", "1"]) == 2
+
+
+def test_on_balanced_parts_the_precision_is_said_to_hold_for_them_only(run, capsys):
+    told = {"data": {"balanced": True, "split": "at random"}}
+    (run / "results.json").write_text(json.dumps(told))
+    assert main(["threshold", str(run), "--target-recall", "0.9"]) == 0
+    assert BALANCED in capsys.readouterr().out
+    (run / "results.json").unlink()  # an older run tells it by its config
+    old = {"data": {"balance": "undersample", "book": False}}
+    (run / "config.json").write_text(json.dumps(old))
+    assert main(["threshold", str(run), "--target-recall", "0.9"]) == 0
+    assert BALANCED in capsys.readouterr().out
+
+
+def test_the_class_is_that_of_the_run_and_of_an_old_run_the_second(run, capsys):
+    assert main(["threshold", str(run), "--target-recall", "0.5"]) == 0
+    assert "threshold: spam" in capsys.readouterr().out
+    trained = dataclasses.replace(load_model(run), positive="ham")
+    save_model(run / "model", trained)
+    assert load_model(run).positive == "ham"
+    assert main(["threshold", str(run), "--target-recall", "0.5"]) == 0
+    assert "threshold: ham" in capsys.readouterr().out
 
 
 def test_a_stored_threshold_decides_and_can_be_removed(run, capsys):

@@ -237,11 +237,14 @@ def test_pooling_picks_the_position_that_it_names(pool, causal):
     hidden = apply(GPT2(config), {**params, "out_head": copy}, TOKENS, LENGTHS)
     hidden = hidden[..., : TINY.embed_dim]
     rows = np.arange(3)
+    mean = np.stack([h[:n].mean(0) for h, n in zip(hidden, LENGTHS, strict=True)])
+    last_real = hidden[rows, LENGTHS - 1]
     pooled = {
-        "last_real": hidden[rows, LENGTHS - 1],
+        "last_real": last_real,
         "last": hidden[:, -1],
         "first": hidden[:, 0],
-        "mean": np.stack([h[:n].mean(0) for h, n in zip(hidden, LENGTHS, strict=True)]),
+        "mean": mean,
+        "last_mean": np.concatenate([last_real, mean], axis=-1),
     }[pool]
     head = jax.tree.map(np.asarray, params["out_head"])
     expected = pooled @ head["kernel"] + head["bias"]
