@@ -95,10 +95,7 @@ class Tokenizer:
         return found.hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of `text`; an empty text is one `end_id`.
-
-        So every text has a position to read.
-        """
+        """Return the ids of `text`, one or more: an empty text is one `end_id`."""
         ids = [] if self.bos_id is None else [self.bos_id]
         for piece in self._pieces(text):
             if isinstance(piece, int):

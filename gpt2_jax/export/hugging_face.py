@@ -13,7 +13,6 @@ import numpy as np
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import UserError
 from gpt2_jax.export.tokenizer_files import pad_id, write_tokenizer
-from gpt2_jax.model.dense import LAYER_NORM_EPSILON
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import write_sums
 from gpt2_jax.tokenizer import Tokenizer
@@ -130,7 +129,10 @@ PREFIX = "transformer."  # before every name but a head's
 
 
 def write_language_model(
-    folder: Path, config: GPT2Config, params: Params, tokenizer: Tokenizer | None
+    folder: Path,
+    config: GPT2Config,
+    params: Params,
+    tokenizer: Tokenizer | None = None,
 ) -> None:
     """Write what `AutoModelForCausalLM` loads, with the tokenizer if there is one."""
     values = {
@@ -162,8 +164,9 @@ def write_folder(
         "n_embd": config.embed_dim,
         "n_layer": config.num_layers,
         "n_head": config.num_heads,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": LAYER_NORM_EPSILON,
+        "n_inner": config.inner_dim,
+        "activation_function": config.activation,
+        "layer_norm_epsilon": config.layer_norm_epsilon,
         "attn_pdrop": config.dropout_rate,
         "embd_pdrop": config.dropout_rate,
         "resid_pdrop": config.dropout_rate,

@@ -41,7 +41,20 @@ def write_file(path: Path, config: GPT2Config, params: Params) -> None:
 
     It holds all that the book's model has: a language head even if it is tied, and the
     causal mask of every block.
+
+    Raises:
+        UserError: its model computes otherwise.
     """
+    book = GPT2Config()
+    for field in ("activation", "layer_norm_epsilon", "mlp_dim"):
+        expected = getattr(book, field)
+        if field == "mlp_dim":
+            expected = 4 * config.embed_dim
+        if getattr(config, field) != expected:
+            raise UserError(
+                f"LLMs-from-scratch's model has {field}={expected}, this one "
+                f"{getattr(config, field)}; write it as hf"
+            )
     state = to_state_dict(params, LLMS_FROM_SCRATCH)
     if "out_head" not in params:
         state["out_head.weight"] = state["tok_emb.weight"]

@@ -16,15 +16,15 @@ from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import sha256_of
 from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
 from gpt2_jax.weights import files, hub, orbax_folder
-from gpt2_jax.weights.architecture import (
-    MODEL_ARGS,
-    config_of,
-    is_hugging_face,
-    labels_of,
-)
+from gpt2_jax.weights.architecture import COMPILED, config_of, hint_of
 from gpt2_jax.weights.arrays import DTYPES, FLOATS
-from gpt2_jax.weights.convert import convert_state_dict
-from gpt2_jax.weights.rules import HUGGING_FACE, NANOGPT, detect_naming
+from gpt2_jax.weights.convert import convert_state_dict, scale_queries
+from gpt2_jax.weights.hugging_face_config import (
+    attention_scale,
+    labels_of,
+    problem_type_of,
+)
+from gpt2_jax.weights.rules import HUGGING_FACE, detect_naming
 from gpt2_jax.weights.tokenizer_folder import read_tokenizer
 from gpt2_jax.weights.trained import load_model, model_folder
 
@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 
 
 MINI_SHA256 = "d650757d55552f020e9e3507cf2fc521b160eca8dcbe6db9fec0221d681a701a"
-
-
-_COMPILED = "_orig_mod."  # torch.compile puts it before every name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +42,7 @@ class Pretrained:
     params: Params
     classes: tuple[str, ...] | None = None
     max_length: int | None = None
+    problem_type: str | None = None  # as a Hugging Face classifier's config.json has it
     tokenizer: Tokenizer | None = None  # None: there is none for this vocabulary
 
 
@@ -177,10 +175,10 @@ def _convert(
     naming: str | None,
     dtype: str,
 ) -> Pretrained:
-    hint = _hint(contents, folder)
-    state = {n.removeprefix(_COMPILED): v for n, v in contents.tensors.items()}
+    hint = hint_of(contents, folder)
+    state = {n.removeprefix(COMPILED): v for n, v in contents.tensors.items()}
     if len(state) < len(contents.tensors):
-        raise WeightsError(f"holds tensors both with and without {_COMPILED}")
+        raise WeightsError(f"holds tensors both with and without {COMPILED}")
     contents = dataclasses.replace(contents, tensors=state)
     named, prefix = detect_naming(state, naming=naming, hint=hint)
     config = config_of(contents, named, prefix, folder, num_heads)
@@ -192,25 +190,15 @@ def _convert(
     )
     for other, count in others.items():
         log.info(f"{path}: {count} {other} tensors read as {dtype}")
-    if named is NANOGPT:
-        log.info(
-            f"{path}: nanoGPT's GELU is the exact one, GPT-2's and ours the tanh form; "
-            "logits differ a little from nanoGPT's"
-        )
-    classes = None
-    if config.num_classes is not None and named is HUGGING_FACE:
-        classes = labels_of(folder, config.num_classes)
-    return Pretrained(config, params, classes)
-
-
-def _hint(contents: files.Contents, folder: Path) -> str | None:
-    """Tell Hugging Face from nanoGPT by what stands beside the tensors."""
-    if contents.beside.keys() & {MODEL_ARGS, "iter_num"}:
-        return NANOGPT.key
-    if is_hugging_face(folder):
-        return HUGGING_FACE.key
-    compiled = all(name.startswith(_COMPILED) for name in contents.tensors)
-    return NANOGPT.key if compiled else None
+    classes = problem = None
+    if named is HUGGING_FACE:
+        if scale := attention_scale(folder, config):
+            log.info(f"{path}: its own scaling of attention goes into the queries")
+            params = scale_queries(params, scale)
+        if config.num_classes is not None:
+            classes = labels_of(folder, config.num_classes)
+            problem = problem_type_of(folder)
+    return Pretrained(config, params, classes, problem_type=problem)
 
 
 def _read_run(path: Path, dtype: str) -> Pretrained:
@@ -219,7 +207,8 @@ def _read_run(path: Path, dtype: str) -> Pretrained:
     own = trained.tokenizer
     if own.is_gpt2s:  # as beside other weights
         own = None
-    return Pretrained(trained.config, params, trained.classes, trained.max_length, own)
+    found = Pretrained(trained.config, params, trained.classes, trained.max_length)
+    return dataclasses.replace(found, tokenizer=own)
 
 
 def _as_dtype(params: Params, dtype: str) -> Params:
