@@ -6,7 +6,7 @@ import contextlib
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -41,7 +41,7 @@ def read_archive(path: Path, how: Reading) -> Table:
 
 
 @contextlib.contextmanager
-def only_table(stream: Any, name: str) -> Iterator[tuple[Any, str]]:
+def only_table(stream: Any, name: str) -> Generator[tuple[Any, str]]:
     """Open the only table of an archive; yield it and its name.
 
     Raises:
@@ -56,7 +56,7 @@ def only_table(stream: Any, name: str) -> Iterator[tuple[Any, str]]:
 
 
 @contextlib.contextmanager
-def _errors(name: str) -> Iterator[None]:
+def _errors(name: str) -> Generator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
