@@ -34,6 +34,8 @@ def convert_weights(
     to: str,
     *,
     num_heads: int | None = None,
+    naming: str | None = None,
+    tokenizer: str | Path | None = None,
     offline: bool = False,
 ) -> list[str]:
     """Write the weights of `source` at `destination`; return what was checked.
@@ -48,21 +50,27 @@ def convert_weights(
     if to == "llms-from-scratch":
         llms_from_scratch.check_suffix(destination)
     with creating(destination) as path:
-        found = read_pretrained(source, num_heads=num_heads, offline=offline)
-        config, params, tokenizer = found.config, found.params, found.tokenizer
+        found = read_pretrained(
+            source,
+            num_heads=num_heads,
+            naming=naming,
+            tokenizer=tokenizer,
+            offline=offline,
+        )
+        config, params, own = found.config, found.params, found.tokenizer
         if config.num_classes is not None:
             raise WeightsError(f"{source}: a classifier; gpt2-jax export is for these")
         if to == "hf":
-            hugging_face.write_language_model(path, config, params, tokenizer)
+            hugging_face.write_language_model(path, config, params, own)
         elif to == "llms-from-scratch":
-            llms_from_scratch.check_tokenizer(tokenizer)
+            llms_from_scratch.check_tokenizer(own)
             llms_from_scratch.write_file(path, config, params)
         else:
-            orbax_folder.write(path, config, params, tokenizer)
+            orbax_folder.write(path, config, params, own)
         again = read_pretrained(path, num_heads=config.num_heads)
         written, read = again.config, again.params
         if to != "llms-from-scratch":
-            check_tokenizer(tokenizer, again.tokenizer)
+            check_tokenizer(own, again.tokenizer)
         if written != config:
             raise WeightsError(f"nothing written: read back, {config} was {written}")
         checked = [
