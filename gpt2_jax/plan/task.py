@@ -21,6 +21,7 @@ from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.leaves import hash_leaves
 from gpt2_jax.storage.sealed import digest
+from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel
 from gpt2_jax.workdir.identity import PRETRAINED, WEIGHTS
 
@@ -38,9 +39,10 @@ class Task:
     texts: Texts  # tokens of train, validation and test
     num_tokens: np.ndarray  # int [N] of each text after the cut, without padding
     cut: int  # texts that were longer
-    empty: int  # texts without a token, read as one END_OF_TEXT
+    empty: int  # texts without a token, read as one end of text
     model: GPT2
     params: Params
+    tokenizer: Tokenizer
     param_labels: Params  # "train" or "freeze" for each leaf
     depth: int  # of the frozen trunk; see `GPT2.trunk`
     positive: str | None = None  # the class whose precision is told; see `data.labels`
@@ -88,7 +90,7 @@ class Task:
             f"data.rows.{part}": ids_sha256(ids)
             for part, ids in self.split.parts().items()
         }
-        leaves = hash_leaves(self.params)  # before training
+        own, leaves = self.tokenizer, hash_leaves(self.params)  # before training
         read = {name: leaf for name, leaf in leaves.items() if not _DRAWN.search(name)}
         return {
             "data.sha256": self.dataset.sha256,
@@ -96,6 +98,8 @@ class Task:
             **rows,
             PRETRAINED: digest(read),
             WEIGHTS: digest(leaves),
+            # Runs of earlier versions know GPT-2's alone, and do not name it.
+            **({} if own.is_gpt2s else {"weights.tokenizer": own.sha256}),
         }
 
     def trained_model(self, params: Params, temperature: float) -> TrainedModel:
@@ -115,6 +119,7 @@ class Task:
             self.max_length,
             temperature,
             positive=self.positive,
+            tokenizer=self.tokenizer,
         )
 
 

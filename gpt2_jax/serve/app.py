@@ -16,7 +16,13 @@ from starlette.types import ASGIApp
 
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.inference.classifier import Classifier
-from gpt2_jax.inference.explain import MAX_SPANS, variants, word_spans, word_weights
+from gpt2_jax.inference.explain import (
+    MAX_SPANS,
+    part_read,
+    variants,
+    word_spans,
+    word_weights,
+)
 from gpt2_jax.serve.batcher import Batcher, QueueFullError
 from gpt2_jax.serve.guard import Guard, problem
 from gpt2_jax.serve.prometheus import Metrics
@@ -30,7 +36,6 @@ from gpt2_jax.serve.schema import (
     Word,
 )
 from gpt2_jax.serve.static import page_routes
-from gpt2_jax.tokenizer import decode, encode
 from gpt2_jax.version import __version__
 
 # An explanation predicts the text once for each word. Long texts get fewer, longer
@@ -42,6 +47,7 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
     """Return the ASGI application that serves `classifier`."""
     metrics = Metrics()
     labels, max_length = classifier.labels, classifier.max_length
+    encode = classifier.tokenizer.encode
     batcher = Batcher(
         classifier.predict_proba,
         num_classes=len(labels),
@@ -99,9 +105,9 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
     @app.post("/v1/explain", responses=PROBLEMS, dependencies=secured)
     async def explain(request: ExplainRequest) -> ExplainResponse:
         """Say what each word adds to the probability of the label; approximate."""
-        tokens = encode(request.text)[:max_length]
-        text = decode(tokens) if request.text else ""  # the part that the model reads
-        affordable = max(_MIN_SPANS, _EXPLAIN_TOKENS // len(tokens))
+        num_tokens = min(len(encode(request.text)), max_length)
+        text = part_read(request.text, max_length, classifier.tokenizer)
+        affordable = max(_MIN_SPANS, _EXPLAIN_TOKENS // num_tokens)
         spans = word_spans(text, min(MAX_SPANS, affordable))
         texts = variants(text, spans)
         lengths = [len(encode(text)) for text in texts]
