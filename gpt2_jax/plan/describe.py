@@ -39,6 +39,8 @@ def describe(task: Task) -> list[str]:
         f"({', '.join(task.config.train.trainable)}), pool "
         f"{task.config.pool}"
     )
+    if task.head is not None:
+        lines.append(f"model: {task.config.weights}: {task.head}")
     return lines
 
 

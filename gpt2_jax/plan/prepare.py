@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from gpt2_jax.config import FinetuneConfig, GPT2Config
+from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import load_dataset
@@ -20,9 +20,10 @@ from gpt2_jax.model.gpt2 import GPT2, to_classifier
 from gpt2_jax.model.lora import add_adapters
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
+from gpt2_jax.plan.head import keep_head
 from gpt2_jax.plan.task import Task
 from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, encode
-from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.pretrained import Pretrained, read_pretrained
 from gpt2_jax.weights.random import PREFIX, untrained
 
 
@@ -44,7 +45,7 @@ def prepare(
         dataset.name, dataset.classes, dataset.labels, config.data.positive
     )
     split = split_dataset(dataset, config.data)
-    gpt2_config, params = _load_weights(config, offline=offline)
+    pretrained = _load_weights(config, offline=offline)
     encoded = {
         part: [encode(dataset.texts[row]) for row in rows]
         for part, rows in split.parts().items()
@@ -54,10 +55,10 @@ def prepare(
             f"{dataset.name}: {len(encoded['train'])} training texts do not fill one "
             f"batch; choose --batch-size {len(encoded['train'])} or less"
         )
-    limit = _limit(config, encoded["train"], gpt2_config.max_len)
+    limit = _limit(config, encoded["train"], pretrained.config.max_len)
     texts = _lay_out_parts(config, dataset, split, encoded, limit)
     sizes = np.asarray([len(ids) for part in encoded.values() for ids in part])
-    model, params = _replace_head(config, gpt2_config, params, len(dataset.classes))
+    model, params, head = _replace_head(config, pretrained, dataset.classes)
     num_layers = model.config.num_layers
     try:
         param_labels = label_params(params, config.train.trainable, num_layers)
@@ -74,25 +75,24 @@ def prepare(
         empty=sum(ids == [END_OF_TEXT] for part in encoded.values() for ids in part),
         model=model,
         params=params,
+        head=head,
         param_labels=param_labels,
         depth=trunk_depth(param_labels, num_layers),
         positive=positive,
     )
 
 
-def _load_weights(
-    config: FinetuneConfig, *, offline: bool
-) -> tuple[GPT2Config, Params]:
+def _load_weights(config: FinetuneConfig, *, offline: bool) -> Pretrained:
     if str(config.weights).startswith(PREFIX):
-        gpt2_config, params = untrained(str(config.weights), config.train.seed)
+        found = Pretrained(*untrained(str(config.weights), config.train.seed))
     else:
-        gpt2_config, params = load_pretrained(config.weights, offline=offline)
-    if gpt2_config.vocab_size < VOCAB_SIZE:
+        found = read_pretrained(config.weights, offline=offline)
+    if found.config.vocab_size < VOCAB_SIZE:
         raise UserError(
-            f"{config.weights}: a vocabulary of {gpt2_config.vocab_size} tokens, but "
+            f"{config.weights}: a vocabulary of {found.config.vocab_size} tokens, but "
             f"GPT-2's encoding has {VOCAB_SIZE}; use weights made with it"
         )
-    return gpt2_config, params
+    return found
 
 
 def _limit(config: FinetuneConfig, train: list[list[int]], max_len: int) -> int:
@@ -144,14 +144,15 @@ def _class_weights(
 
 
 def _replace_head(
-    config: FinetuneConfig, gpt2_config: GPT2Config, params: Params, num_classes: int
-) -> tuple[GPT2, Params]:
+    config: FinetuneConfig, pretrained: Pretrained, classes: Sequence[str]
+) -> tuple[GPT2, Params, str | None]:
+    """Return the classifier to train, and in words what it keeps of a trained head."""
     key = jax.random.key(config.train.seed)
     lora = "lora" in config.train.trainable
     model, params = to_classifier(
-        gpt2_config,
-        params,
-        num_classes=num_classes,
+        pretrained.config,
+        pretrained.params,
+        num_classes=len(classes),
         key=key,
         pool=config.pool,
         causal=config.causal,
@@ -160,6 +161,7 @@ def _replace_head(
         lora_rank=config.train.lora_rank if lora else 0,
         lora_alpha=config.train.lora_alpha,
     )
+    params, head = keep_head(pretrained, model.config, params, classes)
     if lora:
         params = add_adapters(params, model.config, jax.random.fold_in(key, 1))
-    return model, params
+    return model, params, head

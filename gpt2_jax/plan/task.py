@@ -39,6 +39,7 @@ class Task:
     param_labels: Params  # "train" or "freeze" for each leaf
     depth: int  # of the frozen trunk; see `GPT2.trunk`
     positive: str | None = None  # the class whose precision is told; see `data.labels`
+    head: str | None = None  # what it keeps of a trained one; None: there was none
 
     @property
     def width(self) -> int:
