@@ -1,4 +1,4 @@
-"""The head of a classifier that is trained further: its classes stay, by their names."""
+"""The head of a classifier that is trained further: classes stay, by their names."""
 
 from __future__ import annotations
 
