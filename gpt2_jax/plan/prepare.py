@@ -13,6 +13,7 @@ from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import Split, split_dataset
+from gpt2_jax.data.too_few import fill_no_batch
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.errors import DataError, UserError
@@ -52,8 +53,7 @@ def prepare(
     }
     if len(encoded["train"]) < config.train.batch_size:
         raise DataError(
-            f"{dataset.name}: {len(encoded['train'])} training texts do not fill one "
-            f"batch; choose --batch-size {len(encoded['train'])} or less"
+            fill_no_batch(dataset, config.data, split.train, config.train.batch_size)
         )
     limit = _limit(config, encoded["train"], pretrained.config.max_len)
     texts = _lay_out_parts(config, dataset, split, encoded, limit)
@@ -70,6 +70,7 @@ def prepare(
         split=split,
         texts=texts,
         num_tokens=np.minimum(sizes, limit),
+        tokens_per_character=float(sizes.sum()) / max(_characters(dataset, split), 1),
         cut=int((sizes > limit).sum()),
         # no text has that id
         empty=sum(ids == [END_OF_TEXT] for part in encoded.values() for ids in part),
@@ -80,6 +81,10 @@ def prepare(
         depth=trunk_depth(param_labels, num_layers),
         positive=positive,
     )
+
+
+def _characters(dataset: Dataset, split: Split) -> int:
+    return sum(len(dataset.texts[r]) for rows in split.parts().values() for r in rows)
 
 
 def _load_weights(config: FinetuneConfig, *, offline: bool) -> Pretrained:

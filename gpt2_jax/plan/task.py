@@ -32,6 +32,7 @@ class Task:
     split: Split
     texts: Texts  # tokens of train, validation and test
     num_tokens: np.ndarray  # int [N] of each text after the cut, without padding
+    tokens_per_character: float  # before the cut
     cut: int  # texts that were longer
     empty: int  # texts without a token, read as one END_OF_TEXT
     model: GPT2
