@@ -180,7 +180,10 @@ def _one(config: DataConfig, name: str, offline: bool) -> Read:
         table = read_stdin(how)
         rows = json.dumps([table.texts, table.labels])  # the stream is gone by now
         return table, _sha256(rows.encode())
-    sha256 = _sha256_of(path)
+    packed, member = archive.member_of(path)
+    sha256 = _sha256_of(packed)
+    if member is not None:
+        return archive.read_archive(path, how), _sha256(f"{sha256}\0{member}".encode())
     if sha256 == sms_spam.SMS_SHA256:  # the collection itself: no header, no suffix
         return read_sms(path.read_bytes(), book=config.book), sha256
     if suffixes(name)[0] == archive.SUFFIX:

@@ -241,8 +241,14 @@ def test_an_archive_is_read_without_unpacking(tmp_path, monkeypatch):
     two = _zip({"a.csv": table, "b.csv": table}, tmp_path / "two.zip")
     with pytest.raises(DataError, match=r"several tables \(a\.csv, b\.csv\)"):
         _load(two)
-    with pytest.raises(DataError, match=r"several tables \(a\.csv, b\.csv\)"):
+    with pytest.raises(DataError, match=r"several tables .*, as \S+two\.zip/a\.csv"):
         _predicted(two)
+    assert _rows(_load(f"{two}/b.csv")) == ROWS
+    assert _load(f"{two}/b.csv").sha256 != _load(f"{two}/a.csv").sha256
+    assert _predicted(f"{two}/b.csv") == TEXTS
+    assert _load(f"{parts}/test.csv").parts is None
+    with pytest.raises(DataError, match=r"no table c\.csv in it; there are a\.csv"):
+        _load(f"{two}/c.csv")
     assert sorted(p.suffix for p in tmp_path.rglob("*")) == [".zip"] * 4
 
 
