@@ -29,7 +29,15 @@ class Row:
 
 
 def file_rows(file: BinaryIO, name: str, how: Reading) -> Iterator[Row]:
-    """Yield the rows of an open file, as training reads them.
+    """Yield the rows of an open file; raises as `open_entries` does."""
+    with open_entries(file, name, how) as entries:
+        for entry in entries:
+            yield Row(entry.text, entry.id)
+
+
+@contextlib.contextmanager
+def open_entries(file: BinaryIO, name: str, how: Reading) -> Iterator[Entries]:
+    """Open the texts of a file, as training reads them.
 
     A file without a table's suffix has a text on each line, unless `how` or its first
     line says that it is a table. Blank lines are skipped.
@@ -41,8 +49,7 @@ def file_rows(file: BinaryIO, name: str, how: Reading) -> Iterator[Row]:
         if content.suffixes(name)[0] == archive.SUFFIX:
             file, name = stack.enter_context(archive.only_table(file, name))
         rows = open_rows(file, name, how, labelled=False)
-        for entry in Entries(rows, how, labelled=False):
-            yield Row(entry.text, entry.id)
+        yield Entries(rows, how, labelled=False)
 
 
 def usual_columns(run: Path) -> tuple[str, ...]:
