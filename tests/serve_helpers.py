@@ -18,6 +18,7 @@ from gpt2_jax.config import ServeConfig
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.serve.server import listen, make_server
+from gpt2_jax.tokenizer import gpt2
 from gpt2_jax.weights.trained import TrainedModel
 
 MAX_LENGTH = 32
@@ -36,6 +37,7 @@ class StubClassifier:
 
     labels: tuple[str, ...] = ("ham", "spam")
     max_length = MAX_LENGTH
+    tokenizer = gpt2()
 
     def __init__(
         self,

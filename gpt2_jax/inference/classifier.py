@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,24 +19,14 @@ from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
 from gpt2_jax.inference.foreign import read_foreign
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
+from gpt2_jax.inference.prediction import Prediction
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import split_params
-from gpt2_jax.tokenizer import encode
+from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel, load_model
 
 # Tokens whose trunk outputs are held at once: 128 MiB with mini, 384 MiB with 124M.
 SLAB_TOKENS = 2**17
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a classifier says of one text."""
-
-    label: str | None  # None: abstained
-    prob: float  # of the label, also where it was not given
-    probs: dict[str, float]  # of every class
-    n_tokens: int  # of the whole text; 0: it is empty
-    truncated: bool  # only its first `max_length` tokens were read
 
 
 class Classifier:
@@ -115,6 +104,11 @@ class Classifier:
     def max_length(self) -> int:
         """Tokens; what is longer is cut."""
         return self._trained.max_length
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes tokens of texts."""
+        return self._trained.tokenizer
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """Return the label of each text, as `decide` does."""
@@ -196,10 +190,10 @@ class Classifier:
         labels = decide(self._proba(encoded), self.threshold)
         cut = [ids[: self.max_length] for ids in encoded]
         if self._pool.reads_padding:
-            cut = pad(encoded, self.max_length).tolist()
-        limit = self.max_length
+            cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()
+        limits = {"max_length": self.max_length, "end_id": self.tokenizer.end_id}
         return integrated_gradients(
-            trained.config, self._params, cut, labels, max_length=limit, steps=steps
+            trained.config, self._params, cut, labels, steps=steps, **limits
         )
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
@@ -212,7 +206,7 @@ class Classifier:
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("expected a sequence of strings, such as ['a text']")
-        return [encode(text) for text in texts]
+        return [self.tokenizer.encode(text) for text in texts]
 
     def _logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         out = [np.empty((0, len(self.labels)), np.float32)]
@@ -228,8 +222,10 @@ class Classifier:
 
     def _slab_logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         config = self._trained.config
+        limit, padded = self.max_length, self._pool.reads_padding
+        pad_id = self.tokenizer.end_id
         tokens = lay_out(
-            encoded, limit=self.max_length, padded=self._pool.reads_padding
+            encoded, limit=limit, padded=padded, pad_id=pad_id, longest=limit
         )
         hidden = run_trunk(config, self._params, tokens, self._depth)
         program = predict_program(config, self._depth)
@@ -243,7 +239,9 @@ class Classifier:
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
-        # A token is at least one byte: few texts need their tokens counted.
+        # A token is at least one byte of the text, but for one before it, and a space:
+        # few texts need their tokens counted.
+        encode, least = self.tokenizer.encode, self.max_length - 2
         sizes = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
-        may_be = [t for t, n in zip(texts, sizes, strict=True) if n > self.max_length]
+        may_be = [t for t, n in zip(texts, sizes, strict=True) if n > least]
         return sum(len(encode(text)) > self.max_length for text in may_be)

@@ -13,7 +13,7 @@ import numpy as np
 
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.gradients import Attribution
-from gpt2_jax.tokenizer import encode, encoding
+from gpt2_jax.tokenizer import Tokenizer, gpt2
 
 OCCLUSION, GRADIENTS = METHODS = ("occlusion", "gradients")
 
@@ -39,6 +39,9 @@ class Word:
 
 class Explainable(Protocol):
     """What an explanation needs of a classifier."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
 
     @property
     def max_length(self) -> int:
@@ -68,10 +71,11 @@ def explain(
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}")
-    parts = [part_read(text, classifier.max_length) for text in texts]
+    own, limit = classifier.tokenizer, classifier.max_length
+    parts = [part_read(text, limit, own) for text in texts]
     if method == GRADIENTS:
         found = [
-            _by_gradients(part, attribution.tokens)
+            _by_gradients(part, attribution.tokens, own)
             for part, attribution in zip(
                 parts, classifier.attributions(parts), strict=True
             )
@@ -84,12 +88,15 @@ def explain(
     ]
 
 
-def part_read(text: str, max_length: int) -> str:
-    """Return the beginning of `text` that its first `max_length` tokens hold."""
-    tokens = encode(text)
-    if not text or len(tokens) <= max_length:
+def part_read(text: str, max_length: int, tokenizer: Tokenizer | None = None) -> str:
+    """Return the beginning of `text` that its first `max_length` tokens hold.
+
+    The tokenizer is GPT-2's where none is given.
+    """
+    ends = (tokenizer or gpt2()).byte_ends(text)
+    if not text or len(ends) <= max_length:
         return text
-    size = len(encoding().decode_bytes(tokens[:max_length]))
+    size = ends[max_length - 1]
     return text[: bisect.bisect_right(list(_byte_ends(text, size)), size)]
 
 
@@ -112,17 +119,18 @@ def _by_occlusion(
             yield list(zip(s, word_weights(own, label), strict=True))
 
 
-def _by_gradients(text: str, tokens: np.ndarray) -> list[tuple[Span, float]]:
+def _by_gradients(
+    text: str, tokens: np.ndarray, tokenizer: Tokenizer
+) -> list[tuple[Span, float]]:
     """Sum over the tokens of each word; a space belongs to the word behind it."""
     spans = word_spans(text)
     if not spans:
         return []
-    ids = encode(text)
-    token_ends = np.cumsum([len(encoding().decode_single_token_bytes(i)) for i in ids])
+    token_ends = np.asarray(tokenizer.byte_ends(text))
     byte_ends = [0, *_byte_ends(text, int(token_ends[-1]))]
     word_ends = [byte_ends[end] for _, end in spans]
     words = np.searchsorted(word_ends, token_ends).clip(max=len(spans) - 1)
-    weights = np.bincount(words, tokens[: len(ids)], minlength=len(spans))
+    weights = np.bincount(words, tokens[: len(words)], minlength=len(spans))
     return list(zip(spans, weights.tolist(), strict=True))
 
 

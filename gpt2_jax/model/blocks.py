@@ -5,6 +5,8 @@ Shapes: `B` batch, `T` tokens, `D` embed_dim, `F` mlp_dim.
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -12,6 +14,12 @@ from jax import Array
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.model.attention import CausalSelfAttention
 from gpt2_jax.model.dense import dense, layer_norm
+
+_ACTIVATIONS = {
+    "gelu_new": functools.partial(nn.gelu, approximate=True),
+    "gelu": functools.partial(nn.gelu, approximate=False),
+    "relu": nn.relu,
+}
 
 
 class MLP(nn.Module):
@@ -21,7 +29,7 @@ class MLP(nn.Module):
     def __call__(self, x: Array) -> Array:
         width, hidden = self.config.embed_dim, self.config.mlp_dim
         x = dense(self.config, (width, hidden), "c_fc")(x)  # [B, T, F]
-        x = nn.gelu(x, approximate=True)
+        x = _ACTIVATIONS[self.config.activation](x)
         return dense(self.config, (hidden, width), "c_proj")(x)  # [B, T, D]
 
 
@@ -46,14 +54,15 @@ class Block(nn.Module):
         """
         config = self.config
         dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
-        normed = layer_norm("ln_1")(x).astype(config.dtype)
+        normed = layer_norm(config, "ln_1")(x).astype(config.dtype)
         query = None
         if positions is not None:
             x, query = take_token(x, positions), take_token(normed, positions)
         attention = CausalSelfAttention(config, name="attn")
         y = attention(normed, mask, query, deterministic=deterministic)
         x = x + dropout(y)
-        y = MLP(config, name="mlp")(layer_norm("ln_2")(x).astype(config.dtype))
+        y = layer_norm(config, "ln_2")(x).astype(config.dtype)
+        y = MLP(config, name="mlp")(y)
         return x + dropout(y)
 
 

@@ -15,8 +15,6 @@ from jax import Array
 
 from gpt2_jax.config import GPT2Config
 
-LAYER_NORM_EPSILON = 1e-5  # flax's own default is 1e-6
-
 
 def uniform_init(fan_in: int) -> nn.initializers.Initializer:
     """Return U(-1/sqrt(fan_in), 1/sqrt(fan_in)), torch.nn.Linear's default."""
@@ -75,10 +73,10 @@ def dense(config: GPT2Config, sizes: tuple[int, int], name: str) -> LoRADense:
     )
 
 
-def layer_norm(name: str | None = None) -> nn.LayerNorm:
+def layer_norm(config: GPT2Config, name: str | None = None) -> nn.LayerNorm:
     # Two passes: E[x^2] - E[x]^2 cancels on the outlier features of large GPT-2s.
     return nn.LayerNorm(
-        epsilon=LAYER_NORM_EPSILON,
+        epsilon=config.layer_norm_epsilon,
         dtype=jnp.float32,
         use_fast_variance=False,
         name=name,

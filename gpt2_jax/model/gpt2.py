@@ -43,7 +43,7 @@ class GPT2(nn.Module):
         self.wpe = nn.Embed(config.max_len, config.embed_dim, embedding_init=embed)
         self.drop = nn.Dropout(config.dropout_rate)
         self.h = [Block(config) for _ in range(config.num_layers)]
-        self.ln_f = layer_norm()
+        self.ln_f = layer_norm(config)
         if config.num_classes is not None:
             init = uniform_init(head_inputs(config))
             self.out_head = nn.Dense(

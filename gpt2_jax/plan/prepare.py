@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from gpt2_jax.config import FinetuneConfig, GPT2Config
+from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import load_dataset
@@ -21,8 +21,8 @@ from gpt2_jax.model.lora import add_adapters
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
 from gpt2_jax.plan.task import Task
-from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, encode
-from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
+from gpt2_jax.weights.pretrained import Pretrained, read_pretrained
 from gpt2_jax.weights.random import PREFIX, untrained
 
 
@@ -44,9 +44,10 @@ def prepare(
         dataset.name, dataset.classes, dataset.labels, config.data.positive
     )
     split = split_dataset(dataset, config.data)
-    gpt2_config, params = _load_weights(config, offline=offline)
+    weights, tokenizer = _load_weights(config, offline=offline)
+    gpt2_config = weights.config
     encoded = {
-        part: [encode(dataset.texts[row]) for row in rows]
+        part: [tokenizer.encode(dataset.texts[row]) for row in rows]
         for part, rows in split.parts().items()
     }
     if len(encoded["train"]) < config.train.batch_size:
@@ -55,9 +56,10 @@ def prepare(
             f"batch; choose --batch-size {len(encoded['train'])} or less"
         )
     limit = _limit(config, encoded["train"], gpt2_config.max_len)
-    texts = _lay_out_parts(config, dataset, split, encoded, limit)
+    texts = _lay_out_parts(config, dataset, split, encoded, limit, tokenizer)
+    nothing = tokenizer.encode("")
     sizes = np.asarray([len(ids) for part in encoded.values() for ids in part])
-    model, params = _replace_head(config, gpt2_config, params, len(dataset.classes))
+    model, params = _replace_head(config, weights, len(dataset.classes))
     num_layers = model.config.num_layers
     try:
         param_labels = label_params(params, config.train.trainable, num_layers)
@@ -70,10 +72,11 @@ def prepare(
         texts=texts,
         num_tokens=np.minimum(sizes, limit),
         cut=int((sizes > limit).sum()),
-        # no text has that id
-        empty=sum(ids == [END_OF_TEXT] for part in encoded.values() for ids in part),
+        # no text has that id alone
+        empty=sum(ids == nothing for part in encoded.values() for ids in part),
         model=model,
         params=params,
+        tokenizer=tokenizer,
         param_labels=param_labels,
         depth=trunk_depth(param_labels, num_layers),
         positive=positive,
@@ -82,17 +85,17 @@ def prepare(
 
 def _load_weights(
     config: FinetuneConfig, *, offline: bool
-) -> tuple[GPT2Config, Params]:
+) -> tuple[Pretrained, Tokenizer]:
     if str(config.weights).startswith(PREFIX):
-        gpt2_config, params = untrained(str(config.weights), config.train.seed)
-    else:
-        gpt2_config, params = load_pretrained(config.weights, offline=offline)
-    if gpt2_config.vocab_size < VOCAB_SIZE:
+        return Pretrained(*untrained(str(config.weights), config.train.seed)), gpt2()
+    found = read_pretrained(config.weights, offline=offline)
+    if found.tokenizer is None:
         raise UserError(
-            f"{config.weights}: a vocabulary of {gpt2_config.vocab_size} tokens, but "
-            f"GPT-2's encoding has {VOCAB_SIZE}; use weights made with it"
+            f"{config.weights}: a vocabulary of {found.config.vocab_size} tokens, but "
+            f"GPT-2's encoding has {VOCAB_SIZE}, and no tokenizer lies beside the "
+            "weights; lay its vocab.json and merges.txt there"
         )
-    return gpt2_config, params
+    return found, found.tokenizer
 
 
 def _limit(config: FinetuneConfig, train: list[list[int]], max_len: int) -> int:
@@ -114,6 +117,7 @@ def _lay_out_parts(
     split: Split,
     encoded: dict[str, list[list[int]]],
     limit: int,
+    tokenizer: Tokenizer,
 ) -> Texts:
     labels = {
         part: np.asarray(dataset.labels)[rows] for part, rows in split.parts().items()
@@ -122,6 +126,7 @@ def _lay_out_parts(
         [ids for part in encoded.values() for ids in part],
         limit=limit,
         padded=POOLS[config.pool].reads_padding,
+        pad_id=tokenizer.end_id,
         labels=np.concatenate(list(labels.values())),
         class_weights=_class_weights(config, labels["train"], len(dataset.classes)),
     )
@@ -144,13 +149,13 @@ def _class_weights(
 
 
 def _replace_head(
-    config: FinetuneConfig, gpt2_config: GPT2Config, params: Params, num_classes: int
+    config: FinetuneConfig, weights: Pretrained, num_classes: int
 ) -> tuple[GPT2, Params]:
     key = jax.random.key(config.train.seed)
     lora = "lora" in config.train.trainable
     model, params = to_classifier(
-        gpt2_config,
-        params,
+        weights.config,
+        weights.params,
         num_classes=num_classes,
         key=key,
         pool=config.pool,

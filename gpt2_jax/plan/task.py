@@ -20,6 +20,7 @@ from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.leaves import hash_leaves
 from gpt2_jax.storage.sealed import digest
+from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel
 
 
@@ -33,9 +34,10 @@ class Task:
     texts: Texts  # tokens of train, validation and test
     num_tokens: np.ndarray  # int [N] of each text after the cut, without padding
     cut: int  # texts that were longer
-    empty: int  # texts without a token, read as one END_OF_TEXT
+    empty: int  # texts without a token, read as one end of text
     model: GPT2
     params: Params
+    tokenizer: Tokenizer
     param_labels: Params  # "train" or "freeze" for each leaf
     depth: int  # of the frozen trunk; see `GPT2.trunk`
     positive: str | None = None  # the class whose precision is told; see `data.labels`
@@ -83,12 +85,15 @@ class Task:
             f"data.rows.{part}": ids_sha256(ids)
             for part, ids in self.split.parts().items()
         }
+        own = self.tokenizer
         leaves = hash_leaves(self.params)  # before training: the new head too
         return {
             "data.sha256": self.dataset.sha256,
             "data.classes": list(self.dataset.classes),
             **rows,
             "weights.sha256": digest(leaves),
+            # Runs of earlier versions know GPT-2's alone, and do not name it.
+            **({} if own.is_gpt2s else {"weights.tokenizer": own.sha256}),
         }
 
     def trained_model(self, params: Params, temperature: float) -> TrainedModel:
@@ -108,6 +113,7 @@ class Task:
             self.max_length,
             temperature,
             positive=self.positive,
+            tokenizer=self.tokenizer,
         )
 
 

@@ -41,7 +41,6 @@ from gpt2_jax.serve.schema import (
 )
 from gpt2_jax.serve.static import page_routes
 from gpt2_jax.serve.table_route import PATH, add_table
-from gpt2_jax.tokenizer import encode
 from gpt2_jax.version import __version__
 
 # An explanation predicts the text once for each word. Long texts get fewer, longer
@@ -59,6 +58,7 @@ def create_app(
     `text_columns` are those that it was trained on.
     """
     metrics = Metrics()
+    encode = classifier.tokenizer.encode
     batcher = Batcher(
         classifier.predict_proba,
         num_classes=len(classifier.labels),
@@ -111,8 +111,9 @@ def create_app(
     @app.post("/v1/explain", responses=PROBLEMS, dependencies=secured)
     async def explain(request: ExplainRequest) -> ExplainResponse:
         """Say what each word adds to the probability of the label; approximate."""
-        part = part_read(request.text, classifier.max_length)
-        affordable = max(_MIN_SPANS, _EXPLAIN_TOKENS // len(encode(part)))
+        num_tokens = min(len(encode(request.text)), classifier.max_length)
+        part = part_read(request.text, classifier.max_length, classifier.tokenizer)
+        affordable = max(_MIN_SPANS, _EXPLAIN_TOKENS // num_tokens)
         spans = word_spans(part, min(MAX_SPANS, affordable))
         texts = variants(request.text, part, spans)
         lengths = [len(encode(text)) for text in texts]

@@ -19,7 +19,7 @@ from gpt2_jax.errors import DataError
 from gpt2_jax.inference.explain import part_read
 from gpt2_jax.inference.rows import open_entries
 from gpt2_jax.serve.schema import Columns, Result, TableQuery
-from gpt2_jax.tokenizer import encode
+from gpt2_jax.tokenizer import Tokenizer
 
 # What is answered at once: two of these fit the half of the queue that background
 # texts may fill.
@@ -100,14 +100,14 @@ def check(path: Path, name: str, how: Reading) -> Checked:
 
 
 def groups(
-    path: Path, name: str, how: Reading, max_length: int
+    path: Path, name: str, how: Reading, max_length: int, tokenizer: Tokenizer
 ) -> Iterator[list[Item]]:
     """Yield the texts of a file, a few at a time."""
     group: list[Item] = []
     size = 0
     with path.open("rb") as file, open_entries(file, name, how) as entries:
         for entry in entries:
-            group.append(_item(entries.row.values, entry.text, max_length))
+            group.append(_item(entries.row.values, entry.text, max_length, tokenizer))
             size += len(entry.text)
             if len(group) == GROUP_TEXTS or size >= _GROUP_CHARACTERS:
                 yield group
@@ -116,10 +116,12 @@ def groups(
         yield group
 
 
-def _item(row: Mapping[str, Any], text: str, max_length: int) -> Item:
+def _item(
+    row: Mapping[str, Any], text: str, max_length: int, tokenizer: Tokenizer
+) -> Item:
     # The device's thread encodes too: a book in a cell must not hold it up.
-    read = text if len(text) <= _LONG else part_read(text, max_length)
-    return Item(row, text, read, len(encode(text)))
+    read = text if len(text) <= _LONG else part_read(text, max_length, tokenizer)
+    return Item(row, text, read, len(tokenizer.encode(text)))
 
 
 def json_lines(items: Sequence[Item], results: Sequence[Result]) -> bytes:

@@ -96,7 +96,8 @@ def add_table(
                 found = await asyncio.to_thread(table.find_columns, path, name, how)
                 return Response(found.model_dump_json(), media_type="application/json")
             checked = await asyncio.to_thread(table.check, path, name, how)
-            groups = table.groups(path, name, how, classifier.max_length)
+            length, tokenizer = classifier.max_length, classifier.tokenizer
+            groups = table.groups(path, name, how, length, tokenizer)
             lines = _lines(classifier, batcher, groups, checked, query)
             return _Stream(lines, stack.pop_all(), checked, query)
 

@@ -11,9 +11,9 @@ import numpy as np
 import optax
 import pytest
 from helpers import TINY, random_params
-from training_helpers import NUM_LAYERS, make_classifier
+from training_helpers import NUM_LAYERS, make_classifier, make_texts
 
-from gpt2_jax.config import GPT2Config, TrainConfig
+from gpt2_jax.config import TRAINABLE, GPT2Config, TrainConfig
 from gpt2_jax.engine.optimizer import create_optimizer, create_schedule
 from gpt2_jax.engine.param_labels import FREEZE, TRAIN, label_params, trunk_depth
 from gpt2_jax.engine.steps import create_train_state, train_step
@@ -54,6 +54,10 @@ _EXPECTED = {
 
 def _trained(labels) -> set[str]:
     return {path for path, label in flatten(labels).items() if label == TRAIN}
+
+
+def test_every_named_scope_has_its_parameters_here():
+    assert set(_EXPECTED) == set(TRAINABLE)
 
 
 @pytest.mark.parametrize("scope", _EXPECTED)
@@ -274,3 +278,18 @@ def test_the_optimizer_follows_the_schedule():
         updates, state = tx.update({"w": jnp.ones(1)}, state, params)
         sizes.append(-float(updates["w"][0]))
     np.testing.assert_allclose(sizes, [0.1, 0.075, 0.05, 0.025, 0.0], atol=1e-6)
+
+
+def test_an_optimizer_of_ones_own_leaves_frozen_leaves_bit_equal():
+    model, params = make_classifier()
+    labels = label_params(params, "last_block", NUM_LAYERS)
+    tx = create_optimizer(TrainConfig(), labels, 10, optax.sgd(0.5, momentum=0.9))
+    state = create_train_state(model, params, tx)
+    batch = make_texts(8).batches(np.arange(8), 16)
+    step = functools.partial(train_step, model=model, param_labels=labels)
+    after, _ = jax.jit(step)(state, batch, jax.random.key(0))
+    for path, leaf in flatten(params).items():
+        same = np.asarray(leaf).tobytes() == flatten(after.params)[path].tobytes()
+        assert same == (path not in _EXPECTED["last_block"]), path
+    shapes = {leaf.shape for leaf in jax.tree.leaves(state.opt_state)}
+    assert flatten(params)["wte/embedding"].shape not in shapes

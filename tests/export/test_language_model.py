@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import stat
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from gpt2_jax.tokenizer import VOCAB_SIZE
 from gpt2_jax.weights import orbax_folder
 from gpt2_jax.weights.pretrained import load_pretrained
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 DESTINATIONS = {"hf": "folder", "llms-from-scratch": "w.safetensors", "orbax": "orbax"}
 UNTIED = dataclasses.replace(TINY, tied=False)
 live = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -244,3 +246,11 @@ def book_config(config):
         "drop_rate": 0.0,
         "qkv_bias": True,
     }
+
+
+def test_nanogpts_exact_gelu_is_what_others_are_told(tmp_path):
+    convert_weights(GOLDEN / "nanogpt.pt", tmp_path / "hf", "hf")
+    values = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert values["activation_function"] == "gelu"
+    with pytest.raises(UserError, match="has activation=gelu_new, this one gelu;"):
+        convert_weights(GOLDEN / "nanogpt.pt", tmp_path / "x.pth", "llms-from-scratch")

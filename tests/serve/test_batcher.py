@@ -180,6 +180,46 @@ def test_what_nobody_waits_for_any_more_is_not_computed(batcher, device):
     assert ["left"] not in device.calls and ["kept"] in device.calls
 
 
+def test_a_small_request_waits_for_a_batch_of_a_large_one_and_not_for_all(
+    batcher, device
+):
+    _hold(batcher, device)
+    large = _submit(batcher, ["large"] * 120)
+    small = _submit(batcher, ["small"])
+    device.free.set()
+    small.result(10)
+    large.result(10)
+    order = [text for call in device.calls for text in call]
+    assert order.index("small") <= 2 + 16
+
+
+def test_a_large_request_is_not_put_off_for_ever_by_small_ones(batcher, device):
+    _hold(batcher, device)
+    large = _submit(batcher, ["large"] * 60)
+    small = [_submit(batcher, [f"{i}"]) for i in range(160)]
+    device.free.set()
+    for future in (large, *small):
+        future.result(10)
+    order = [text for call in device.calls for text in call]
+    assert "large" in order[-100:] and "large" in order[:40]
+    last = len(order) - order[::-1].index("large")
+    later = [_submit(batcher, ["later"]) for _ in range(20)]
+    for future in later:
+        future.result(10)
+    assert last < len(order)
+
+
+def test_a_request_that_is_cancelled_leaves_the_queue(batcher, device):
+    _hold(batcher, device)
+    left = _submit(batcher, ["left " * (1 + i % 50) for i in range(200)])
+    kept = _submit(batcher, ["kept"] * 5)
+    assert left.cancel()
+    assert batcher.waiting == 5
+    device.free.set()
+    kept.result(10)
+    assert not any("left" in text for call in device.calls for text in call)
+
+
 def test_a_failed_batch_is_told_to_those_who_asked_and_the_thread_lives(
     batcher, device
 ):
