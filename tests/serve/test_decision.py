@@ -1,4 +1,4 @@
-"""One decision: what is labelled, shown and explained is the same, threshold included."""
+"""One decision: label and explanation are the same, threshold included."""
 
 from __future__ import annotations
 

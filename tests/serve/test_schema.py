@@ -15,6 +15,9 @@ from serve_helpers import Service
 
 schemathesis = pytest.importorskip("schemathesis")
 GenerationMode = schemathesis.GenerationMode
+positive_data_acceptance = pytest.importorskip(
+    "schemathesis.specs.openapi.checks"
+).positive_data_acceptance
 
 
 def _check(service: Service, examples: int) -> collections.Counter[int]:
@@ -40,11 +43,14 @@ def _fuzz(
         deadline=None,
         derandomize=True,
         database=None,
-        suppress_health_check=[*hypothesis.HealthCheck.__members__.values()],
+        suppress_health_check=list(hypothesis.HealthCheck),
     )
     @hypothesis.given(strategy)
     def validate(case: Any) -> None:
-        statuses[case.call_and_validate().status_code] += 1
+        # No schema tells which bytes are a table.
+        unknown = [positive_data_acceptance] if case.path == "/v1/table" else []
+        answer = case.call_and_validate(excluded_checks=unknown)
+        statuses[answer.status_code] += 1
 
     validate()
 
