@@ -15,7 +15,7 @@ from gpt2_jax import config as configs
 from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.storage.sealed import read_json
-from gpt2_jax.weights.convert import StateDict
+from gpt2_jax.weights.convert import COMPILED, StateDict
 from gpt2_jax.weights.files import Contents
 from gpt2_jax.weights.hugging_face_config import CONFIG, is_hugging_face
 from gpt2_jax.weights.rules import (
@@ -26,9 +26,6 @@ from gpt2_jax.weights.rules import (
     Naming,
 )
 from gpt2_jax.weights.tensorflow_checkpoint import HPARAMS
-
-COMPILED = "_orig_mod."  # torch.compile puts it before every name
-
 
 MODEL_ARGS = "model_args"  # of a nanoGPT checkpoint, beside its tensors
 

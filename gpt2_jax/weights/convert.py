@@ -25,6 +25,30 @@ from gpt2_jax.weights.rules import (
 StateDict = Mapping[str, np.ndarray]
 
 
+COMPILED = "_orig_mod."  # torch.compile puts it before every name
+
+
+# What programs that hold a model put before the names of its tensors.
+_WRAPPERS = (COMPILED, "module.", "model.", "net.")
+
+
+def unwrap(state: StateDict) -> tuple[StateDict, str]:
+    """Return the tensors without the prefix of what holds the model, and that prefix.
+
+    Raises:
+        WeightsError: some of them were compiled, and others were not.
+    """
+    wrapper = ""
+    while state and (
+        found := [w for w in _WRAPPERS if all(name.startswith(w) for name in state)]
+    ):
+        wrapper += found[0]
+        state = {name.removeprefix(found[0]): value for name, value in state.items()}
+    if any(name.startswith(COMPILED) for name in state):
+        raise WeightsError(f"holds tensors both with and without {COMPILED}")
+    return state, wrapper
+
+
 def convert_state_dict(
     state: StateDict,
     config: GPT2Config,

@@ -33,7 +33,7 @@ TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 class Contents:
     """The tensors of a file, and what stands beside them in it."""
 
-    tensors: dict[str, np.ndarray]
+    tensors: Mapping[str, np.ndarray]
     beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -55,7 +55,7 @@ def read_contents(path: Path) -> Contents:
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """Read all tensors of a file or folder; see `read_contents`."""
-    return read_contents(path).tensors
+    return dict(read_contents(path).tensors)
 
 
 def _read_file(path: Path) -> Contents:

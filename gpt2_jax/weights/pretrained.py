@@ -16,9 +16,14 @@ from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import sha256_of
 from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
 from gpt2_jax.weights import files, hub, orbax_folder
-from gpt2_jax.weights.architecture import COMPILED, config_of, hint_of
+from gpt2_jax.weights.architecture import config_of, hint_of
 from gpt2_jax.weights.arrays import DTYPES, FLOATS
-from gpt2_jax.weights.convert import convert_state_dict, scale_queries
+from gpt2_jax.weights.convert import (
+    COMPILED,
+    convert_state_dict,
+    scale_queries,
+    unwrap,
+)
 from gpt2_jax.weights.hugging_face_config import (
     attention_scale,
     labels_of,
@@ -29,10 +34,6 @@ from gpt2_jax.weights.tokenizer_folder import read_tokenizer
 from gpt2_jax.weights.trained import load_model, model_folder
 
 log = logging.getLogger(__name__)
-
-
-# What programs that hold a model put before the names of its tensors.
-_WRAPPERS = (COMPILED, "module.", "model.", "net.")
 
 
 MINI_SHA256 = "d650757d55552f020e9e3507cf2fc521b160eca8dcbe6db9fec0221d681a701a"
@@ -180,16 +181,9 @@ def _convert(
     dtype: str,
 ) -> Pretrained:
     hint = hint_of(contents, folder)
-    state, wrapped = contents.tensors, ""
-    while found := [
-        w for w in _WRAPPERS if state and all(n.startswith(w) for n in state)
-    ]:
-        wrapped += found[0]
-        state = {name.removeprefix(found[0]): value for name, value in state.items()}
-    if any(name.startswith(COMPILED) for name in state):
-        raise WeightsError(f"holds tensors both with and without {COMPILED}")
-    if wrapped not in ("", COMPILED):
-        log.info(f"{path}: the tensors are read without the prefix {wrapped}")
+    state, wrapper = unwrap(contents.tensors)
+    if wrapper not in ("", COMPILED):
+        log.info(f"{path}: the tensors are read without the prefix {wrapper}")
     contents = dataclasses.replace(contents, tensors=state)
     named, prefix = detect_naming(state, naming=naming, hint=hint)
     config = config_of(contents, named, prefix, folder, num_heads)

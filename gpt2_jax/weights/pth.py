@@ -19,7 +19,7 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.weights.arrays import read_into
 from gpt2_jax.weights.pickled import Storage, Tensor, parse
 
-# nanoGPT, the book, others
+# Keys of nanoGPT, the book and others.
 _NESTED = ("model", "model_state_dict", "state_dict", "net", "weights")
 
 _MAX_READ = 4 << 20  # bytes at once; the pickle and the directory are far smaller
