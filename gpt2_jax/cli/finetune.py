@@ -63,7 +63,7 @@ def _add_run_flags(group: Any) -> None:
         metavar="DIR",
         help="runs that share it compute the same frozen trunk once",
     )
-    add("--verbose", action="store_true", help="tell of every class")
+    add("--verbose", action="store_true", help="show every class")
     add("--dry-run", action="store_true", help="print what would run, and stop")
 
 

@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--no-compilation-cache",
         action="store_true",
-        help="compile anew; keep no compiled programs in the user's cache folder",
+        help="compile again; keep no compiled programs in the user's cache folder",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_finetune(commands, common)

@@ -34,7 +34,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         help="dataset or files; all of them (default: the run's own test part)",
     )
     add_flags(evaluate, DataConfig(), sections=(ROWS, LABELS), without=("source",))
-    evaluate.add_argument("--verbose", action="store_true", help="tell of every class")
+    evaluate.add_argument("--verbose", action="store_true", help="show every class")
 
     predict = commands.add_parser(
         "predict", parents=[common], help="label texts with a run"

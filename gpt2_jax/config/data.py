@@ -83,7 +83,7 @@ class DataConfig:
     )
     positive: str | None = option(
         None,
-        "class of two whose precision, recall, F1 and AUC are told, and of more whose "
+        "class of two whose precision, recall, F1 and AUC are shown, and of more whose "
         "curves are drawn",
         unset="the rarer of two",
         metavar="LABEL",
@@ -114,7 +114,7 @@ class DataConfig:
         metavar="FILE",
         section=LABELS,
     )
-    test_data: tuple[str, ...] | str | None = option(
+    test_data: tuple[str, ...] | str | Path | None = option(
         None,
         "files of the test part, read as --data is",
         metavar="D",

@@ -63,7 +63,9 @@ def join(name: str, tables: Sequence[tuple[str | None, Table]]) -> Table:
         own += table.parts or ()
     named = tables[0][0] is not None
     if named and own:
-        raise DataError(f"{name}: its files are a split; leave --split-column away")
+        raise DataError(f"{name}: its files are a split; omit --split-column")
+    if own and any(table.parts is None for _, table in tables):
+        raise DataError(f"{name}: only some of its files have a split of their own")
     understood = tables[0][1].understood
     if understood is not None:
         understood = dataclasses.replace(

@@ -113,7 +113,8 @@ def _fasttext(lines: Iterable[tuple[int, str]], rows: Rows) -> Iterator[Row]:
             continue
         labels: list[str] = []
         while words.startswith(dialect.LABEL_PREFIX):
-            label, _, words = words.partition(" ")
+            label, *rest = words.split(maxsplit=1)  # a space or a tab
+            words = rest[0] if rest else ""
             labels.append(label.removeprefix(dialect.LABEL_PREFIX))
         yield Row(number, {"text": words, "label": labels})
 

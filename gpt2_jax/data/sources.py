@@ -101,15 +101,20 @@ def _names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
 def _own(config: DataConfig, offline: bool) -> Read:
     """Read the user's files; with them those that hold the test part, and the names."""
     table, sha256 = _several(config, _names(config.source), offline)
+    if config.test_data and config.labels_file is not None:
+        raise DataError(
+            "--labels-file has the labels of --data alone, and --test-data would have "
+            "none; give files with both, or omit --test-data"
+        )
     if config.test_data:
         if table.parts is not None:
             raise DataError(
-                f"{', '.join(_names(config.source))}: has a split of its own; leave "
-                "--test-data away"
+                f"{', '.join(_names(config.source))}: has a split of its own; omit "
+                "--test-data"
             )
         test, test_sha256 = _several(config, _names(config.test_data), offline)
         train, test = (dataclasses.replace(t, parts=None) for t in (table, test))
-        table = join(str(config.source), [("train", train), ("test", test)])
+        table = join(", ".join(_names(config.source)), [("train", train), ("test", test)])
         sha256 = _sha256(f"{sha256}\0{test_sha256}".encode())
     if config.label_names is not None:
         names = Path(config.label_names)

@@ -83,7 +83,7 @@ def _book_split(
     if len(counts) != 2 or counts[0] < counts[1]:
         raise DataError(
             f"{dataset.name}: the book's sampling needs two classes, the first in "
-            "the majority (ham, spam); leave --preset book away"
+            "the majority (ham, spam); omit --preset book"
         )
     shuffles = 1 + BOOK_SPLITS.index(config.book_split)
     rows = book_rows(labels, config.split_seed, shuffles)

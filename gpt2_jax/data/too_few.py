@@ -32,7 +32,7 @@ def lacks_classes(
         )
     elif config.unseen and part != "train":
         cure = (
-            "--unseen leaves out the texts that stand in train too; leave it away, or "
+            "--unseen leaves out the texts that stand in train too; omit it, or "
             "use each text once with --drop-duplicates"
         )
     elif (left_out := left_out_by(dataset, config, rows)) is not None:
@@ -71,12 +71,12 @@ def left_out_by(dataset: Dataset, config: DataConfig, rows: np.ndarray) -> str |
     fewest = int(counts.argmin())
     undersampled = config.book or config.balance == "undersample"
     if undersampled and counts.max() > counts[fewest]:
-        way = "leave --preset book away" if config.book else "--balance none or weights"
+        way = "omit --preset book" if config.book else "--balance none or weights"
         return (
             "undersampling leaves as many texts of each class as the rarest has, "
             f"{counts[fewest]} of {dataset.classes[fewest]}; {way} uses all"
         )
     repeated = len(dataset.texts) - len(set(dataset.texts))
     if config.drop_duplicates and repeated:
-        return f"--drop-duplicates leaves out {repeated} texts; leave it away"
+        return f"--drop-duplicates leaves out {repeated} texts; omit it"
     return None

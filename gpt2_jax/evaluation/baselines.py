@@ -9,6 +9,7 @@ import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.evaluation.metrics import confusion_matrix, mean_scores
+from gpt2_jax.model.pools import POOLS
 
 # How each linear model counts a text, and what it is called.
 _COUNTS: Mapping[str, dict[str, Any]] = {
@@ -126,7 +127,7 @@ def untried(config: FinetuneConfig) -> list[str]:
     train, ways = config.train, []
     if train.trainable in (("head",), ("last_block",)):
         ways.append("--trainable last_two_blocks --learning-rate 5e-4")
-    if config.pool != "mean":
+    if not POOLS[config.pool].mean:
         ways.append("--pool mean")
     if config.weights == "mini":
         ways.append("--weights 124M")

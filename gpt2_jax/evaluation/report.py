@@ -98,7 +98,7 @@ def _headline(report: Report) -> str:
         f'<p class="soft">A text classifier with the labels '
         f"{escape(shortened(results['data']['classes']))}.</p>\n"
         f'<p class="result">{100 * accuracy:.2f}%</p>\n'
-        f"<p>of {test['n']} test texts are labelled rightly; the 95% interval is "
+        f"<p>of {test['n']} test texts are classified correctly; the 95% interval is "
         f"{low:.1f} to {high:.1f}%. Macro-F1 {test['macro_f1']:.4f}"
         f"{_baseline_f1(results['baselines'])}.</p>\n{notes}"
         f'<table class="bars"><caption>Accuracy on the test part</caption>'
@@ -215,7 +215,7 @@ def _errors(report: Report) -> str:
         row[i] for i, row in enumerate(report.results["test"]["confusion"])
     )
     if not errors:
-        return "<p>No test text is labelled wrongly.</p>\n"
+        return "<p>Every test text is classified correctly.</p>\n"
     rows = (_error(report, **error) for error in errors)
     head = ["text", "true", "answer", "probability"]
     caption = f"{len(errors)} of {wrong} errors, the most probable answers first"

@@ -122,7 +122,7 @@ def fused_attention(
 
 def attention_mask(
     config: GPT2Config,
-    num_tokens: int,
+    num_tokens: Any,  # an int, or a symbol where shapes are exported
     lengths: Int[Array, " B"],
     positions: Int[Array, " B"] | None,
 ) -> Bool[Array, "#B 1 #T S"]:

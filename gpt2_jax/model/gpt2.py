@@ -21,7 +21,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, Key
 
-from gpt2_jax.config import GPT2Config
+from gpt2_jax.config import GPT2Config, PoolName
 from gpt2_jax.model.attention import attention_mask
 from gpt2_jax.model.blocks import Block, take_token
 from gpt2_jax.model.dense import layer_norm, uniform_init
@@ -171,7 +171,7 @@ def head_inputs(config: GPT2Config) -> int:
 
 
 def _positions(
-    pool: Pool, num_tokens: int, lengths: Int[Array, " B"]
+    pool: Pool, num_tokens: Any, lengths: Int[Array, " B"]
 ) -> Int[Array, " B"]:
     """Return the position of the one token of each text that `pool` reads."""
     if pool.token == "last_real":
@@ -222,7 +222,7 @@ def to_classifier(
     *,
     num_classes: int,
     key: Key[Array, ""],
-    pool: str = "last_real",
+    pool: PoolName = GPT2Config.pool,
     **changes: Any,
 ) -> tuple[GPT2, Params]:
     """Replace the language head by `out_head`, one logit per class.

@@ -76,7 +76,8 @@ def finetune(
                 log.info(line)
             run.claim(task.identity())
             if (found := run.finished(task.num_steps)) is not None:
-                log.info("already complete: %d of %d steps", *[task.num_steps] * 2)
+                steps = task.num_steps
+                log.info("already complete: %d of %d steps", steps, steps)
                 return Results.from_json(found)
             engine = build_engine(task, run)
         tx = create_optimizer(

@@ -158,7 +158,7 @@ def test_the_readmes_own_texts_can_be_trained_on(environment, tmp_path):
     _write_inputs(tmp_path)
     block = next(b for b in _blocks(_ROOT / "README.md") if "mail.csv" in b.content)
     lines = [line for line in block.commands if line.startswith("gpt2-jax")]
-    assert len(lines) == 4
+    assert len(lines) == 3
     done = subprocess.run(
         ["bash", "-e", "-c", "\n".join(lines)],
         cwd=tmp_path,
