@@ -69,7 +69,7 @@ class Texts:
         chosen = {name: getattr(self, name)[rows] for name in fields}
         return dataclasses.replace(self, **chosen, parts={})
 
-    def tokens_of(self, row: int) -> np.ndarray:
+    def tokens_of(self, row: int | np.integer) -> np.ndarray:
         """Return the values of one text."""
         return self.values[self.starts[row] : self.starts[row] + self.lengths[row]]
 

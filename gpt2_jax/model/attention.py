@@ -7,6 +7,7 @@ Shapes: `B` batch, `T` tokens (queries), `S` tokens (keys), `D` embed_dim, `H` h
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -122,7 +123,7 @@ def fused_attention(
 
 def attention_mask(
     config: GPT2Config,
-    num_tokens: int,
+    num_tokens: Any,  # int, or a symbol where an export leaves it open
     lengths: Int[Array, " B"],
     positions: Int[Array, " B"] | None,
 ) -> Bool[Array, "#B 1 #T S"]:

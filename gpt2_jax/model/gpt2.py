@@ -171,7 +171,7 @@ def head_inputs(config: GPT2Config) -> int:
 
 
 def _positions(
-    pool: Pool, num_tokens: int, lengths: Int[Array, " B"]
+    pool: Pool, num_tokens: Any, lengths: Int[Array, " B"]
 ) -> Int[Array, " B"]:
     """Return the position of the one token of each text that `pool` reads."""
     if pool.token == "last_real":
