@@ -17,7 +17,6 @@ import numpy as np
 from flax import jax_utils
 from flax.training.train_state import TrainState
 from jax import Array
-from jax.stages import Wrapped
 from jaxtyping import Float, Int, Key
 
 from gpt2_jax.engine.devices import Device, local_batches, local_devices, pad_steps
@@ -99,7 +98,7 @@ class PmapSteps:
 
 def pmap_programs(
     devices: Sequence[Device], *, param_labels: Params, accumulate: int = 1, **step: Any
-) -> tuple[Wrapped, Wrapped]:
+) -> tuple[Any, Any]:  # what pmap returns has no class of its own
     """Return `steps.train_batches` and `predict_step`, to be compiled for `devices`.
 
     State and params are replicated along a leading axis [N, ...]; batches are

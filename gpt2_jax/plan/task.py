@@ -38,6 +38,7 @@ class Task:
     split: Split
     texts: Texts  # tokens of train, validation and test
     num_tokens: np.ndarray  # int [N] of each text after the cut, without padding
+    tokens_per_character: float  # before the cut
     cut: int  # texts that were longer
     empty: int  # texts without a token, read as one end of text
     model: GPT2
@@ -46,6 +47,7 @@ class Task:
     param_labels: Params  # "train" or "freeze" for each leaf
     depth: int  # of the frozen trunk; see `GPT2.trunk`
     positive: str | None = None  # the class whose precision is told; see `data.labels`
+    head: str | None = None  # what it keeps of a trained one; None: there was none
 
     @property
     def width(self) -> int:

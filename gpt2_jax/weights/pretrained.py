@@ -31,6 +31,10 @@ from gpt2_jax.weights.trained import load_model, model_folder
 log = logging.getLogger(__name__)
 
 
+# What programs that hold a model put before the names of its tensors.
+_WRAPPERS = (COMPILED, "module.", "model.", "net.")
+
+
 MINI_SHA256 = "d650757d55552f020e9e3507cf2fc521b160eca8dcbe6db9fec0221d681a701a"
 
 
@@ -64,9 +68,9 @@ def load_pretrained(
         name_or_path: "mini" (shipped), the size of a released GPT-2 such as "124M"
             (cached or downloaded), or a path: a Hugging Face folder (safetensors or
             `pytorch_model.bin`, in shards or not, GPT2LMHeadModel or
-            GPT2ForSequenceClassification); a `.safetensors`, `.pth`, `.pt` or `.bin`
-            file with the names of Hugging Face, of LLMs-from-scratch (a classifier of
-            its chapter 6 too) or of nanoGPT (a checkpoint too); a folder of OpenAI's
+            GPT2ForSequenceClassification); a `.safetensors`, `.pth`, `.pt`, `.ckpt`
+            or `.bin` file with the names of Hugging Face, of LLMs-from-scratch (a
+            classifier of its chapter 6 too) or of nanoGPT; a folder of OpenAI's
             TensorFlow checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run
             of `gpt2-jax finetune`.
         num_heads: only for files of unusual size that nothing beside them describes.
@@ -176,9 +180,16 @@ def _convert(
     dtype: str,
 ) -> Pretrained:
     hint = hint_of(contents, folder)
-    state = {n.removeprefix(COMPILED): v for n, v in contents.tensors.items()}
-    if len(state) < len(contents.tensors):
+    state, wrapped = contents.tensors, ""
+    while found := [
+        w for w in _WRAPPERS if state and all(n.startswith(w) for n in state)
+    ]:
+        wrapped += found[0]
+        state = {name.removeprefix(found[0]): value for name, value in state.items()}
+    if any(name.startswith(COMPILED) for name in state):
         raise WeightsError(f"holds tensors both with and without {COMPILED}")
+    if wrapped not in ("", COMPILED):
+        log.info(f"{path}: the tensors are read without the prefix {wrapped}")
     contents = dataclasses.replace(contents, tensors=state)
     named, prefix = detect_naming(state, naming=naming, hint=hint)
     config = config_of(contents, named, prefix, folder, num_heads)

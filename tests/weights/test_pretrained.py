@@ -287,3 +287,31 @@ def test_a_tensor_that_no_training_gives_is_refused_with_the_path(folder, odd):
     message = rf"{folder}: .*h\.2\.mlp\.c_fc\.weight: {fault}$"
     with pytest.raises(WeightsError, match=message):
         load_pretrained(folder)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "net.", "module._orig_mod."])
+def test_what_wraps_a_model_is_not_part_of_its_names(tmp_path, prefix, caplog):
+    state = to_state_dict(random_params(TINY), HUGGING_FACE, "transformer.")
+    path = tmp_path / "x.safetensors"
+    wrapped = {prefix + name: value for name, value in state.items()}
+    safetensors.numpy.save_file(wrapped, path)
+    with caplog.at_level(logging.INFO, "gpt2_jax"):
+        ours = load_pretrained(path, num_heads=TINY.num_heads, naming="hf")
+    assert f"without the prefix {prefix}" in caplog.text
+    assert_same(ours, (TINY, random_params(TINY)))
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", "net", "weights"])
+def test_a_state_dict_may_lie_under_a_key(tmp_path, key):
+    torch = pytest.importorskip("torch")
+    state = to_state_dict(random_params(TINY), HUGGING_FACE, "transformer.")
+    tensors = {name: torch.from_numpy(value.copy()) for name, value in state.items()}
+    torch.save({key: tensors, "epoch": 3}, tmp_path / "last.ckpt")
+    found = load_pretrained(tmp_path / "last.ckpt", num_heads=2, naming="hf")
+    assert_same(found, (TINY, random_params(TINY)))
+
+
+def test_a_file_without_tensors_is_refused(tmp_path):
+    safetensors.numpy.save_file({}, tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="named like 0"):
+        load_pretrained(tmp_path / "x.safetensors")
