@@ -7,6 +7,7 @@ Shapes: `B` batch, `T` tokens (queries), `S` tokens (keys), `D` embed_dim, `H` h
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
