@@ -20,16 +20,9 @@ import tiktoken
 from gpt2_jax.errors import WeightsError
 
 END_OF_TEXT = 50256  # `<|endoftext|>`: padding, and the whole of an empty text
-
-
 END_OF_TEXT_NAME = "<|endoftext|>"
-
-
 VOCAB_SIZE = 50257
-
-
 VOCAB_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
-
 
 # Source: tiktoken_ext/openai_public.py, r50k_pat_str. Held here because importing that
 # module is a plugin's business; a test compares the two.
@@ -37,9 +30,7 @@ _PATTERN = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 )
 
-
 _LONG_RUN = 100_000  # characters
-
 
 # What `\\s` is to tiktoken: Unicode's White_Space. Python's own has four more.
 _SPACES = re.compile(
@@ -82,6 +73,17 @@ class Tokenizer:
         """Is it the one that the package ships?"""
         return not self.files
 
+    def name_of(self, token: int) -> str:
+        """Return the name of one of `special`.
+
+        Raises:
+            ValueError: it is none of them.
+        """
+        for name, known in self.special.items():
+            if known == token:
+                return name
+        raise ValueError(f"{token} is no special token")
+
     @functools.cached_property
     def sha256(self) -> str:
         """Return the hash of what it was read from."""
@@ -93,11 +95,17 @@ class Tokenizer:
         return found.hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of `text`; an empty text is one `end_id`.
-
-        So every text has a position to read.
-        """
+        """Return the ids of `text`, one or more: an empty text is one `end_id`."""
         ids = [] if self.bos_id is None else [self.bos_id]
+        for piece in self._pieces(text):
+            if isinstance(piece, int):
+                ids.append(piece)
+            else:
+                ids += self._merge(piece)
+        return ids or [self.end_id]
+
+    def _pieces(self, text: str) -> list[str | int]:
+        """Cut the tokens out that stand for themselves."""
         pieces: list[str | int] = [text]
         for names in self._searches:
             pieces = [
@@ -107,12 +115,7 @@ class Tokenizer:
                     [piece] if isinstance(piece, int) else self._find(names, piece)
                 )
             ]
-        for piece in pieces:
-            if isinstance(piece, int):
-                ids.append(piece)
-            else:
-                ids += self._merge(piece)
-        return ids or [self.end_id]
+        return pieces
 
     def decode_bytes(self, ids: Sequence[int]) -> list[bytes]:
         """Return the bytes that each token stands for.
@@ -137,8 +140,27 @@ class Tokenizer:
             special_tokens={name: count + i for i, name in enumerate(self.special)},
         )
 
+    def byte_ends(self, text: str) -> list[int]:
+        """Return where each token of `encode` ends in the UTF-8 of `text`."""
+        ends = [] if self.bos_id is None else [0]
+        done = 0
+        for piece in self._pieces(text):
+            if isinstance(piece, int):
+                sizes, before = [len(self._bytes[piece])], 0
+            else:
+                sizes = [len(self._bytes[token]) for token in self._merge(piece)]
+                before = int(self._lacks_space(piece))
+            for size in sizes:
+                done += size
+                ends.append(max(done - before, 0))
+            done -= before
+        return ends or [0]
+
+    def _lacks_space(self, text: str) -> bool:
+        return self.prefix_space and text != "" and not text.startswith(" ")
+
     def _merge(self, text: str) -> Iterator[int]:
-        if self.prefix_space and text and not text.startswith(" "):
+        if self._lacks_space(text):
             text = " " + text
         parts = [text] if len(text) < _LONG_RUN else _without_long_runs(text)
         for part in parts:

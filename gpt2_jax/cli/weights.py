@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from gpt2_jax.weights.rules import NAMINGS
+
 # The formats that weights.export and inference.export write; theirs import jax.
 CONVERT_TO = ("hf", "llms-from-scratch", "orbax")
 
@@ -24,6 +26,17 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     convert.add_argument("--to", choices=CONVERT_TO, required=True)
     convert.add_argument(
         "--num-heads", type=int, metavar="N", help="where SRC does not tell it"
+    )
+    convert.add_argument(
+        "--naming",
+        choices=[naming.key for naming in NAMINGS],
+        help="whose names the tensors have, where SRC does not tell it",
+    )
+    convert.add_argument(
+        "--tokenizer",
+        metavar="FOLDER",
+        type=Path,
+        help="where the tokenizer of SRC lies, if not beside it",
     )
     add_offline(convert)
 
@@ -49,6 +62,8 @@ def convert(arguments: argparse.Namespace) -> int:
         arguments.destination,
         arguments.to,
         num_heads=arguments.num_heads,
+        naming=arguments.naming,
+        tokenizer=arguments.tokenizer,
         offline=arguments.offline,
     )
     return _report(checked, arguments.destination)

@@ -16,6 +16,9 @@ POOLS: tuple[PoolName, ...] = typing.get_args(PoolName)
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = typing.get_args(Dtype)
 
+Activation = Literal["gelu_new", "gelu", "relu"]
+ACTIVATIONS: tuple[Activation, ...] = typing.get_args(Activation)
+
 
 @dataclasses.dataclass(frozen=True)
 class GPT2Config:
@@ -53,6 +56,13 @@ class GPT2Config:
         0, "of the low-rank adapters on the dense kernels; 0: none", at_least=0
     )
     lora_alpha: float = option(16.0, "adapters count alpha/rank times")
+    activation: Activation = option(
+        "gelu_new", "of the MLP: GPT-2's tanh form of GELU, the exact one, or ReLU"
+    )
+    layer_norm_epsilon: float = option(1e-5, "added to variances", above=0, below=1)
+    inner_dim: int | None = option(
+        None, "width inside the MLP", unset="4 embed_dim", at_least=1, below=2**31
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -70,7 +80,7 @@ class GPT2Config:
     @property
     def mlp_dim(self) -> int:
         """Width inside the MLP."""
-        return 4 * self.embed_dim
+        return self.inner_dim or 4 * self.embed_dim
 
 
 # Sizes of the released GPT-2 models, and of the base model that this package ships.

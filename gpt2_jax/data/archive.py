@@ -7,7 +7,7 @@ import io
 import shlex
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -55,7 +55,7 @@ def read_archive(path: Path, how: Reading) -> Table:
 @contextlib.contextmanager
 def only_table(
     stream: Any, name: str, member: str | None = None
-) -> Iterator[tuple[Any, str]]:
+) -> Generator[tuple[Any, str]]:
     """Open the only table of an archive, or `member` of it; yield it and its name.
 
     Raises:
@@ -70,7 +70,7 @@ def only_table(
 
 
 @contextlib.contextmanager
-def _errors(name: str) -> Iterator[None]:
+def _errors(name: str) -> Generator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:

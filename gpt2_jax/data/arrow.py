@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -33,7 +34,7 @@ def open_arrow(stream: Any, name: str, how: Reading, *, labelled: bool) -> Rows:
     """
     suffix = PurePath(name).suffix.lower()
     try:
-        import pyarrow  # noqa: F401
+        importlib.import_module("pyarrow")
     except ImportError:
         raise DeviceError(
             f"{name}: {suffix} needs the extra: pip install 'gpt2-jax[data]'"
@@ -44,7 +45,7 @@ def open_arrow(stream: Any, name: str, how: Reading, *, labelled: bool) -> Rows:
     wanted = how.wanted(names, labelled=labelled).values()
     asked = [match(column, names) for columns in wanted for column in columns]
     asked += ["id"] if "id" in names else []
-    keep = names if None in asked else list(dict.fromkeys(map(str, asked)))
+    keep = names if how.whole or None in asked else list(dict.fromkeys(map(str, asked)))
     keep = [column for column in keep if names.count(column) == 1]
     twice = [column for column, count in Counter(names).items() if count > 1]
     return Rows(
@@ -88,7 +89,7 @@ def _rows(name: str, batches: Any, classes: dict[str, list[str]]) -> Iterator[Ro
 
 
 @contextlib.contextmanager
-def _errors(name: str) -> Iterator[None]:
+def _errors(name: str) -> Generator[None]:
     import pyarrow
 
     try:

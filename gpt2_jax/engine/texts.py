@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from gpt2_jax.engine.widths import next_width, widths_up_to
 from gpt2_jax.tokenizer import END_OF_TEXT
@@ -33,11 +34,11 @@ class Texts:
     Equal texts may lie in the same place.
     """
 
-    values: np.ndarray  # int32 [S] tokens, or [S, D] trunk outputs
-    starts: np.ndarray  # int32 [N]
-    lengths: np.ndarray  # int32 [N], at least 1
-    labels: np.ndarray  # int32 [N]
-    loss_weights: np.ndarray  # float32 [N], of each text in the loss
+    values: Int[np.ndarray, " S"] | Float[np.ndarray, "S D"]  # tokens, trunk outputs
+    starts: Int[np.ndarray, " N"]  # of each text in the values
+    lengths: Int[np.ndarray, " N"]  # at least 1
+    labels: Int[np.ndarray, " N"]
+    loss_weights: Float[np.ndarray, " N"]  # of each text in the loss
     widths: tuple[int, ...]  # that batches are padded to; the last holds every text
     # Rows of train, validation and test.
     parts: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -68,7 +69,7 @@ class Texts:
         chosen = {name: getattr(self, name)[rows] for name in fields}
         return dataclasses.replace(self, **chosen, parts={})
 
-    def tokens_of(self, row: int) -> np.ndarray:
+    def tokens_of(self, row: int | np.integer) -> np.ndarray:
         """Return the values of one text."""
         return self.values[self.starts[row] : self.starts[row] + self.lengths[row]]
 
@@ -97,20 +98,26 @@ def lay_out(
     *,
     limit: int,
     padded: bool = False,
+    pad_id: int = END_OF_TEXT,
     labels: Sequence[int] | np.ndarray | None = None,
     class_weights: np.ndarray | None = None,
+    longest: int | None = None,
 ) -> Texts:
     """Lay texts end to end, equal ones once; what is longer than `limit` is cut.
 
     Args:
         encoded: the token ids of each text, at least one.
         padded: pad each text to `limit` tokens, for the pool that reads the padding.
+        pad_id: the token that it is padded with.
         labels: of each text; None: all 0.
         class_weights: float32 [C], what a text of each class weighs in the loss.
+        longest: the last width of batches; None: the tokens of the longest text. One
+            bound for all calls keeps the shapes of their batches few.
     """
     places: dict[bytes, int] = {}  # of each distinct text
+    fill = pad_id if padded else None
     place = [
-        places.setdefault(_cut(ids, limit, padded=padded).tobytes(), len(places))
+        places.setdefault(_cut(ids, limit, fill).tobytes(), len(places))
         for ids in encoded
     ]
     values = np.frombuffer(b"".join(places), np.int32)
@@ -128,17 +135,19 @@ def lay_out(
         lengths=lengths,
         labels=classes,
         loss_weights=weights,
-        widths=widths_up_to(int(sizes.max()), WIDTHS),
+        widths=widths_up_to(longest or int(sizes.max()), WIDTHS),
     )
 
 
-def _cut(ids: Sequence[int], limit: int, *, padded: bool) -> np.ndarray:
+def _cut(ids: Sequence[int], limit: int, pad_id: int | None) -> np.ndarray:
     cut = np.asarray(ids[:limit], np.int32)
-    if not padded:
+    if pad_id is None:
         return cut
-    return np.pad(cut, (0, limit - len(cut)), constant_values=END_OF_TEXT)
+    return np.pad(cut, (0, limit - len(cut)), constant_values=pad_id)
 
 
-def pad(encoded: Sequence[Sequence[int]], width: int) -> np.ndarray:
-    """Return int32 [N, T]: the first `width` tokens of each text, padded to them."""
-    return np.stack([_cut(ids, width, padded=True) for ids in encoded])
+def pad(
+    encoded: Sequence[Sequence[int]], width: int, pad_id: int = END_OF_TEXT
+) -> Int[np.ndarray, "N T"]:
+    """Return int32: the first `width` tokens of each text, padded to them."""
+    return np.stack([_cut(ids, width, pad_id) for ids in encoded])

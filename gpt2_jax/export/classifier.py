@@ -16,11 +16,11 @@ from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.export import hugging_face, llms_from_scratch, stablehlo
 from gpt2_jax.export.language_model import check_parameters, check_probabilities
+from gpt2_jax.export.tokenizer_files import check_written
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.atomic import creating
-from gpt2_jax.tokenizer import encode
 from gpt2_jax.weights import files
 from gpt2_jax.weights.convert import convert_state_dict
 from gpt2_jax.weights.trained import TrainedModel, load_model
@@ -68,6 +68,7 @@ def export_run(run: Path, destination: Path, to: str) -> list[str]:
     _refuse_inexpressible(trained, to)
     if to == "llms-from-scratch":
         llms_from_scratch.check_suffix(destination)
+        llms_from_scratch.check_tokenizer(trained.tokenizer)
     trained = fold_temperature(trained)
     plain = dataclasses.replace(
         trained, config=dataclasses.replace(trained.config, dtype="float32")
@@ -81,6 +82,8 @@ def export_run(run: Path, destination: Path, to: str) -> list[str]:
             read, but = _write_parameters(path, plain, to)
             checked = [check_parameters(plain.params, read, but=but)]
             got = step(read, batch)
+        if to != "llms-from-scratch" and not plain.tokenizer.is_gpt2s:
+            check_written(path, plain.tokenizer, PROBES)
         expected = softmax(step(plain.params, batch))
         what = f"{len(PROBES)} probe texts"
         checked.append(check_probabilities(expected, softmax(np.asarray(got)), what))
@@ -120,12 +123,16 @@ def _said(trained: TrainedModel) -> list[str]:
 
 
 def _probes(trained: TrainedModel) -> Batch:
-    encoded = [encode(text) for text in PROBES]
+    own = trained.tokenizer
+    encoded = [own.encode(text) for text in PROBES]
     width = trained.max_length
     if not POOLS[trained.config.pool].reads_padding:
         width = min(width, max(map(len, encoded)))
     lengths = [min(len(ids), width) for ids in encoded]
-    return {"tokens": pad(encoded, width), "lengths": np.asarray(lengths, np.int32)}
+    return {
+        "tokens": pad(encoded, width, own.end_id),
+        "lengths": np.asarray(lengths, np.int32),
+    }
 
 
 def _step(trained: TrainedModel) -> Callable[[Params, Batch], np.ndarray]:

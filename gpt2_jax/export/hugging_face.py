@@ -12,11 +12,10 @@ import numpy as np
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import UserError
-from gpt2_jax.export.tokenizer_files import write_tokenizer
-from gpt2_jax.model.dense import LAYER_NORM_EPSILON
+from gpt2_jax.export.tokenizer_files import pad_id, write_tokenizer
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import write_sums
-from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE
+from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights import files
 from gpt2_jax.weights.convert import convert_state_dict, to_state_dict
 from gpt2_jax.weights.rules import HUGGING_FACE
@@ -44,9 +43,9 @@ written), if these are minded:
 - Pass `truncation=True`: the classifier reads the first {length} tokens of a text, and
   a pipeline cuts nothing by itself.
 - An empty text has no token here: alone it is an error, and in a batch it is nothing
-  but padding and gets other probabilities. gpt2-jax reads it as one `<|endoftext|>`;
-  give the model `input_ids=[[{pad}]]` for the same.
-- The tokenizer takes `<|endoftext|>` in a text as plain text, as gpt2-jax does. Where
+  but padding and gets other probabilities. gpt2-jax reads it as one `{end}`;
+  give the model `input_ids=[{nothing}]` for the same.
+- The tokenizer takes `{end}` in a text as plain text, as gpt2-jax does. Where
   `input_ids` end in the true token {pad}, the model takes it for padding and reads the
   token before it.
 - Pad on the right, as this tokenizer does: the model numbers positions from the left.
@@ -64,21 +63,25 @@ def write_classifier(folder: Path, trained: TrainedModel) -> None:
     """
     from gpt2_jax.version import __version__
 
-    names = dict(enumerate(trained.classes))
+    names, own = dict(enumerate(trained.classes)), trained.tokenizer
+    pad = pad_id(own)
     values = {
         "architectures": ["GPT2ForSequenceClassification"],
         "problem_type": "single_label_classification",
-        "pad_token_id": END_OF_TEXT,
+        "pad_token_id": pad,
         "id2label": {str(index): name for index, name in names.items()},
         "label2id": {name: index for index, name in names.items()},
     }
-    write_folder(folder, trained.config, fold_bias(trained.params), HEAD, values)
-    write_tokenizer(folder, trained.max_length, classifier=True)
+    params = fold_bias(trained.params)
+    write_folder(folder, trained.config, params, HEAD, values, own)
+    write_tokenizer(folder, trained.max_length, classifier=True, tokenizer=own)
     readme = _README.format(
         classes=", ".join(f"`{name}`" for name in trained.classes),
         version=__version__,
         length=trained.max_length,
-        pad=END_OF_TEXT,
+        pad=pad,
+        end=own.name_of(own.end_id),
+        nothing=own.encode(""),
     )
     (folder / "README.md").write_text(readme, "utf-8")
     write_sums(folder)
@@ -125,15 +128,21 @@ HEAD, LANGUAGE_HEAD = "score.weight", "lm_head.weight"
 PREFIX = "transformer."  # before every name but a head's
 
 
-def write_language_model(folder: Path, config: GPT2Config, params: Params) -> None:
-    """Write what `AutoModelForCausalLM` loads, with the tokenizer if it is GPT-2's."""
+def write_language_model(
+    folder: Path,
+    config: GPT2Config,
+    params: Params,
+    tokenizer: Tokenizer | None = None,
+) -> None:
+    """Write what `AutoModelForCausalLM` loads, with the tokenizer if there is one."""
     values = {
         "architectures": ["GPT2LMHeadModel"],
         "tie_word_embeddings": config.tied,
     }
-    write_folder(folder, config, params, LANGUAGE_HEAD, values)
-    if config.vocab_size == VOCAB_SIZE:
-        write_tokenizer(folder, config.max_len, classifier=False)
+    write_folder(folder, config, params, LANGUAGE_HEAD, values, tokenizer)
+    if tokenizer is not None:
+        length = config.max_len
+        write_tokenizer(folder, length, classifier=False, tokenizer=tokenizer)
     write_sums(folder)
 
 
@@ -143,10 +152,11 @@ def write_folder(
     params: Params,
     head: str,
     values: Mapping[str, Any],
+    tokenizer: Tokenizer | None,
 ) -> None:
     """Write config.json and model.safetensors; the kernel of `out_head` is `head`."""
     folder.mkdir(parents=True)
-    known = config.vocab_size > END_OF_TEXT
+    end = None if tokenizer is None else tokenizer.end_id
     config_json = {
         "model_type": "gpt2",
         "vocab_size": config.vocab_size,
@@ -154,13 +164,14 @@ def write_folder(
         "n_embd": config.embed_dim,
         "n_layer": config.num_layers,
         "n_head": config.num_heads,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": LAYER_NORM_EPSILON,
+        "n_inner": config.inner_dim,
+        "activation_function": config.activation,
+        "layer_norm_epsilon": config.layer_norm_epsilon,
         "attn_pdrop": config.dropout_rate,
         "embd_pdrop": config.dropout_rate,
         "resid_pdrop": config.dropout_rate,
-        "bos_token_id": END_OF_TEXT if known else None,
-        "eos_token_id": END_OF_TEXT if known else None,
+        "bos_token_id": end,
+        "eos_token_id": end,
         "dtype": "float32",
         **values,
     }

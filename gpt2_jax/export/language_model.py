@@ -15,8 +15,9 @@ from gpt2_jax.export import hugging_face, llms_from_scratch
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params, flatten
 from gpt2_jax.storage.atomic import creating
+from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights import orbax_folder
-from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.pretrained import read_pretrained
 
 FORMATS = ("hf", "llms-from-scratch", "orbax")
 
@@ -33,6 +34,8 @@ def convert_weights(
     to: str,
     *,
     num_heads: int | None = None,
+    naming: str | None = None,
+    tokenizer: str | Path | None = None,
     offline: bool = False,
 ) -> list[str]:
     """Write the weights of `source` at `destination`; return what was checked.
@@ -47,16 +50,27 @@ def convert_weights(
     if to == "llms-from-scratch":
         llms_from_scratch.check_suffix(destination)
     with creating(destination) as path:
-        config, params = load_pretrained(source, num_heads=num_heads, offline=offline)
+        found = read_pretrained(
+            source,
+            num_heads=num_heads,
+            naming=naming,
+            tokenizer=tokenizer,
+            offline=offline,
+        )
+        config, params, own = found.config, found.params, found.tokenizer
         if config.num_classes is not None:
             raise WeightsError(f"{source}: a classifier; gpt2-jax export is for these")
         if to == "hf":
-            hugging_face.write_language_model(path, config, params)
+            hugging_face.write_language_model(path, config, params, own)
         elif to == "llms-from-scratch":
+            llms_from_scratch.check_tokenizer(own)
             llms_from_scratch.write_file(path, config, params)
         else:
-            orbax_folder.write(path, config, params)
-        written, read = load_pretrained(path, num_heads=config.num_heads)
+            orbax_folder.write(path, config, params, own)
+        again = read_pretrained(path, num_heads=config.num_heads)
+        written, read = again.config, again.params
+        if to != "llms-from-scratch":
+            check_tokenizer(own, again.tokenizer)
         if written != config:
             raise WeightsError(f"nothing written: read back, {config} was {written}")
         checked = [
@@ -68,6 +82,16 @@ def convert_weights(
             ),
         ]
     return checked
+
+
+def check_tokenizer(expected: Tokenizer | None, got: Tokenizer | None) -> None:
+    """Refuse where another tokenizer was read back.
+
+    Raises:
+        WeightsError: it is another one.
+    """
+    if (expected and expected.sha256) != (got and got.sha256):
+        raise WeightsError("nothing written: read back, it had another tokenizer")
 
 
 def check_parameters(

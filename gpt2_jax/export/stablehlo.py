@@ -14,10 +14,10 @@ from jax import Array, export
 from gpt2_jax.engine.forward import predict_step
 from gpt2_jax.engine.widths import BUCKETS
 from gpt2_jax.errors import UserError
+from gpt2_jax.export.tokenizer_files import write_tokenizer
 from gpt2_jax.model.gpt2 import GPT2, count_params
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.storage.sealed import sha256_of
-from gpt2_jax.tokenizer import END_OF_TEXT
 from gpt2_jax.weights.trained import TrainedModel
 
 MODEL_FILE, ABOUT_FILE = "model.stablehlo", "model.json"
@@ -27,6 +27,19 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 _MAX_BYTES = 2**31 - 2**20  # a flatbuffer, which the artefact is, holds 2 GiB
+
+
+_TOKENIZATION = (
+    "GPT-2's byte-pair encoding of the plain text, without special tokens (tiktoken: "
+    'get_encoding("gpt2").encode_ordinary); the first max_length tokens count; an '
+    "empty text is one pad_id"
+)
+
+
+_OWN_TOKENIZATION = (
+    "that of tokenizer.json, which cuts to max_length (tokenizers: set "
+    "encode_special_tokens); a text without a token is one pad_id"
+)
 
 
 def write(folder: Path, trained: TrainedModel) -> None:
@@ -42,6 +55,9 @@ def write(folder: Path, trained: TrainedModel) -> None:
             "2 GiB; use --format hf"
         )
     folder.mkdir(parents=True)
+    if not trained.tokenizer.is_gpt2s:
+        length, own = trained.max_length, trained.tokenizer
+        write_tokenizer(folder, length, classifier=True, tokenizer=own)
     exported = _export(trained)
     (folder / MODEL_FILE).write_bytes(exported.serialize())
     about = _about(trained, exported, sha256_of(folder / MODEL_FILE))
@@ -78,7 +94,7 @@ def _export(trained: TrainedModel) -> export.Exported:
 def _about(
     trained: TrainedModel, exported: export.Exported, sha256: str
 ) -> dict[str, Any]:
-    width = trained.max_length
+    width, own = trained.max_length, trained.tokenizer
     fixed = POOLS[trained.config.pool].reads_padding
     shape = f"{width}" if fixed else f"tokens, from 1 to {width}"
     return {
@@ -91,7 +107,7 @@ def _about(
         "compatibility": "jax promises to read it for 6 months; keep the run itself",
         "classes": list(trained.classes),
         "max_length": width,
-        "pad_id": END_OF_TEXT,
+        "pad_id": own.end_id,
         "pool": trained.config.pool,
         "call": (
             f'jax.export.deserialize(bytearray(open("{MODEL_FILE}", "rb").read()))'
@@ -106,9 +122,5 @@ def _about(
             "float32 [batch, classes], logits: softmax gives probabilities; the "
             "temperature of the calibration is in them"
         ),
-        "tokenization": (
-            "GPT-2's byte-pair encoding of the plain text, without special tokens "
-            '(tiktoken: get_encoding("gpt2").encode_ordinary); the first max_length '
-            "tokens count; an empty text is one pad_id"
-        ),
+        "tokenization": _TOKENIZATION if own.is_gpt2s else _OWN_TOKENIZATION,
     }

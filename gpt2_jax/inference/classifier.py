@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,24 +19,14 @@ from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
 from gpt2_jax.inference.foreign import read_foreign
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
+from gpt2_jax.inference.prediction import Prediction
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import split_params
-from gpt2_jax.tokenizer import encode
+from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel, load_model
 
 # Tokens whose trunk outputs are held at once: 128 MiB with mini, 384 MiB with 124M.
 SLAB_TOKENS = 2**17
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a classifier says of one text."""
-
-    label: str | None  # None: abstained
-    prob: float  # of the label, also where it was not given
-    probs: dict[str, float]  # of every class
-    n_tokens: int  # of the whole text; 0: it is empty
-    truncated: bool  # only its first `max_length` tokens were read
 
 
 class Classifier:
@@ -46,6 +35,12 @@ class Classifier:
     def __init__(self, trained: TrainedModel) -> None:
         self._trained = trained
         self.positive = trained.positive  # whose precision is told; None: the second
+        threshold = trained.threshold
+        # The class that is given from a probability on: its index, and that.
+        self.threshold: tuple[int, float] | None = threshold and (
+            trained.classes.index(threshold.positive),
+            threshold.value,
+        )
         config = trained.config
         self._params = jax.tree.map(jnp.asarray, trained.params)
         self._pool = POOLS[config.pool]
@@ -110,9 +105,14 @@ class Classifier:
         """Tokens; what is longer is cut."""
         return self._trained.max_length
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What makes tokens of texts."""
+        return self._trained.tokenizer
+
     def predict(self, texts: Sequence[str]) -> list[str]:
         """Return the label of each text, as `decide` does."""
-        rows = decide(self.predict_proba(texts), self._threshold)
+        rows = decide(self.predict_proba(texts), self.threshold)
         return [self.labels[i] for i in rows]
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
@@ -121,7 +121,7 @@ class Classifier:
         Raises:
             TypeError: `texts` is one string, or holds something else than strings.
         """
-        return softmax(self.logits(texts) / self._trained.temperature)
+        return self._proba(self._encode(texts))
 
     def decide(
         self, probabilities: np.ndarray, *, abstain_below: float = 0.0
@@ -131,7 +131,7 @@ class Classifier:
         It is the most probable one, unless `gpt2-jax threshold` stored a threshold.
         None where the probability of the label is below `abstain_below`.
         """
-        rows = decide(probabilities, self._threshold)
+        rows = decide(probabilities, self.threshold)
         chosen = np.take_along_axis(probabilities, rows[:, None], axis=-1)[:, 0]
         return [
             self.labels[row] if probability >= abstain_below else None
@@ -140,20 +140,10 @@ class Classifier:
 
     def describe_threshold(self) -> list[str]:
         """Return a line about the threshold, if one is stored."""
-        threshold = self._trained.threshold
-        if threshold is None:
+        if self.threshold is None:
             return []
-        return [
-            f"threshold: {threshold.positive} from a probability of "
-            f"{threshold.value:.6f} on"
-        ]
-
-    @property
-    def _threshold(self) -> tuple[int, float] | None:
-        threshold = self._trained.threshold
-        if threshold is None:
-            return None
-        return self.labels.index(threshold.positive), threshold.value
+        index, value = self.threshold
+        return [f"threshold: {self.labels[index]} from a probability of {value:.6f} on"]
 
     def classify(
         self, texts: Sequence[str], *, abstain_below: float = 0.0
@@ -163,7 +153,7 @@ class Classifier:
         lengths = [
             len(ids) if text else 0 for text, ids in zip(texts, encoded, strict=True)
         ]
-        rows = softmax(self._logits(encoded) / self._trained.temperature)
+        rows = self._proba(encoded)
         answers = self.decide(rows, abstain_below=abstain_below)
         return [
             Prediction(
@@ -174,7 +164,7 @@ class Classifier:
                 truncated=length > self.max_length,
             )
             for answer, row, chosen, length in zip(
-                answers, rows, decide(rows, self._threshold), lengths, strict=True
+                answers, rows, decide(rows, self.threshold), lengths, strict=True
             )
         ]
 
@@ -197,23 +187,26 @@ class Classifier:
     ) -> list[Attribution]:
         """Return the integrated gradients of each text, token by token."""
         trained, encoded = self._trained, self._encode(texts)
-        labels = self._logits(encoded).argmax(-1)
+        labels = decide(self._proba(encoded), self.threshold)
         cut = [ids[: self.max_length] for ids in encoded]
         if self._pool.reads_padding:
-            cut = pad(encoded, self.max_length).tolist()
-        limit = self.max_length
+            cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()
+        limits = {"max_length": self.max_length, "end_id": self.tokenizer.end_id}
         return integrated_gradients(
-            trained.config, self._params, cut, labels, max_length=limit, steps=steps
+            trained.config, self._params, cut, labels, steps=steps, **limits
         )
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Return float32 class logits [N, C], before the calibration."""
         return self._logits(self._encode(texts))
 
+    def _proba(self, encoded: Sequence[list[int]]) -> np.ndarray:
+        return softmax(self._logits(encoded) / self._trained.temperature)
+
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("expected a sequence of strings, such as ['a text']")
-        return [encode(text) for text in texts]
+        return [self.tokenizer.encode(text) for text in texts]
 
     def _logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         out = [np.empty((0, len(self.labels)), np.float32)]
@@ -229,8 +222,10 @@ class Classifier:
 
     def _slab_logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         config = self._trained.config
+        limit, padded = self.max_length, self._pool.reads_padding
+        pad_id = self.tokenizer.end_id
         tokens = lay_out(
-            encoded, limit=self.max_length, padded=self._pool.reads_padding
+            encoded, limit=limit, padded=padded, pad_id=pad_id, longest=limit
         )
         hidden = run_trunk(config, self._params, tokens, self._depth)
         program = predict_program(config, self._depth)
@@ -244,7 +239,9 @@ class Classifier:
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
-        # A token is at least one byte: few texts need their tokens counted.
+        # A token is at least one byte of the text, but for one before it, and a space:
+        # few texts need their tokens counted.
+        encode, least = self.tokenizer.encode, self.max_length - 2
         sizes = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
-        may_be = [t for t, n in zip(texts, sizes, strict=True) if n > self.max_length]
+        may_be = [t for t, n in zip(texts, sizes, strict=True) if n > least]
         return sum(len(encode(text)) > self.max_length for text in may_be)

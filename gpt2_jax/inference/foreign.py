@@ -33,6 +33,11 @@ def read_foreign(
     config, limit = found.config, found.config.max_len
     if config.num_classes is None:
         raise WeightsError(f"{path}: no classifier; gpt2-jax finetune makes one")
+    if found.problem_type not in (None, "single_label_classification"):
+        raise WeightsError(
+            f"{path}: problem_type={found.problem_type!r} of its config.json is not "
+            "supported: only classifiers that give each text one of several labels are"
+        )
     names = tuple(classes or found.classes or ())
     if len(names) != config.num_classes:
         raise WeightsError(
@@ -48,4 +53,15 @@ def read_foreign(
         )
     if not 1 <= (max_length or limit) <= limit:
         raise WeightsError(f"{path}: max_length={max_length} is not in 1..{limit}")
-    return TrainedModel(config, found.params, names, max_length or limit)
+    if found.tokenizer is None:
+        raise WeightsError(
+            f"{path}: a vocabulary of {config.vocab_size} tokens, and no tokenizer for "
+            "it; lay its vocab.json and merges.txt beside the weights"
+        )
+    return TrainedModel(
+        config,
+        found.params,
+        names,
+        max_length or limit,
+        tokenizer=found.tokenizer,
+    )

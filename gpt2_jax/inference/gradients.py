@@ -47,6 +47,7 @@ def integrated_gradients(
     *,
     max_length: int,
     steps: int | None = None,
+    end_id: int = END_OF_TEXT,
 ) -> list[Attribution]:
     """Return the attributions of texts of 1 to `max_length` tokens, for `labels` [N].
 
@@ -63,11 +64,11 @@ def integrated_gradients(
     point = np.tile(np.arange(len(alphas)), len(encoded))
     totals = [np.zeros(length) for length in lengths]
     ends = np.zeros((len(encoded), len(alphas)))
-    run = _program(config)
+    run = _program(config, end_id)
     widths = widths_up_to(max_length)  # no more: the pool `last` reads the last one
     for rows, width, size in by_length(lengths[text], widths, CALL_TOKENS):
         filled = np.pad(rows, (0, size - len(rows)), mode="edge")
-        tokens = np.full((size, width), END_OF_TEXT, np.int32)
+        tokens = np.full((size, width), end_id, np.int32)
         for row, index in zip(tokens, text[filled], strict=True):
             row[: lengths[index]] = encoded[index]
         chosen = text[filled]
@@ -90,12 +91,12 @@ def integrated_gradients(
 
 
 @functools.cache  # a compiled program; it holds no weights
-def _program(config: GPT2Config) -> Callable[..., tuple[Array, Array]]:
+def _program(config: GPT2Config, end_id: int) -> Callable[..., tuple[Array, Array]]:
     def run(
         params: Params, tokens: Array, lengths: Array, labels: Array, alphas: Array
     ) -> tuple[Array, Array]:
         wte, wpe = params["wte"]["embedding"], params["wpe"]["embedding"]
-        baseline = wte[END_OF_TEXT][None, None]
+        baseline = wte[end_id][None, None]
         change = wte[tokens] - baseline  # [B, T, D]
 
         def log_probs(x: Array) -> tuple[Array, Array]:

@@ -12,10 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from gpt2_jax.config import GPT2Config
-
-LAYER_NORM_EPSILON = 1e-5  # flax's own default is 1e-6
 
 
 def uniform_init(fan_in: int) -> nn.initializers.Initializer:
@@ -50,7 +49,9 @@ class LoRADense(nn.Module):
             self.lora_a = self.param("lora_a", a, (self.in_features, self.lora_rank))
             self.lora_b = self.param("lora_b", b, (self.lora_rank, self.features))
 
-    def __call__(self, x: Array, columns: slice = slice(None)) -> Array:
+    def __call__(
+        self, x: Float[Array, "B T In"], columns: slice = slice(None)
+    ) -> Float[Array, "B T Out"]:
         x = x.astype(self.dtype)
         y = x @ self.kernel[:, columns].astype(self.dtype)
         y = y + self.bias[None, None, columns].astype(self.dtype)
@@ -60,13 +61,13 @@ class LoRADense(nn.Module):
             y = y + self.lora_alpha / self.lora_rank * (low @ b)
         return y
 
-    def weights(self) -> tuple[Array, Array]:
+    def weights(self) -> tuple[Float[Array, "In Out"], Float[Array, " Out"]]:
         """Return kernel and bias, the adapter added to the kernel."""
         kernel = self.kernel
         if self.lora_rank:
             scale = self.lora_alpha / self.lora_rank
             kernel = kernel + scale * (self.lora_a @ self.lora_b)
-        return kernel.astype(self.dtype), self.bias.astype(self.dtype)
+        return jnp.asarray(kernel, self.dtype), jnp.asarray(self.bias, self.dtype)
 
 
 def dense(config: GPT2Config, sizes: tuple[int, int], name: str) -> LoRADense:
@@ -75,10 +76,10 @@ def dense(config: GPT2Config, sizes: tuple[int, int], name: str) -> LoRADense:
     )
 
 
-def layer_norm(name: str | None = None) -> nn.LayerNorm:
+def layer_norm(config: GPT2Config, name: str | None = None) -> nn.LayerNorm:
     # Two passes: E[x^2] - E[x]^2 cancels on the outlier features of large GPT-2s.
     return nn.LayerNorm(
-        epsilon=LAYER_NORM_EPSILON,
+        epsilon=config.layer_norm_epsilon,
         dtype=jnp.float32,
         use_fast_variance=False,
         name=name,

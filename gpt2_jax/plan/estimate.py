@@ -108,7 +108,8 @@ def matmul_rate(config: GPT2Config, seconds: float = 0.2) -> float:
 def _flops(config: GPT2Config, lengths: np.ndarray, blocks: int) -> float:
     """Return the flops of a forward pass of `blocks` over texts of these lengths."""
     tokens, pairs = float(lengths.sum()), float((lengths.astype(np.int64) ** 2).sum())
-    return blocks * (24 * config.embed_dim**2 * tokens + 4 * config.embed_dim * pairs)
+    kernels = 8 * config.embed_dim**2 + 4 * config.embed_dim * config.mlp_dim
+    return blocks * (kernels * tokens + 4 * config.embed_dim * pairs)
 
 
 def _kept(config: GPT2Config, width: int) -> int:

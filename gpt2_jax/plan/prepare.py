@@ -23,7 +23,7 @@ from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
 from gpt2_jax.plan.head import keep_head
 from gpt2_jax.plan.task import Task
-from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, encode
+from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
 from gpt2_jax.weights.pretrained import Pretrained, read_pretrained
 from gpt2_jax.weights.random import PREFIX, untrained
 
@@ -46,9 +46,9 @@ def prepare(
         dataset.name, dataset.classes, dataset.labels, config.data.positive
     )
     split = split_dataset(dataset, config.data)
-    pretrained = _load_weights(config, offline=offline)
+    pretrained, tokenizer = _load_weights(config, offline=offline)
     encoded = {
-        part: [encode(dataset.texts[row]) for row in rows]
+        part: [tokenizer.encode(dataset.texts[row]) for row in rows]
         for part, rows in split.parts().items()
     }
     if len(encoded["train"]) < config.train.batch_size:
@@ -56,7 +56,8 @@ def prepare(
             fill_no_batch(dataset, config.data, split.train, config.train.batch_size)
         )
     limit = _limit(config, encoded["train"], pretrained.config.max_len)
-    texts = _lay_out_parts(config, dataset, split, encoded, limit)
+    texts = _lay_out_parts(config, dataset, split, encoded, limit, tokenizer)
+    nothing = tokenizer.encode("")
     sizes = np.asarray([len(ids) for part in encoded.values() for ids in part])
     model, params, head = _replace_head(config, pretrained, dataset.classes)
     num_layers = model.config.num_layers
@@ -72,10 +73,11 @@ def prepare(
         num_tokens=np.minimum(sizes, limit),
         tokens_per_character=float(sizes.sum()) / max(_characters(dataset, split), 1),
         cut=int((sizes > limit).sum()),
-        # no text has that id
-        empty=sum(ids == [END_OF_TEXT] for part in encoded.values() for ids in part),
+        # no text has that id alone
+        empty=sum(ids == nothing for part in encoded.values() for ids in part),
         model=model,
         params=params,
+        tokenizer=tokenizer,
         head=head,
         param_labels=param_labels,
         depth=trunk_depth(param_labels, num_layers),
@@ -87,17 +89,19 @@ def _characters(dataset: Dataset, split: Split) -> int:
     return sum(len(dataset.texts[r]) for rows in split.parts().values() for r in rows)
 
 
-def _load_weights(config: FinetuneConfig, *, offline: bool) -> Pretrained:
+def _load_weights(
+    config: FinetuneConfig, *, offline: bool
+) -> tuple[Pretrained, Tokenizer]:
     if str(config.weights).startswith(PREFIX):
-        found = Pretrained(*untrained(str(config.weights), config.train.seed))
-    else:
-        found = read_pretrained(config.weights, offline=offline)
-    if found.config.vocab_size < VOCAB_SIZE:
+        return Pretrained(*untrained(str(config.weights), config.train.seed)), gpt2()
+    found = read_pretrained(config.weights, offline=offline)
+    if found.tokenizer is None:
         raise UserError(
             f"{config.weights}: a vocabulary of {found.config.vocab_size} tokens, but "
-            f"GPT-2's encoding has {VOCAB_SIZE}; use weights made with it"
+            f"GPT-2's encoding has {VOCAB_SIZE}, and no tokenizer lies beside the "
+            "weights; lay its vocab.json and merges.txt there"
         )
-    return found
+    return found, found.tokenizer
 
 
 def _limit(config: FinetuneConfig, train: list[list[int]], max_len: int) -> int:
@@ -119,6 +123,7 @@ def _lay_out_parts(
     split: Split,
     encoded: dict[str, list[list[int]]],
     limit: int,
+    tokenizer: Tokenizer,
 ) -> Texts:
     labels = {
         part: np.asarray(dataset.labels)[rows] for part, rows in split.parts().items()
@@ -127,6 +132,7 @@ def _lay_out_parts(
         [ids for part in encoded.values() for ids in part],
         limit=limit,
         padded=POOLS[config.pool].reads_padding,
+        pad_id=tokenizer.end_id,
         labels=np.concatenate(list(labels.values())),
         class_weights=_class_weights(config, labels["train"], len(dataset.classes)),
     )

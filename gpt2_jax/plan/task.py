@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from typing import Any
 
 import jax
@@ -20,7 +21,12 @@ from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.leaves import hash_leaves
 from gpt2_jax.storage.sealed import digest
+from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel
+from gpt2_jax.workdir.identity import PRETRAINED, WEIGHTS
+
+# Leaves that no file holds: they are drawn from the seed.
+_DRAWN = re.compile(r"^out_head/|/lora_[ab]$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +40,10 @@ class Task:
     num_tokens: np.ndarray  # int [N] of each text after the cut, without padding
     tokens_per_character: float  # before the cut
     cut: int  # texts that were longer
-    empty: int  # texts without a token, read as one END_OF_TEXT
+    empty: int  # texts without a token, read as one end of text
     model: GPT2
     params: Params
+    tokenizer: Tokenizer
     param_labels: Params  # "train" or "freeze" for each leaf
     depth: int  # of the frozen trunk; see `GPT2.trunk`
     positive: str | None = None  # the class whose precision is told; see `data.labels`
@@ -85,12 +92,16 @@ class Task:
             f"data.rows.{part}": ids_sha256(ids)
             for part, ids in self.split.parts().items()
         }
-        leaves = hash_leaves(self.params)  # before training: the new head too
+        own, leaves = self.tokenizer, hash_leaves(self.params)  # before training
+        read = {name: leaf for name, leaf in leaves.items() if not _DRAWN.search(name)}
         return {
             "data.sha256": self.dataset.sha256,
             "data.classes": list(self.dataset.classes),
             **rows,
-            "weights.sha256": digest(leaves),
+            PRETRAINED: digest(read),
+            WEIGHTS: digest(leaves),
+            # Runs of earlier versions know GPT-2's alone, and do not name it.
+            **({} if own.is_gpt2s else {"weights.tokenizer": own.sha256}),
         }
 
     def trained_model(self, params: Params, temperature: float) -> TrainedModel:
@@ -110,6 +121,7 @@ class Task:
             self.max_length,
             temperature,
             positive=self.positive,
+            tokenizer=self.tokenizer,
         )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,25 +17,29 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.storage.sealed import read_json
 from gpt2_jax.weights.convert import StateDict
 from gpt2_jax.weights.files import Contents
-from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH, OPENAI, Naming
+from gpt2_jax.weights.hugging_face_config import CONFIG, is_hugging_face
+from gpt2_jax.weights.rules import (
+    HUGGING_FACE,
+    LLMS_FROM_SCRATCH,
+    NANOGPT,
+    OPENAI,
+    Naming,
+)
 from gpt2_jax.weights.tensorflow_checkpoint import HPARAMS
 
-CONFIG = "config.json"
+COMPILED = "_orig_mod."  # torch.compile puts it before every name
 
 
 MODEL_ARGS = "model_args"  # of a nanoGPT checkpoint, beside its tensors
 
 
 # Fields of a Hugging Face config.json that must hold for our model to be that model.
-_REQUIRED_FIELDS = {
-    "model_type": "gpt2",
-    "activation_function": "gelu_new",
-    "layer_norm_epsilon": 1e-5,
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "reorder_and_upcast_attn": False,
-    "add_cross_attention": False,
-}
+# Its reorder_and_upcast_attn changes nothing: our scores always are float32.
+_REQUIRED_FIELDS = {"model_type": "gpt2", "add_cross_attention": False}
+
+
+# Theirs -> ours, where they call one function by several names.
+_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new"}
 
 
 # Ours -> theirs.
@@ -53,10 +58,14 @@ _NANOGPT_SIZES = _HUGGING_FACE_SIZES | {"max_len": "block_size"}
 _OPENAI_SIZES = _HUGGING_FACE_SIZES | {"vocab_size": "n_vocab", "max_len": "n_ctx"}
 
 
-def is_hugging_face(folder: Path) -> bool:
-    """Does a config.json of Hugging Face's GPT-2 lie here?"""
-    path = folder / CONFIG
-    return path.is_file() and "model_type" in read_json(path)
+def hint_of(contents: Contents, folder: Path) -> str | None:
+    """Tell Hugging Face from nanoGPT by what stands beside the tensors."""
+    if contents.beside.keys() & {MODEL_ARGS, "iter_num"}:
+        return NANOGPT.key
+    if is_hugging_face(folder):
+        return HUGGING_FACE.key
+    compiled = all(name.startswith(COMPILED) for name in contents.tensors)
+    return NANOGPT.key if compiled else None
 
 
 def config_of(
@@ -88,28 +97,11 @@ def config_of(
     if told != found:
         raise WeightsError(f"the tensors are {found}, but {where} says {told}")
     try:
+        if naming is NANOGPT:  # its GELU is the exact one
+            config = dataclasses.replace(config, activation="gelu")
         return dataclasses.replace(config, **_head(state, naming, prefix))
     except ValueError as error:
         raise WeightsError(str(error)) from error
-
-
-def labels_of(folder: Path, num_classes: int) -> tuple[str, ...] | None:
-    """Return the class names that a Hugging Face folder gives, None if there is none.
-
-    Raises:
-        WeightsError: they are not one for each class.
-    """
-    if not is_hugging_face(folder):
-        return None
-    indices = [str(index) for index in range(num_classes)]
-    # transformers does not write its own default
-    default = {index: f"LABEL_{index}" for index in indices}
-    named = read_json(folder / CONFIG).get("id2label", default)
-    if not isinstance(named, Mapping) or sorted(named) != sorted(indices):
-        raise WeightsError(
-            f"{CONFIG}: id2label does not name the {num_classes} classes of the head"
-        )
-    return tuple(str(named[index]) for index in indices)
 
 
 def _head(state: StateDict, naming: Naming, prefix: str) -> dict[str, Any]:
@@ -178,15 +170,23 @@ def _from_hugging_face(values: Mapping[str, Any]) -> GPT2Config:
         for key, expected in _REQUIRED_FIELDS.items()
         if key in values and values[key] != expected
     ]
-    width = values.get("n_embd")
-    inner = 4 * width if type(width) is int else None  # else it is refused below
-    if values.get("n_inner") not in (None, inner):
-        wrong.append(f"n_inner={values['n_inner']!r} (expected 4 * n_embd)")
-    return _from_fields(values, _HUGGING_FACE_SIZES, CONFIG, wrong)
+    own: dict[str, Any] = {
+        "activation": values.get("activation_function", "gelu_new"),
+        "layer_norm_epsilon": values.get("layer_norm_epsilon", 1e-5),
+        "inner_dim": values.get("n_inner"),
+    }
+    own["activation"] = _ACTIVATIONS.get(str(own["activation"]), own["activation"])
+    if type(width := values.get("n_embd")) is int and own["inner_dim"] == 4 * width:
+        own["inner_dim"] = None
+    return _from_fields(values, _HUGGING_FACE_SIZES, CONFIG, wrong, own)
 
 
 def _from_fields(
-    values: Mapping[str, Any], fields: Mapping[str, str], where: str, wrong: Any = ()
+    values: Mapping[str, Any],
+    fields: Mapping[str, str],
+    where: str,
+    wrong: Sequence[str] = (),
+    own: Mapping[str, Any] = MappingProxyType({}),
 ) -> GPT2Config:
     missing = [f"{name} is missing" for name in fields.values() if name not in values]
     if wrong or missing:
@@ -195,6 +195,6 @@ def _from_fields(
         )
     try:
         sizes = {ours: values[theirs] for ours, theirs in fields.items()}
-        return configs.from_dict(GPT2Config, sizes)
+        return configs.from_dict(GPT2Config, {**sizes, **own})
     except ValueError as error:
         raise WeightsError(f"{where}: {error}") from error

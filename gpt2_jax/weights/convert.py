@@ -144,6 +144,18 @@ def _assemble(
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
+def scale_queries(params: Params, scale: Sequence[float]) -> Params:
+    """Multiply the queries of each block by its number, and so the attention scores."""
+    flat = flatten(params)
+    for i, factor in enumerate(scale):
+        for leaf in ("kernel", "bias"):
+            path = f"h_{i}/attn/c_attn/{leaf}"
+            query, *others = np.split(flat[path], 3, axis=-1)
+            query = (query.astype(np.float32) * factor).astype(query.dtype)
+            flat[path] = np.concatenate([query, *others], axis=-1)
+    return unflatten(flat)
+
+
 def to_state_dict(
     params: Params, naming: Naming, prefix: str = ""
 ) -> dict[str, np.ndarray]:

@@ -2,7 +2,8 @@
 
 params/       the pytree, written by orbax's StandardCheckpointer
 config.json   {"gpt2_jax": fields of GPT2Config, "sha256": {file of params/: hash}}, and
-              the hash of both
+              the hash of all that; a tokenizer that is not GPT-2's lies beside it,
+              its hashes are in "tokenizer"
 """
 
 from __future__ import annotations
@@ -16,27 +17,37 @@ from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import Params, flatten
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import FILES, check_files, hash_files, read_sealed, sealed
+from gpt2_jax.tokenizer import Tokenizer
+from gpt2_jax.weights.tokenizer_folder import read_tokenizer, write_files
 
-_CONFIG, _PARAMS = "config.json", "params"
+_CONFIG, _PARAMS, _TOKENIZER = "config.json", "params", "tokenizer"
 
 
 def is_one(path: Path) -> bool:
     return (path / _PARAMS).is_dir() and (path / _CONFIG).is_file()
 
 
-def write(folder: Path, config: GPT2Config, params: Params) -> None:
-    """Write `folder`, which must not exist."""
+def write(
+    folder: Path,
+    config: GPT2Config,
+    params: Params,
+    tokenizer: Tokenizer | None = None,
+) -> None:
+    """Write `folder`, which must not exist; None: there is no tokenizer, or GPT-2's."""
     import orbax.checkpoint as ocp  # slow to import, and rarely needed
 
     folder.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((folder / _PARAMS).absolute(), params)
     values = {"gpt2_jax": configs.to_dict(config), FILES: hash_files(folder / _PARAMS)}
+    if tokenizer is not None and not tokenizer.is_gpt2s:
+        write_files(folder, tokenizer)
+        values[_TOKENIZER] = hash_files(folder, only=tokenizer.files)
     write_json(folder / _CONFIG, sealed(values))
 
 
-def read(folder: Path) -> tuple[GPT2Config, Params]:
-    """Return the config and the params (numpy) of what `write` wrote.
+def read(folder: Path) -> tuple[GPT2Config, Params, Tokenizer | None]:
+    """Return the config, the params (numpy) and the tokenizer of what `write` wrote.
 
     Raises:
         WeightsError: it is damaged, which the hashes tell: orbax restores flipped bits
@@ -56,7 +67,11 @@ def read(folder: Path) -> tuple[GPT2Config, Params]:
         params = checkpointer.restore((folder / _PARAMS).absolute())
     if _shapes(params) != _shapes(param_shapes(config)):
         raise WeightsError(f"{folder}: its parameters are not those of its {_CONFIG}")
-    return config, params
+    tokenizer = None
+    if _TOKENIZER in values:
+        check_files(folder, folder / _CONFIG, values[_TOKENIZER], way)
+        tokenizer = read_tokenizer(folder, values[_TOKENIZER])
+    return config, params, tokenizer
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:

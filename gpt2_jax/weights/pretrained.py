@@ -14,25 +14,28 @@ from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import sha256_of
+from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
 from gpt2_jax.weights import files, hub, orbax_folder
-from gpt2_jax.weights.architecture import (
-    MODEL_ARGS,
-    config_of,
-    is_hugging_face,
-    labels_of,
-)
+from gpt2_jax.weights.architecture import COMPILED, config_of, hint_of
 from gpt2_jax.weights.arrays import DTYPES, FLOATS
-from gpt2_jax.weights.convert import convert_state_dict
-from gpt2_jax.weights.rules import HUGGING_FACE, NANOGPT, detect_naming
+from gpt2_jax.weights.convert import convert_state_dict, scale_queries
+from gpt2_jax.weights.hugging_face_config import (
+    attention_scale,
+    labels_of,
+    problem_type_of,
+)
+from gpt2_jax.weights.rules import HUGGING_FACE, detect_naming
+from gpt2_jax.weights.tokenizer_folder import read_tokenizer
 from gpt2_jax.weights.trained import load_model, model_folder
 
 log = logging.getLogger(__name__)
 
 
+# What programs that hold a model put before the names of its tensors.
+_WRAPPERS = (COMPILED, "module.", "model.", "net.")
+
+
 MINI_SHA256 = "d650757d55552f020e9e3507cf2fc521b160eca8dcbe6db9fec0221d681a701a"
-
-
-_COMPILED = "_orig_mod."  # torch.compile puts it before every name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Pretrained:
     params: Params
     classes: tuple[str, ...] | None = None
     max_length: int | None = None
+    problem_type: str | None = None  # as a Hugging Face classifier's config.json has it
+    tokenizer: Tokenizer | None = None  # None: there is none for this vocabulary
 
 
 def load_pretrained(
@@ -60,15 +65,14 @@ def load_pretrained(
     converted, and the log says so.
 
     Args:
-        name_or_path: "mini" (shipped with this package), the size of a released GPT-2
-            such as "124M" (cached or downloaded), or a path:
-            a Hugging Face folder, `model.safetensors` or `pytorch_model.bin`, in
-            shards or not, GPT2LMHeadModel or GPT2ForSequenceClassification;
-            a `.safetensors`, `.pth`, `.pt` or `.bin` file with the names of Hugging
-            Face, of LLMs-from-scratch (a classifier of its chapter 6 too) or of
-            nanoGPT (a checkpoint too);
-            a folder of OpenAI's TensorFlow checkpoint; an orbax folder that `gpt2-jax
-            convert` wrote; a run of `gpt2-jax finetune`.
+        name_or_path: "mini" (shipped), the size of a released GPT-2 such as "124M"
+            (cached or downloaded), or a path: a Hugging Face folder (safetensors or
+            `pytorch_model.bin`, in shards or not, GPT2LMHeadModel or
+            GPT2ForSequenceClassification); a `.safetensors`, `.pth`, `.pt`, `.ckpt`
+            or `.bin` file with the names of Hugging Face, of LLMs-from-scratch (a
+            classifier of its chapter 6 too) or of nanoGPT; a folder of OpenAI's
+            TensorFlow checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run
+            of `gpt2-jax finetune`.
         num_heads: only for files of unusual size that nothing beside them describes.
         naming: "hf", "llms-from-scratch", "nanogpt" or "openai"; needed only for files
             that name their tensors `transformer.h.0...`, as both Hugging Face and
@@ -85,9 +89,7 @@ def load_pretrained(
             GPT-2's, or tensors that do not fit.
         ValueError: another dtype.
     """
-    found = read_pretrained(
-        name_or_path, num_heads=num_heads, naming=naming, dtype=dtype, offline=offline
-    )
+    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
     return found.config, found.params
 
 
@@ -98,8 +100,53 @@ def read_pretrained(
     naming: str | None = None,
     dtype: str = "float32",
     offline: bool = False,
+    tokenizer: str | Path | None = None,
 ) -> Pretrained:
-    """Do what `load_pretrained` does, and return the labels of a classifier too."""
+    """Do what `load_pretrained` does, and return labels and the tokenizer too.
+
+    That is the one which lies beside the weights, or in the folder `tokenizer`; where
+    there is none it is GPT-2's, if the vocabulary has room for it.
+
+    Raises:
+        WeightsError: as `load_pretrained`, or the tokenizer cannot be used.
+    """
+    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
+    own = found.tokenizer
+    if tokenizer is not None:
+        own = read_tokenizer(Path(tokenizer))
+        if own is None:
+            raise WeightsError(f"{tokenizer}: no tokenizer there")
+    elif own is None and (folder := _folder_of(name_or_path)) is not None:
+        own = read_tokenizer(folder)
+    if own is None and found.config.vocab_size >= VOCAB_SIZE:
+        own = gpt2()
+    if own is not None and own.vocab_size > found.config.vocab_size:
+        raise WeightsError(
+            f"{tokenizer or name_or_path}: the tokenizer has ids up to "
+            f"{own.vocab_size - 1}, the model a vocabulary of "
+            f"{found.config.vocab_size}"
+        )
+    return dataclasses.replace(found, tokenizer=own)
+
+
+def _folder_of(name_or_path: str | Path) -> Path | None:
+    """Return where a tokenizer may lie beside weights; None: they are ours."""
+    path = Path(name_or_path)
+    if str(name_or_path) == "mini" or not path.exists():
+        return None
+    if orbax_folder.is_one(path) or model_folder(path) is not None:
+        return None
+    return path if path.is_dir() else path.parent
+
+
+def _read(
+    name_or_path: str | Path,
+    num_heads: int | None,
+    naming: str | None,
+    dtype: str,
+    *,
+    offline: bool,
+) -> Pretrained:
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}")
     if str(name_or_path) == "mini":
@@ -108,8 +155,8 @@ def read_pretrained(
     if str(name_or_path) in PRESETS and not path.exists():
         return _read_released(str(name_or_path), dtype, offline=offline)
     if orbax_folder.is_one(path):
-        config, params = orbax_folder.read(path)
-        return Pretrained(config, _as_dtype(params, dtype))
+        config, params, tokenizer = orbax_folder.read(path)
+        return Pretrained(config, _as_dtype(params, dtype), tokenizer=tokenizer)
     if model_folder(path) is not None:
         return _read_run(path, dtype)
     if (path / "checkpoints").is_dir() and (path / "metrics.jsonl").is_file():
@@ -132,10 +179,17 @@ def _convert(
     naming: str | None,
     dtype: str,
 ) -> Pretrained:
-    hint = _hint(contents, folder)
-    state = {n.removeprefix(_COMPILED): v for n, v in contents.tensors.items()}
-    if len(state) < len(contents.tensors):
-        raise WeightsError(f"holds tensors both with and without {_COMPILED}")
+    hint = hint_of(contents, folder)
+    state, wrapped = contents.tensors, ""
+    while found := [
+        w for w in _WRAPPERS if state and all(n.startswith(w) for n in state)
+    ]:
+        wrapped += found[0]
+        state = {name.removeprefix(found[0]): value for name, value in state.items()}
+    if any(name.startswith(COMPILED) for name in state):
+        raise WeightsError(f"holds tensors both with and without {COMPILED}")
+    if wrapped not in ("", COMPILED):
+        log.info(f"{path}: the tensors are read without the prefix {wrapped}")
     contents = dataclasses.replace(contents, tensors=state)
     named, prefix = detect_naming(state, naming=naming, hint=hint)
     config = config_of(contents, named, prefix, folder, num_heads)
@@ -147,31 +201,25 @@ def _convert(
     )
     for other, count in others.items():
         log.info(f"{path}: {count} {other} tensors read as {dtype}")
-    if named is NANOGPT:
-        log.info(
-            f"{path}: nanoGPT's GELU is the exact one, GPT-2's and ours the tanh form; "
-            "logits differ a little from nanoGPT's"
-        )
-    classes = None
-    if config.num_classes is not None and named is HUGGING_FACE:
-        classes = labels_of(folder, config.num_classes)
-    return Pretrained(config, params, classes)
-
-
-def _hint(contents: files.Contents, folder: Path) -> str | None:
-    """Tell Hugging Face from nanoGPT by what stands beside the tensors."""
-    if contents.beside.keys() & {MODEL_ARGS, "iter_num"}:
-        return NANOGPT.key
-    if is_hugging_face(folder):
-        return HUGGING_FACE.key
-    compiled = all(name.startswith(_COMPILED) for name in contents.tensors)
-    return NANOGPT.key if compiled else None
+    classes = problem = None
+    if named is HUGGING_FACE:
+        if scale := attention_scale(folder, config):
+            log.info(f"{path}: its own scaling of attention goes into the queries")
+            params = scale_queries(params, scale)
+        if config.num_classes is not None:
+            classes = labels_of(folder, config.num_classes)
+            problem = problem_type_of(folder)
+    return Pretrained(config, params, classes, problem_type=problem)
 
 
 def _read_run(path: Path, dtype: str) -> Pretrained:
     trained = load_model(path)
     params = _as_dtype(trained.params, dtype)
-    return Pretrained(trained.config, params, trained.classes, trained.max_length)
+    own = trained.tokenizer
+    if own.is_gpt2s:  # as beside other weights
+        own = None
+    found = Pretrained(trained.config, params, trained.classes, trained.max_length)
+    return dataclasses.replace(found, tokenizer=own)
 
 
 def _as_dtype(params: Params, dtype: str) -> Params:
@@ -180,12 +228,9 @@ def _as_dtype(params: Params, dtype: str) -> Params:
 
 def _read_released(name: str, dtype: str, *, offline: bool) -> Pretrained:
     path = hub.find(name, offline=offline)
-    found = read_pretrained(
-        path,
-        num_heads=PRESETS[name].num_heads,
-        naming=HUGGING_FACE.key if path.name == files.SINGLE else None,
-        dtype=dtype,
-    )
+    naming = HUGGING_FACE.key if path.name == files.SINGLE else None
+    heads = PRESETS[name].num_heads
+    found = _read(path, heads, naming, dtype, offline=True)
     if found.config != PRESETS[name]:
         raise WeightsError(f"{path}: expected {PRESETS[name]}, got {found.config}")
     return found

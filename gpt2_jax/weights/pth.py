@@ -19,8 +19,8 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.weights.arrays import read_into
 from gpt2_jax.weights.pickled import Storage, Tensor, parse
 
-_NESTED = ("model", "model_state_dict", "state_dict")  # nanoGPT, the book, others
-
+# nanoGPT, the book, others
+_NESTED = ("model", "model_state_dict", "state_dict", "net", "weights")
 
 _MAX_READ = 4 << 20  # bytes at once; the pickle and the directory are far smaller
 

@@ -7,11 +7,12 @@ tokenizer_config.json differ, libraries follow the one or the other: so that is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.storage.atomic import replacing
 from gpt2_jax.storage.sealed import parse
 from gpt2_jax.tokenizer import END_OF_TEXT_NAME, Tokenizer, gpt2
 from gpt2_jax.weights import added_tokens, tokenizer_json
@@ -51,21 +52,21 @@ _PLAIN_SETTINGS = {
 }
 
 
-def read_tokenizer(folder: Path) -> Tokenizer | None:
-    """Read the tokenizer of a folder; None: there is none in it.
+def read_tokenizer(folder: Path, only: Collection[str] = FILES) -> Tokenizer | None:
+    """Read the tokenizer of a folder, from the files `only`; None: there is none in it.
 
     Raises:
         WeightsError: it is damaged, or it is no byte-level BPE as GPT-2's.
     """
     try:
-        return from_files(read_files(folder))
+        return from_files(read_files(folder, only))
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise WeightsError(
             f"{folder}: its tokenizer cannot be used: {error}"
         ) from error
 
 
-def read_files(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path, only: Collection[str] = FILES) -> dict[str, bytes]:
     """Return the files of a folder that tell its tokenizer, by name.
 
     Raises:
@@ -74,7 +75,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     for name in FILES:
-        if (folder / name).is_file():
+        if name in only and (folder / name).is_file():
             with (folder / name).open("rb") as file:
                 files[name] = file.read(_MAX_BYTES + 1)
             if len(files[name]) > _MAX_BYTES:
@@ -84,6 +85,13 @@ def read_files(folder: Path) -> dict[str, bytes]:
             if (folder / name).is_file():
                 raise ValueError(f"{name} is of another kind than GPT-2's")
     return files
+
+
+def write_files(folder: Path, tokenizer: Tokenizer) -> None:
+    """Write the files that a tokenizer was read from, as they were."""
+    for name, content in tokenizer.files.items():
+        with replacing(folder / name) as path:
+            path.write_bytes(content)
 
 
 def from_files(files: Mapping[str, bytes]) -> Tokenizer | None:

@@ -14,20 +14,31 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import Params, flatten, unflatten
-from gpt2_jax.storage import sealed as json_file
 from gpt2_jax.storage.atomic import replacing, write_json
-from gpt2_jax.storage.sealed import FILES, check_files, hash_files, sealed
+from gpt2_jax.storage.sealed import (
+    FILES,
+    check_files,
+    hash_files,
+    read_sealed,
+    sealed,
+)
+from gpt2_jax.tokenizer import Tokenizer, gpt2
 from gpt2_jax.weights import files
 from gpt2_jax.weights.safetensors import write_safetensors
+from gpt2_jax.weights.tokenizer_folder import read_tokenizer, write_files
 
 
 def save_model(folder: Path, trained: TrainedModel) -> None:
-    """Write `params.safetensors`, and then `classifier.json` with its SHA-256."""
+    """Write `params.safetensors`, and then `classifier.json` with its SHA-256.
+
+    A tokenizer that is not GPT-2's comes beside them, in the files that it came in.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     flat = {
         path: np.ascontiguousarray(leaf)
         for path, leaf in flatten(trained.params).items()
     }
+    write_files(folder, trained.tokenizer)
     with replacing(folder / PARAMS_FILE) as path:
         write_safetensors(path, flat)
     write_json(
@@ -41,7 +52,7 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
                 "threshold": trained.threshold
                 and dataclasses.asdict(trained.threshold),
                 "positive": trained.positive,
-                FILES: hash_files(folder, only=(PARAMS_FILE,)),
+                FILES: hash_files(folder, only=(PARAMS_FILE, *trained.tokenizer.files)),
             }
         ),
     )
@@ -69,6 +80,7 @@ class TrainedModel:
     temperature: float = 1.0  # of the softmax, fitted on the validation part
     threshold: Threshold | None = None  # None: the likeliest class is the answer
     positive: str | None = None  # whose precision is told; None: the second of two
+    tokenizer: Tokenizer = dataclasses.field(default_factory=gpt2)
 
 
 def model_folder(run: Path) -> Path | None:
@@ -91,7 +103,7 @@ def load_model(run: Path) -> TrainedModel:
             f"{run}: no trained classifier (no {MODEL_FILE}); give the folder that "
             "gpt2-jax finetune wrote"
         )
-    values = json_file.read_sealed(folder / MODEL_FILE)
+    values = read_sealed(folder / MODEL_FILE)
     try:
         config = configs.from_dict(GPT2Config, values["config"])
         classes = tuple(str(name) for name in values["classes"])
@@ -123,8 +135,16 @@ def load_model(run: Path) -> TrainedModel:
             f"{folder / MODEL_FILE}: {len(classes)} classes, but {config.num_classes} "
             "logits"
         )
+    tokenizer = read_tokenizer(folder, values[FILES]) or gpt2()
     return TrainedModel(
-        config, unflatten(flat), classes, max_length, temperature, threshold, positive
+        config,
+        unflatten(flat),
+        classes,
+        max_length,
+        temperature,
+        threshold,
+        positive,
+        tokenizer,
     )
 
 

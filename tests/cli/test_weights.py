@@ -1,11 +1,14 @@
 """gpt2-jax convert and export: what they print, and their exit codes."""
 
+import dataclasses
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import TINY, random_params, write_hugging_face
+from tokenizers_of_others import vocabulary, write_folder
 from training_helpers import random_run, weights
 
 from gpt2_jax.cli import weights as cli_weights
@@ -13,6 +16,8 @@ from gpt2_jax.cli.main import main
 from gpt2_jax.export import classifier as inference_export
 from gpt2_jax.export import language_model as weights_export
 from gpt2_jax.weights.pretrained import load_pretrained
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 
 
 @pytest.fixture
@@ -115,3 +120,20 @@ def test_the_format_must_be_given_and_known(command, capsys):
 def test_the_parsers_know_the_formats_that_are_written():
     assert cli_weights.CONVERT_TO == weights_export.FORMATS
     assert cli_weights.EXPORT_FORMATS == inference_export.FORMATS
+
+
+def test_what_a_file_does_not_tell_is_told_by_flags(tmp_path, capsys):
+    """nanoGPT's tensors alone, and a tokenizer that lies elsewhere."""
+    source = GOLDEN / "nanogpt.safetensors"
+    argv = ["convert", str(source), str(tmp_path / "hf"), "--to", "hf"]
+    assert "naming" in fails(capsys, [*argv, "--num-heads", "2"], 5)
+    assert main([*argv, "--num-heads", "2", "--naming", "nanogpt"]) == 0
+    values = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert (values["n_head"], values["activation_function"]) == (2, "gelu")
+    config = dataclasses.replace(TINY, vocab_size=len(vocabulary()[0]))
+    folder = write_hugging_face(tmp_path / "w", config, random_params(config))
+    own = write_folder(tmp_path / "tokenizer")
+    argv = ["convert", str(folder), str(tmp_path / "both"), "--to", "hf"]
+    assert main([*argv, "--tokenizer", str(own)]) == 0
+    for name in ("vocab.json", "merges.txt"):
+        assert (tmp_path / "both" / name).read_bytes() == (own / name).read_bytes()

@@ -196,7 +196,7 @@ def test_the_commit_of_a_run_tells_whether_its_code_was_changed(tmp_path):
         path.write_text("after")
         assert commit_of(tmp_path) == f"{commit}+"
         git("checkout", str(path))
-    assert (ROOT / "gpt2_jax/config.py").is_file()
+    assert (ROOT / "gpt2_jax/version.py").is_file()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import stat
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from gpt2_jax.tokenizer import VOCAB_SIZE
 from gpt2_jax.weights import orbax_folder
 from gpt2_jax.weights.pretrained import load_pretrained
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 DESTINATIONS = {"hf": "folder", "llms-from-scratch": "w.safetensors", "orbax": "orbax"}
 UNTIED = dataclasses.replace(TINY, tied=False)
 live = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -95,7 +97,12 @@ def test_other_probabilities_are_refused(source, tmp_path, monkeypatch):
 
 def test_parameters_are_compared_bit_by_bit():
     def tree(*values):
-        return {"ln_f": {"bias": np.float32(values), "scale": np.ones(2, np.float32)}}
+        return {
+            "ln_f": {
+                "bias": np.asarray(values, np.float32),
+                "scale": np.ones(2, np.float32),
+            }
+        }
 
     same = language_model.check_parameters(tree(0.0, 1.0), tree(0.0, 1.0))
     assert same == "read back: 2 parameters bit-equal"
@@ -108,7 +115,7 @@ def test_parameters_are_compared_bit_by_bit():
 
 @pytest.mark.parametrize("difference", [1.1e-5, float("nan")])
 def test_probabilities_may_differ_by_no_more_than_the_tolerance(difference):
-    ours = np.float64([[0.25, 0.75]])
+    ours = np.asarray([[0.25, 0.75]])
     assert "9.0e-06" in language_model.check_probabilities(ours, ours + 9e-6, "probes")
     with pytest.raises(WeightsError, match="probes, largest difference"):
         language_model.check_probabilities(ours, ours + difference, "probes")
@@ -244,3 +251,11 @@ def book_config(config):
         "drop_rate": 0.0,
         "qkv_bias": True,
     }
+
+
+def test_nanogpts_exact_gelu_is_what_others_are_told(tmp_path):
+    convert_weights(GOLDEN / "nanogpt.pt", tmp_path / "hf", "hf")
+    values = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert values["activation_function"] == "gelu"
+    with pytest.raises(UserError, match="has activation=gelu_new, this one gelu;"):
+        convert_weights(GOLDEN / "nanogpt.pt", tmp_path / "x.pth", "llms-from-scratch")

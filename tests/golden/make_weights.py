@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,10 +36,21 @@ BOOK = {
     "drop_rate": 0.0,
     "qkv_bias": True,
 }
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    *({"activation_function": n} for n in ("gelu", "gelu_pytorch_tanh", "relu")),
+    {"layer_norm_epsilon": 0.01},
+    {"scale_attn_weights": False},
+    {"scale_attn_by_inverse_layer_idx": True},
+    {"scale_attn_weights": False, "scale_attn_by_inverse_layer_idx": True},
+    {"reorder_and_upcast_attn": True},
+]
 TOKENS = torch.arange(12).reshape(2, 6)
 
+Model = TypeVar("Model", bound=torch.nn.Module)
 
-def randomize(model: torch.nn.Module) -> torch.nn.Module:
+
+def randomize(model: Model) -> Model:
     """Give every parameter values that a mix-up would show: no zeros, no ones."""
     with torch.no_grad():
         for parameter in model.parameters():
@@ -112,6 +123,23 @@ def nanogpt(state: dict[str, torch.Tensor]) -> None:
     save_twin(linear, FOLDER / "nanogpt.safetensors")
     bare = {n: v for n, v in linear.items() if not n.endswith(".bias")}
     torch.save(bare, FOLDER / "nanogpt_no_bias.pt")
+
+
+def settings() -> None:
+    """Write one model, and its logits under every setting that changes them."""
+    model = randomize(GPT2LMHeadModel(GPT2Config(**SIZES, n_inner=12)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # activations and scores differ more
+    model.save_pretrained(FOLDER / "hf_settings")
+    (FOLDER / "hf_settings" / "generation_config.json").unlink()
+    logits = {}
+    for change in SETTINGS:
+        other = GPT2LMHeadModel(GPT2Config(**SIZES, n_inner=12, **change)).eval()
+        other.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            logits[json.dumps(change)] = other(TOKENS).logits.numpy()
+    np.savez(FOLDER / "hf_settings" / "logits.npz", **logits)
 
 
 def hugging_face_classifier() -> None:
@@ -189,3 +217,4 @@ if __name__ == "__main__":
     hugging_face_classifier()
     book()
     tensors()
+    settings()

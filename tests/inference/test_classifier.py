@@ -312,3 +312,16 @@ def test_a_classifier_can_be_trained_further(tmp_path_factory, tmp_path):
     head = trained.params["out_head"]["kernel"]
     bound = 1 / np.sqrt(FOREIGN.embed_dim)  # of a new head, before its few steps
     assert np.abs(head).max() < bound + 0.2 < np.abs(before["out_head"]["kernel"]).max()
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_what_is_no_choice_of_one_label_is_refused_by_name(tmp_path, problem):
+    folder = hugging_face_classifier(tmp_path)
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"problem_type": problem}))
+    with pytest.raises(WeightsError, match=f"problem_type='{problem}'"):
+        Classifier.from_weights(folder)
+    single = values | {"problem_type": "single_label_classification"}
+    path.write_text(json.dumps(single))
+    assert Classifier.from_weights(folder).labels == ("ham", "spam")

@@ -14,7 +14,10 @@ from helpers import TINY, random_params, write_hugging_face
 
 from gpt2_jax.config import PRESETS
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.weights.convert import to_state_dict
+from gpt2_jax.export.hugging_face import write_language_model
+from gpt2_jax.model.gpt2 import GPT2
+from gpt2_jax.model.tree import flatten
+from gpt2_jax.weights.convert import scale_queries, to_state_dict
 from gpt2_jax.weights.pretrained import load_pretrained, read_pretrained
 from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT
 
@@ -142,3 +145,44 @@ def test_embeddings_that_are_no_tables_are_refused(tmp_path):
     safetensors.numpy.save_file(state, path)
     with pytest.raises(WeightsError, match=r"holds no transformer\.wpe\.weight"):
         load_pretrained(path, naming="nanogpt")
+
+
+SETTINGS = GOLDEN / "hf_settings"
+
+
+@pytest.mark.parametrize("change", list(np.load(SETTINGS / "logits.npz")))
+def test_the_logits_are_transformers_under_every_setting(tmp_path, change):
+    """The file's own logits, of what the file says: and so after a round trip."""
+    folder = tmp_path / "weights"
+    shutil.copytree(SETTINGS, folder)
+    edit(folder / "config.json", **json.loads(change))
+    stored = np.load(SETTINGS / "logits.npz")
+    tokens = np.arange(12).reshape(2, 6)
+    for source in (folder, tmp_path / "again"):
+        config, params = load_pretrained(source)
+        logits = np.asarray(GPT2(config).apply({"params": params}, tokens))
+        np.testing.assert_allclose(logits, stored[change], atol=1e-4)
+        if source == folder:
+            write_language_model(tmp_path / "again", config, params, None)
+    plain = change in ("{}", '{"reorder_and_upcast_attn": true}') or "tanh" in change
+    assert plain == (np.abs(stored[change] - stored["{}"]).max() < 2e-4)
+
+
+def test_an_unknown_activation_is_refused_by_name(tmp_path):
+    shutil.copytree(SETTINGS, tmp_path / "x")
+    edit(tmp_path / "x" / "config.json", activation_function="silu")
+    with pytest.raises(WeightsError, match="activation='silu' is not one of gelu_new"):
+        load_pretrained(tmp_path / "x")
+
+
+def test_queries_are_scaled_where_attention_was(tmp_path):
+    """A block reads a tenth as sharply where its queries are a tenth."""
+    params = random_params(TINY)
+    scaled = scale_queries(params, [0.5, 1.0, 2.0])
+    ours, theirs = flatten(params), flatten(scaled)
+    for path, leaf in ours.items():
+        expected = leaf.copy()
+        if "c_attn" in path:
+            factor = {"h_0": 0.5, "h_1": 1.0, "h_2": 2.0}[path[:3]]
+            expected[..., : TINY.embed_dim] *= factor
+        np.testing.assert_array_equal(theirs[path], expected)
