@@ -1,4 +1,4 @@
-"""What a run will take, before it is run: memory from shapes, time from flops."""
+"""What a run will take, before it is run: from shapes, flops and the texts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from gpt2_jax.engine.trunk import output_shape
 from gpt2_jax.engine.trunk_cache import reuses_trunk
 from gpt2_jax.plan.task import Task
 
+# Measured on two CPU cores, beside what the shapes tell.
+BASE_BYTES = 600_000_000  # Python, JAX, XLA and its programs, scikit-learn
+BASE_SECONDS = 15.0  # to start and to compile
+STEP_SECONDS = 0.003  # of a step, beside its matmuls
+
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
@@ -26,7 +31,10 @@ class Estimate:
     optimizer: int  # AdamW's moments of what trains, and its gradients
     features: int  # outputs of the frozen trunk, kept for all texts
     activations: int  # that one step keeps for its backward pass
+    linear: int  # of the larger linear baseline
     flops: float
+    steps: int
+    linear_seconds: float  # of both linear baselines
 
 
 def estimate(task: Task) -> Estimate:
@@ -57,23 +65,29 @@ def estimate(task: Task) -> Estimate:
         * width
         * _kept(config, width)
         * top,
+        linear=_linear_bytes(task),
         flops=forward + train.epochs * (per_epoch + backward),
+        steps=task.num_steps,
+        linear_seconds=_linear_seconds(task),
     )
 
 
 def describe_estimate(found: Estimate, rate: float) -> list[str]:
     """Return the estimate line by line; `rate` is flops per second."""
-    fields = ("parameters", "optimizer", "features", "activations")
-    total = sum(getattr(found, field) for field in fields)
+    fields = ("parameters", "optimizer", "features", "activations", "linear")
+    total = BASE_BYTES + sum(getattr(found, field) for field in fields)
+    matmuls, rest = found.flops / rate, BASE_SECONDS + found.steps * STEP_SECONDS
+    seconds = matmuls + rest + found.linear_seconds
     device = jax.devices()[0].device_kind
     return [
-        f"memory, from shapes: {_mb(total)}, beside Python and XLA: parameters "
+        f"memory: about {_mb(total)}: Python and XLA {_mb(BASE_BYTES)}, parameters "
         f"{_mb(found.parameters)}, optimizer and gradients {_mb(found.optimizer)}, "
         f"trunk outputs {_mb(found.features)}, activations of a step "
-        f"{_mb(found.activations)}",
-        f"time: about {found.flops / rate:.0f} s of matmuls on one {device}: "
-        f"{found.flops / 1e12:.2f} Tflop at {rate / 1e9:.0f} Gflop/s, the rate of one "
-        "measured just now; reading, compiling and the rest of a step come on top",
+        f"{_mb(found.activations)}, linear baselines {_mb(found.linear)}",
+        f"time: about {seconds:.0f} s: matmuls {matmuls:.0f} s on one {device} "
+        f"({found.flops / 1e12:.2f} Tflop at {rate / 1e9:.0f} Gflop/s, the rate of one "
+        f"measured just now), start, compiling and {found.steps} steps {rest:.0f} s, "
+        f"linear baselines {found.linear_seconds:.0f} s",
     ]
 
 
@@ -106,6 +120,35 @@ def _kept(config: GPT2Config, width: int) -> int:
     """
     values = 16 * config.embed_dim + 2 * config.num_heads * width
     return values * jnp.dtype(config.dtype).itemsize
+
+
+def _linear_bytes(task: Task) -> int:
+    """Return about what a linear baseline keeps while it is fitted.
+
+    Distinct n-grams grow as Heaps' law says (K and the exponent fitted to five sets);
+    newton-cg holds some 13 arrays of a float32 weight for each of them and each class.
+    """
+    if task.config.baselines == "none":
+        return 0
+    ngrams = 6 * _train_characters(task) ** 0.7
+    return int(13 * 4 * ngrams * _logits(task))
+
+
+def _linear_seconds(task: Task) -> float:
+    """Return about how long both linear baselines take; fitted to the same sets."""
+    if task.config.baselines == "none":
+        return 0.0
+    characters = _train_characters(task)
+    return characters * (5e-6 + 4e-7 * _logits(task))
+
+
+def _logits(task: Task) -> int:
+    count = len(task.dataset.classes)
+    return count if count > 2 else 1
+
+
+def _train_characters(task: Task) -> int:
+    return sum(map(len, task.texts_of("train")))
 
 
 def _num_bytes(tree: Any) -> int:

@@ -272,7 +272,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
         line for line in out[end:].splitlines() if " tokens " in line and "#" in line
     ]
     assert sum(int(line.split(" tokens ")[1].split()[0]) for line in bars) == 60
-    assert "memory, from shapes: " in out[end:] and "time: about " in out[end:]
+    assert "memory: about " in out[end:] and "time: about " in out[end:]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,13 @@ from training_helpers import run_config
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.steps import create_train_state, train_step
 from gpt2_jax.engine.trunk_cache import reuse_trunk
-from gpt2_jax.plan.estimate import describe_estimate, estimate
+from gpt2_jax.plan.estimate import (
+    BASE_BYTES,
+    BASE_SECONDS,
+    STEP_SECONDS,
+    describe_estimate,
+    estimate,
+)
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
 
@@ -83,11 +89,29 @@ def test_the_lines_add_up(task):
         optimizer=2 * 10**6,
         features=3 * 10**6,
         activations=4 * 10**6,
+        linear=5 * 10**6,
         flops=6e12,
+        steps=1000,
+        linear_seconds=7.0,
     )
     memory, seconds = describe_estimate(found, rate=1e11)
-    assert memory.startswith("memory, from shapes: 10.0 MB")
-    assert seconds.startswith("time: about 60 s")
+    total = (BASE_BYTES + 15 * 10**6) / 1e6
+    assert memory.startswith(f"memory: about {total:.1f} MB")
+    total = 60 + BASE_SECONDS + 1000 * STEP_SECONDS + 7
+    assert seconds.startswith(f"time: about {total:.0f} s")
+
+
+def test_linear_baselines_cost_by_texts_and_classes_where_they_are_measured(task):
+    found = estimate(task)
+    assert found.linear > 0 and found.linear_seconds > 0
+    without = dataclasses.replace(task.config, baselines="none")
+    none = estimate(dataclasses.replace(task, config=without))
+    assert none.linear == none.linear_seconds == 0
+    classes = tuple(map(str, range(150)))
+    many = dataclasses.replace(task.dataset, classes=classes)
+    many = estimate(dataclasses.replace(task, dataset=many))
+    assert many.linear == pytest.approx(150 * found.linear, rel=1e-3)
+    assert many.linear_seconds > 5 * found.linear_seconds
 
 
 @pytest.mark.slow
