@@ -127,7 +127,7 @@ def _keep_trunk(job: Job, started: Started) -> None:
     texts = Texts(np.ones(40_000, np.int32), 0 * one, 40_000 * one, one, one, (1,))
     folder, config = Path(job["folder"]), TrainConfig(reuse_max_bytes=0)
     kept = trunk_cache.reuse_trunk(GPT2(TINY), {}, texts, config, 1, folder)
-    assert isinstance(kept.values, np.memmap)
+    assert kept is not None and isinstance(kept.values, np.memmap)
     (folder / "sha256").write_text(
         hashlib.sha256(np.ascontiguousarray(kept.values).data).hexdigest()
     )

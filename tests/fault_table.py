@@ -166,7 +166,7 @@ class _Table:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         # What a fixture notes at its end is in the report of the teardown.
         properties = report.user_properties
-        rows = next((value for name, value in properties if name == "fault_rows"), [])
+        rows: Any = next((v for name, v in properties if name == "fault_rows"), [])
         told: list[Any] = [value for name, value in properties if name == "fault"]
         if report.when == "call" and not report.skipped:
             passed = report.passed
@@ -184,7 +184,7 @@ class _Table:
             for row in rows:
                 # The fewer faults a test names, the more what it saw is of this one.
                 self._seen[row] += [
-                    (len(rows), report.nodeid, value)
+                    (len(rows), report.nodeid, str(value))
                     for name, value in properties
                     if name == _SEEN and value
                 ]

@@ -164,8 +164,9 @@ _WRONG = {
 
 def _kinds(cls, field) -> list[type]:
     """Return the types that a field may have, beside None."""
-    names = {typing.Literal: str, Path: str}
-    kinds = [typing.get_origin(k) or k for k in alternatives(hints_of(cls)[field.name])]
+    names: dict[object, type] = {typing.Literal: str, Path: str}
+    hints = alternatives(hints_of(cls)[field.name])
+    kinds: list[type] = [typing.get_origin(hint) or hint for hint in hints]
     return [names.get(kind, kind) for kind in kinds if kind is not types.NoneType]
 
 

@@ -16,6 +16,7 @@ import dataclasses
 import platform
 import resource
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +101,8 @@ def measure(case: Case, workdir: Path) -> dict[str, float]:
     def train(state: TrainState) -> TrainState:
         return steps.train(state, rows, key, WIDTH)[0]
 
-    with Checkpoints(workdir, param_labels) as checkpoints:
+    saved = threading.Event()
+    with Checkpoints(workdir, param_labels, committed=saved.set) as checkpoints:
         if case.adamw:
             state = train(steps.place(state))  # compiles
             started, count = time.perf_counter(), 0
@@ -109,21 +111,23 @@ def measure(case: Case, workdir: Path) -> dict[str, float]:
             figures["step"] = (time.perf_counter() - started) / count
         checkpoints.save(state, {}, None)  # the first one compiles the copies
         checkpoints.finish()
+        saved.clear()
         state = train(state) if case.adamw else state.replace(step=1)
         started = time.perf_counter()
         checkpoints.save(state, {}, None)
         figures["wait"] = time.perf_counter() - started
         taken = 0
-        while case.adamw and checkpoints.saving:
+        while case.adamw and not saved.is_set():
             state, taken = train(state), taken + 1
+            checkpoints.check()  # raises what failed
         checkpoints.finish()
         whole = time.perf_counter() - started
         figures["beside"] = whole - figures["wait"]
         if case.adamw:
             figures["extra"] = whole - taken * figures["step"]
-        saved = checkpoints.tree(state)
-        figures["MB"] = sum(x.nbytes for x in jax.tree.leaves(saved)) / 1e6
-        last = workdir / "checkpoints" / str(int(saved["step"]) - taken)
+        tree = checkpoints.tree(state)
+        figures["MB"] = sum(x.nbytes for x in jax.tree.leaves(tree)) / 1e6
+        last = workdir / "checkpoints" / str(int(tree["step"]) - taken)
         files = [path for path in last.rglob("*") if path.is_file()]
         figures["disk MB"] = sum(path.stat().st_size for path in files) / 1e6
     with Checkpoints(workdir, param_labels) as checkpoints:

@@ -18,7 +18,7 @@ from gpt2_jax import load_pretrained
 from gpt2_jax.errors import UserError
 from gpt2_jax.export.hugging_face import write_language_model
 from gpt2_jax.export.language_model import check_parameters
-from gpt2_jax.storage.atomic import staged
+from gpt2_jax.storage.atomic import creating
 
 
 def export(run: Path, folder: Path) -> str:
@@ -27,7 +27,7 @@ def export(run: Path, folder: Path) -> str:
     Raises:
         UserError: the run has no checkpoint, or the folder cannot be written.
     """
-    with restored(run) as (config, state), staged(folder) as path:
+    with restored(run) as (config, state), creating(folder) as path:
         params = jax.tree.map(np.asarray, state.params)
         model = dataclasses.replace(config.model, dtype="float32")
         write_language_model(path, model, params)

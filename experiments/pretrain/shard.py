@@ -24,7 +24,7 @@ import numpy as np
 
 from gpt2_jax.data.tables import read_columns, read_text
 from gpt2_jax.errors import DataError, UserError
-from gpt2_jax.storage.atomic import staged
+from gpt2_jax.storage.atomic import creating
 from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, encode
 
 SUFFIXES = (".txt", ".md", ".jsonl")
@@ -64,7 +64,7 @@ def write_shards(
     pieces: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
     files: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
     count = 0
-    with staged(output) as folder:
+    with creating(output) as folder:
         folder.mkdir()
 
         def flush(part: str) -> None:

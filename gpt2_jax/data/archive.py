@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shlex
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gpt2_jax.data import content
+from gpt2_jax.data.checks import shortened
 from gpt2_jax.data.join import join, part_of_file, read_labelled_ones
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.rows import kind_of
@@ -23,52 +25,71 @@ SUFFIX = ".zip"
 MAX_MEMBERS = 10_000
 
 
+def member_of(path: Path) -> tuple[Path, str | None]:
+    """Return the archive of `a.zip/deep/b.csv` and "deep/b.csv"; else `path`, None."""
+    for parent in path.parents:
+        if parent.suffix.lower() == SUFFIX and parent.is_file():
+            return parent, path.relative_to(parent).as_posix()
+    return path, None
+
+
 def read_archive(path: Path, how: Reading) -> Table:
     """Read the tables of an archive: one, or those named after the parts of a split.
 
-    A table without labels is left out beside labelled ones. Names are never paths.
+    A table without labels is left out beside labelled ones. Names are never paths:
+    `a.zip/b.csv` is the file b.csv in the archive.
 
     Raises:
         DataError: it is damaged, locked, unpacks to too much, or holds no table or
             several that are no parts.
     """
+    path, member = member_of(path)
     with (
         content.open_raw(path) as stream,
         _errors(str(path)),
         zipfile.ZipFile(stream) as archive,
     ):
-        return _read(path, archive, how)
+        return _read(path, archive, member, how)
 
 
 @contextlib.contextmanager
-def only_table(stream: Any, name: str) -> Iterator[tuple[Any, str]]:
-    """Open the only table of an archive; yield it and its name.
+def only_table(
+    stream: Any, name: str, member: str | None = None
+) -> Generator[tuple[Any, str]]:
+    """Open the only table of an archive, or `member` of it; yield it and its name.
 
     Raises:
         DataError: as `read_archive`, or there are several.
     """
     with _errors(name), zipfile.ZipFile(stream) as archive:
-        members = _tables(name, archive)
+        members = _tables(name, archive, member)
         if len(members) > 1:
             raise _several(name, members)
-        with archive.open(members[0]) as member:
-            yield _seekable(member, members[0]), f"{name}/{members[0].filename}"
+        with archive.open(members[0]) as table:
+            yield _seekable(table, members[0]), f"{name}/{members[0].filename}"
 
 
 @contextlib.contextmanager
-def _errors(name: str) -> Iterator[None]:
+def _errors(name: str) -> Generator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(f"{name}: damaged or no .zip ({error}); get it again") from None
 
 
-def _tables(name: str, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def _tables(
+    name: str, archive: zipfile.ZipFile, wanted: str | None
+) -> list[zipfile.ZipInfo]:
     members = [m for m in archive.infolist() if not m.is_dir() and _is_table(m)]
     if len(archive.infolist()) > MAX_MEMBERS:
         raise DataError(f"{name}: more than {MAX_MEMBERS:,} files; unzip it")
     if not members:
         raise DataError(f"{name}: no table in it (.csv, .tsv, .jsonl, .parquet)")
+    if wanted is not None:
+        names = _names(members)
+        members = [member for member in members if member.filename == wanted]
+        if not members:
+            raise DataError(f"{name}: no table {wanted} in it; there are {names}")
     if any(member.flag_bits & 1 for member in members):
         raise DataError(f"{name}: locked with a password; unzip it")
     if sum(member.file_size for member in members) > content.MAX_BYTES:
@@ -79,13 +100,21 @@ def _tables(name: str, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     return members
 
 
+def _names(members: list[zipfile.ZipInfo]) -> str:
+    return shortened([member.filename for member in members])
+
+
 def _several(name: str, members: list[zipfile.ZipInfo]) -> DataError:
-    names = ", ".join(member.filename for member in members)
-    return DataError(f"{name}: several tables ({names}); unzip it and name one")
+    return DataError(
+        f"{name}: several tables ({_names(members)}); name one, as "
+        f"{shlex.quote(f'{name}/{members[0].filename}')}"
+    )
 
 
-def _read(path: Path, archive: zipfile.ZipFile, how: Reading) -> Table:
-    members = _tables(str(path), archive)
+def _read(
+    path: Path, archive: zipfile.ZipFile, wanted: str | None, how: Reading
+) -> Table:
+    members = _tables(str(path), archive, wanted)
 
     def read(member: zipfile.ZipInfo) -> Table:
         with archive.open(member) as stream:

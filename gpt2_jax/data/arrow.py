@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -33,7 +34,7 @@ def open_arrow(stream: Any, name: str, how: Reading, *, labelled: bool) -> Rows:
     """
     suffix = PurePath(name).suffix.lower()
     try:
-        import pyarrow  # noqa: F401
+        importlib.import_module("pyarrow")
     except ImportError:
         raise DeviceError(
             f"{name}: {suffix} needs the extra: pip install 'gpt2-jax[data]'"
@@ -88,7 +89,7 @@ def _rows(name: str, batches: Any, classes: dict[str, list[str]]) -> Iterator[Ro
 
 
 @contextlib.contextmanager
-def _errors(name: str) -> Iterator[None]:
+def _errors(name: str) -> Generator[None]:
     import pyarrow
 
     try:

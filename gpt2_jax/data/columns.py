@@ -10,13 +10,29 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from gpt2_jax.data.profile import ENOUGH, NUMBER, likely, profile
+from gpt2_jax.data.profile import (
+    ENOUGH,
+    NO_TEXTS,
+    NUMBER,
+    holds_no_texts,
+    likely,
+    profile,
+    several_labels,
+)
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.row import Row, Rows
 from gpt2_jax.errors import DataError
 
 
-class UnlabelledError(DataError):
+class ColumnsError(DataError):
+    """Columns are not there; `advice` holds the fields of a config that are likely."""
+
+    def __init__(self, message: str, advice: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.advice = advice or {}
+
+
+class UnlabelledError(ColumnsError):
     """A file has texts, and only the column of labels is not there."""
 
     name = ""  # of the file
@@ -54,17 +70,17 @@ def resolve(
     if rows.twice is not None:
         reason = _data_cells(rows.columns)
         if how.header is None and reason:
-            raise DataError(
-                f"{rows.name}: {_no_header(rows, sample, reason, labelled)}"
-            )
+            told, advice = _no_header(rows, sample, reason, labelled)
+            raise ColumnsError(f"{rows.name}: {told}", advice)
         raise DataError(f"{rows.name}: column {rows.twice!r} stands twice; rename one")
     if missing:
         only_label = all(role == "label" for role, _ in missing)
-        raise (UnlabelledError if only_label else DataError)(
-            _missing(rows, sample, missing, table, how, labelled)
+        raise (UnlabelledError if only_label else ColumnsError)(
+            *_missing(rows, sample, missing, table, how, labelled)
         )
     if rows.form.header and (reason := _looks_like_data(found, table, how)):
-        raise DataError(f"{rows.name}: {_no_header(rows, sample, reason, labelled)}")
+        told, advice = _no_header(rows, sample, reason, labelled)
+        raise ColumnsError(f"{rows.name}: {told}", advice)
     _check_text(rows, found["text"], table)
     return found
 
@@ -85,7 +101,7 @@ def _missing(
     table: Mapping[str, Sequence[Any]],
     how: Reading,
     labelled: bool,
-) -> str:
+) -> tuple[str, dict[str, Any]]:
     names = " or ".join(repr(name) for _, name in missing)
     line = rows.header_line or (sample[0].line if sample else 1)
     shown = ", ".join(name[:40] for name in table) or "none"
@@ -94,20 +110,22 @@ def _missing(
     again = [f"{n!r} stands in other rows too" for n in named if n in table[n]]
     reason = _data_cells(named) or next(iter(again), None)
     if rows.form.header and how.header is None and reason:
-        return f"{where}; {_no_header(rows, sample, reason, labelled)}"
-    if (several := _several_labels(table)) is not None:
-        return f"{where}; {several}"
+        told, advice = _no_header(rows, sample, reason, labelled)
+        return f"{where}; {told}", advice
+    if (several := several_labels(table)) is not None:
+        return f"{where}; {several}", {}
     text, label = likely(table)
     roles = {role for role, _ in missing}
-    if "text" in roles and _holds_no_texts(table):
-        return f"{where}; {_NO_TEXTS}"
-    advice, flags = [], []
+    if "text" in roles and holds_no_texts(table):
+        return f"{where}; {NO_TEXTS}", {}
+    advice, flags, fields = [], [], {}
     for role, names in (("text", text), ("label", [label] if label else [])):
         if role in roles and names:
             several = len(names) > 1
             looks = "look like text" if several else f"looks like the {role}"
             advice.append(f"{' and '.join(map(repr, names))} {looks}")
             flags += [f"--{role}-column {quoted(name)}" for name in names]
+            fields[f"{role}_column"] = tuple(names) if role == "text" else names[0]
         elif role in roles and flags:
             flags.append(f"--{role}-column NAME")
     if not advice:
@@ -117,25 +135,13 @@ def _missing(
     end = f"choose with {' '.join(flags)}{join}" if flags else _choose(roles)
     told = " and ".join(advice)
     header = ", or say --no-header if the first row is none" if rows.form.header else ""
-    return f"{where}; {f'{told}; ' if told else ''}{end}{header}"
+    likely_ones = fields if {f"{role}_column" for role in roles} <= {*fields} else {}
+    return f"{where}; {f'{told}; ' if told else ''}{end}{header}", likely_ones
 
 
 def _choose(roles: Collection[str]) -> str:
     flags = [f"--{role}-column" for role in ("text", "label") if role in roles]
     return f"choose with {' and '.join(flags or ['another column'])}"
-
-
-_NO_TEXTS = (
-    "no column looks like texts, only like ids, numbers or labels: get the texts "
-    "themselves"
-)
-
-
-def _holds_no_texts(table: Mapping[str, Sequence[Any]]) -> bool:
-    columns = [profile(values) for values in table.values()]
-    return all(not c.may_be_text for c in columns) and any(
-        c.count >= ENOUGH for c in columns
-    )
 
 
 def quoted(name: str) -> str:
@@ -191,16 +197,18 @@ def _data_cells(names: Sequence[str]) -> str | None:
     return None
 
 
-def _no_header(rows: Rows, sample: Sequence[Row], reason: str, labelled: bool) -> str:
-    """Return that there is no header, and the flags that then read all rows."""
+def _no_header(
+    rows: Rows, sample: Sequence[Row], reason: str, labelled: bool
+) -> tuple[str, dict[str, Any]]:
+    """Return that there is no header, and the flags and fields that read all rows."""
     columns = rows.columns
     table = {
         str(i): [name, *(row.values.get(name) for row in sample)]
         for i, name in enumerate(columns, start=1)
     }
     text, label = likely(table)
-    if _holds_no_texts(table):
-        return f"there is no header, and {_NO_TEXTS}"
+    if holds_no_texts(table):
+        return f"there is no header, and {NO_TEXTS}", {}
     flags = [f"--text-column {name}" for name in text or ["N"]]
     if labelled:
         flags.append(f"--label-column {label or 'N'}")
@@ -208,24 +216,11 @@ def _no_header(rows: Rows, sample: Sequence[Row], reason: str, labelled: bool) -
     return (
         f"the first row looks like data, not like a header ({reason}): say "
         f"--no-header {' '.join(flags)}{join}, columns by number from 1; or --header "
-        "if it is one"
+        "if it is one",
+        {"header": False, "text_column": tuple(text), "label_column": label}
+        if text and label
+        else {},
     )
-
-
-def _several_labels(table: Mapping[str, Sequence[Any]]) -> str | None:
-    """Return where rows have several labels, in one column or in many."""
-    flags = [
-        name
-        for name, values in table.items()
-        if len(values) >= ENOUGH and {str(v) for v in values} <= {"0", "1"}
-    ]
-    if len(flags) >= 3:
-        return (
-            f"multi-label data: the columns {', '.join(flags[:5])} are 0 or 1 each, "
-            "and a text may have several; this classifier gives each text one label: "
-            f"choose one of them with --label-column {flags[0]}"
-        )
-    return None
 
 
 def _check_text(
@@ -239,7 +234,7 @@ def _check_text(
             continue
         what = "numbers" if column.numbers == 1 else "ids"
         text = likely(table)[0]
-        way = f"choose --text-column {quoted(text[0])}" if text else _NO_TEXTS
+        way = f"choose --text-column {quoted(text[0])}" if text else NO_TEXTS
         raise DataError(
             f"{rows.name}: the text column {name!r} holds only {what}; {way}"
         )

@@ -8,7 +8,7 @@ import gzip
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -75,7 +75,7 @@ class _Unpacked:
         return content
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self) -> Generator[None]:
         try:
             yield
         except (*UNPACK_ERRORS, OSError) as error:
@@ -94,7 +94,7 @@ def unpacked(raw: BinaryIO, name: str) -> Any:
 
 
 @contextlib.contextmanager
-def open_raw(path: Path) -> Iterator[BinaryIO]:
+def open_raw(path: Path) -> Generator[BinaryIO]:
     """Open a file as it is, packed or not.
 
     Raises:
@@ -116,7 +116,7 @@ def open_raw(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def open_input(path: Path) -> Iterator[Any]:
+def open_input(path: Path) -> Generator[Any]:
     """Open a file; what is packed (.gz, .bz2, .xz, .zst) is unpacked as it is read.
 
     Raises:

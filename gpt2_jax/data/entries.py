@@ -7,11 +7,19 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from gpt2_jax.data.columns import SAMPLE_ROWS, others_like_text, resolve
+from gpt2_jax.data.columns import SAMPLE_ROWS, ColumnsError, others_like_text, resolve
 from gpt2_jax.data.encodings import EncodingError
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.row import Row, Rows
 from gpt2_jax.errors import DataError
+
+
+class SeveralLabelsError(DataError):
+    """A text has several labels, or none, in `column`."""
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class Entry(NamedTuple):
@@ -43,11 +51,12 @@ class Entries:
             self.example = dict(self.sample[0].values)
             try:
                 self.columns = resolve(rows, self.sample, how, labelled=labelled)
-            except DataError as error:
+            except ColumnsError as error:
                 if not isinstance(self._failed, EncodingError):
                     raise
                 # Both at once, so that the next command is right.
-                raise DataError(f"{error}. Besides, {self._failed}") from None
+                both = f"{error}. Besides, {self._failed}"
+                raise ColumnsError(both, error.advice) from None
             self.text_like = others_like_text(self.sample, self.columns)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -59,13 +68,21 @@ class Entries:
                 else ("empty; expected a header and")
             )
             raise DataError(f"{rows.name}: no texts ({what} labelled texts)")
+        left = self._left()
+        for row in left:
+            try:
+                yield self._entry(row)
+            except SeveralLabelsError as error:
+                raise DataError(
+                    f"{error}{_count_several(left, error.column)}"
+                ) from None
+
+    def _left(self) -> Iterator[Row]:
         sample, self.sample = self.sample, []
-        for row in sample:
-            yield self._entry(row)
+        yield from sample
         if self._failed is not None:
             raise self._failed
-        for row in rows.rows:
-            yield self._entry(row)
+        yield from self.rows.rows
 
     def _entry(self, row: Row) -> Entry:
         where = self.rows.where(row)
@@ -111,15 +128,29 @@ def _one_label(where: str, column: str, labels: list[Any]) -> Any:
     """Return the only one of `labels`.
 
     Raises:
-        DataError: there are several, or none.
+        SeveralLabelsError: there are several, or none.
     """
     if len(labels) == 1:
         return labels[0]
     shown = json.dumps(labels)[:60]
-    raise DataError(
+    raise SeveralLabelsError(
         f"{where}: {column!r} holds {len(labels)} labels ({shown}): multi-label data, "
-        "where a text may have several; this classifier gives each text one label"
+        "where a text may have several; this classifier gives each text one label",
+        column,
     )
+
+
+def _count_several(rows: Iterator[Row], column: str) -> str:
+    """Return how many of the rows that are left have several labels too."""
+    several = total = 0
+    try:
+        for row in rows:
+            total += 1
+            value = row.values.get(column)
+            several += isinstance(value, list) and len(value) != 1
+    except DataError:  # what was counted is enough
+        pass
+    return f" ({several} of the {total} rows after it too)" if total else ""
 
 
 def as_text(where: str, column: str, value: object) -> str:

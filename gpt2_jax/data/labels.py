@@ -15,12 +15,11 @@ from gpt2_jax.config import DataConfig
 from gpt2_jax.data import checks
 from gpt2_jax.data.parts import part_of
 from gpt2_jax.data.tables import Table
+from gpt2_jax.data.typos import likely_typos
 from gpt2_jax.errors import DataError
 
 # More distinct values than this, some of them no whole numbers, are a measurement.
 _MAX_NUMBERS = 10
-
-_TYPO_RATIO = 20  # a typo is so much rarer than what was meant
 
 
 def label_table(
@@ -36,7 +35,8 @@ def label_table(
     if config.label_threshold is not None:
         labels = _cut_at(name, labels, config.label_threshold)
     if config.rename_labels:
-        renames = _renames(name, config.rename_labels, sorted(set(labels)))
+        known = sorted(set(labels))
+        renames = _renames(name, config.rename_labels, known, strict=to_train)
         labels = [renames.get(label, label) for label in labels]
     if config.label_threshold is None:
         _refuse_measurements(name, labels)
@@ -115,33 +115,6 @@ def rare_labels(
     return {label: count for label, count in counts.items() if count < below}
 
 
-def likely_typos(counts: Mapping[str, int]) -> dict[str, str]:
-    """Return labels that look misspelt, each with the commoner one that was meant.
-
-    At most two letters differ, no digit does, and the one is far rarer.
-    """
-    found = {}
-    commonest = sorted(counts, key=lambda label: -counts[label])
-    for label in counts:
-        for meant in commonest:
-            if counts[meant] < _TYPO_RATIO * counts[label]:
-                break
-            if _differ_by_a_slip(label, meant):
-                found[label] = meant
-                break
-    return found
-
-
-def _differ_by_a_slip(a: str, b: str) -> bool:
-    if min(len(a), len(b)) < 5 or abs(len(a) - len(b)) > 2:
-        return False
-    if re.findall(r"\d", a) != re.findall(r"\d", b):
-        return False
-    codes = difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
-    changes = [max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in codes if tag != "equal"]
-    return 0 < sum(changes) <= 2
-
-
 def _number(label: str) -> float | None:
     if not re.fullmatch(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", label.strip()):
         return None
@@ -163,12 +136,19 @@ def _cut_at(name: str, labels: Sequence[str], threshold: float) -> list[str]:
     return cut
 
 
-def _renames(name: str, given: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """Return {old: new}; where a name holds "=" itself, the old one must be a label."""
+def _renames(
+    name: str, given: Sequence[str], known: Sequence[str], *, strict: bool
+) -> dict[str, str]:
+    """Return {old: new}; where a name holds "=" itself, the old one must be a label.
+
+    Not strict, what a run renamed need not be in the texts that it is measured on.
+    """
     renames = {}
     for rename in given:
         cuts = [i for i, c in enumerate(rename) if c == "="]
         cut = next((i for i in cuts if rename[:i] in known), None)
+        if cut is None and not strict:
+            continue
         if cut is None:
             old = rename.partition("=")[0]
             near = difflib.get_close_matches(old, known, 3, 0.5) or known

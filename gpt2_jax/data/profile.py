@@ -77,6 +77,8 @@ def likely(table: Mapping[str, Sequence[Any]]) -> tuple[list[str], str | None]:
     """Return the columns that look like texts, and the likely one of the label."""
     seen = {name: profile(values) for name, values in table.items()}
     texts = [name for name, column in seen.items() if column.is_text]
+    # A name or a place is none, where other columns hold whole sentences.
+    texts = [name for name in texts if seen[name].words >= 2] or texts
     labels = [
         name for name, column in seen.items() if column.is_label and name not in texts
     ]
@@ -85,3 +87,33 @@ def likely(table: Mapping[str, Sequence[Any]]) -> tuple[list[str], str | None]:
     ]
     labels = named or [n for n in labels if seen[n].distinct > 1] or labels
     return texts, labels[0] if labels else None
+
+
+NO_TEXTS = (
+    "no column looks like texts, only like ids, numbers or labels: get the texts "
+    "themselves"
+)
+
+
+def holds_no_texts(table: Mapping[str, Sequence[Any]]) -> bool:
+    """Do all columns that can be judged hold ids, numbers or labels?"""
+    columns = [profile(values) for values in table.values()]
+    return all(not c.may_be_text for c in columns) and any(
+        c.count >= ENOUGH for c in columns
+    )
+
+
+def several_labels(table: Mapping[str, Sequence[Any]]) -> str | None:
+    """Return where rows have several labels, in one column or in many."""
+    flags = [
+        name
+        for name, values in table.items()
+        if len(values) >= ENOUGH and {str(v) for v in values} <= {"0", "1"}
+    ]
+    if len(flags) >= 3:
+        return (
+            f"multi-label data: the columns {', '.join(flags[:5])} are 0 or 1 each, "
+            "and a text may have several; this classifier gives each text one label: "
+            f"choose one of them with --label-column {flags[0]}"
+        )
+    return None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import archive, sms_spam, two_files
+from gpt2_jax.data.columns import ColumnsError
 from gpt2_jax.data.content import STDIN, open_raw, suffixes
 from gpt2_jax.data.dataset import Dataset, make_dataset
 from gpt2_jax.data.folders import read_folder
@@ -44,6 +45,29 @@ def load_dataset(
         DataError: it cannot be had or read; or, to train on it, it has fewer than two
             classes, or rare ones.
     """
+    try:
+        return _load(config, to_train=to_train, offline=offline, classes=classes)
+    except ColumnsError as error:
+        if not error.advice or _is_gone(config.source):
+            raise
+        # What else is wrong is told at once, so that the next command is right.
+        likely = {"encoding_errors": "replace", **error.advice}
+        try:
+            likely = dataclasses.replace(config, **likely)
+            load_dataset(likely, to_train=to_train, offline=offline, classes=classes)
+        except (DataError, ValueError) as other:
+            raise DataError(f"{error}. Besides, {other}") from None
+        raise
+
+
+def _is_gone(source: str | Path | Sequence[str]) -> bool:
+    """Can `source` be read only once, or at a cost?"""
+    return any(name == STDIN or bucket.is_url(name) for name in _names(source))
+
+
+def _load(
+    config: DataConfig, *, to_train: bool, offline: bool, classes: Sequence[str] | None
+) -> Dataset:
     name = ", ".join(_names(config.source))
     if config.source == "demo":
         asset = importlib.resources.files("gpt2_jax") / "assets" / "demo.jsonl"
@@ -156,7 +180,10 @@ def _one(config: DataConfig, name: str, offline: bool) -> Read:
         table = read_stdin(how)
         rows = json.dumps([table.texts, table.labels])  # the stream is gone by now
         return table, _sha256(rows.encode())
-    sha256 = _sha256_of(path)
+    packed, member = archive.member_of(path)
+    sha256 = _sha256_of(packed)
+    if member is not None:
+        return archive.read_archive(path, how), _sha256(f"{sha256}\0{member}".encode())
     if sha256 == sms_spam.SMS_SHA256:  # the collection itself: no header, no suffix
         return read_sms(path.read_bytes(), book=config.book), sha256
     if suffixes(name)[0] == archive.SUFFIX:

@@ -14,6 +14,7 @@ from gpt2_jax.data.balance import BALANCED, describe_balance
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.parts import PARTS
 from gpt2_jax.data.sample import book_rows, few_of_each, share_out, undersample
+from gpt2_jax.data.too_few import lacks_classes
 from gpt2_jax.errors import DataError
 
 
@@ -62,7 +63,7 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
     for name, part in named.items():
         lacking = sorted(set(range(len(dataset.classes))) - set(labels[part].tolist()))
         if not len(part) or (lacking and name == "train"):
-            raise DataError(_too_few(dataset, labels, rows, name, lacking, config))
+            raise DataError(lacks_classes(dataset, labels, rows, name, lacking, config))
         if lacking:
             names = checks.shortened([dataset.classes[index] for index in lacking])
             notes.append(f"the {name} part holds no text of {names}")
@@ -167,43 +168,6 @@ def _given_split(
     if config.balance == "undersample":
         parts["train"] = train[undersample(labels[train], config.split_seed)]
     return list(parts.values()), notes
-
-
-def _too_few(
-    dataset: Dataset,
-    labels: np.ndarray,
-    rows: np.ndarray,
-    part: str,
-    lacking: Sequence[int],
-    config: DataConfig,
-) -> str:
-    """Return an error that names why `part` lacks classes, and the flag that cures."""
-    counts = np.bincount(labels, minlength=len(dataset.classes))
-    fewest = int(counts.argmin())
-    if config.limit is not None and len(rows) < len(labels):
-        cure = f"raise --limit {config.limit}"
-    elif dataset.parts is not None and part == "train":
-        cure = (
-            "the split that is given has none to train on; leave such labels out with "
-            "--rare drop --rare-below 1"
-        )
-    elif config.balance == "undersample" and counts.max() > counts[fewest]:
-        cure = (
-            "undersampling leaves as many texts of each class as the rarest has, "
-            f"{counts[fewest]} of {dataset.classes[fewest]}; --balance none or weights "
-            "uses all"
-        )
-    elif config.rare == "train" and counts[fewest] < config.rare_below:
-        cure = (
-            f"rare labels are only trained on; lower --rare-below {config.rare_below}"
-        )
-    else:
-        cure = "add texts or change the split with --split"
-    names = checks.shortened([dataset.classes[index] for index in lacking])
-    return (
-        f"{dataset.name}: {len(rows)} texts are too few: the {part} part lacks {names};"
-        f" {cure}"
-    )
 
 
 def _groups(dataset: Dataset, config: DataConfig) -> Sequence[object]:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Key
 
 from gpt2_jax.engine.param_labels import TRAIN
 from gpt2_jax.model.tree import Params
@@ -16,10 +17,10 @@ from gpt2_jax.model.tree import Params
 def add_pieces(
     gradients: Callable[..., tuple[Array, Params]],
     batch: dict[str, Any],
-    keys: Array | None,
+    keys: Key[Array, " B"] | None,
     param_labels: Params,
     count: int,
-) -> tuple[Array, Params]:
+) -> tuple[Float[Array, ""], Params]:
     """Return loss and gradients of `batch` from `count` pieces of it, one by one.
 
     Each takes every `count`-th example, so that all devices share each piece. What

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from gpt2_jax.engine.scoring import logits_by_length
 from gpt2_jax.engine.texts import Texts
@@ -28,8 +29,10 @@ class Engine:
     poll: Callable[[], None]  # called between batches; what it raises ends the scoring
     trunk_reused: bool = False  # `texts` are its outputs
 
-    def logits(self, params: Params, rows: np.ndarray) -> np.ndarray:
-        """Return float32 logits [N, C] of `rows` of the texts."""
+    def logits(
+        self, params: Params, rows: Int[np.ndarray, " N"]
+    ) -> Float[np.ndarray, "N C"]:
+        """Return float32 logits of `rows` of the texts."""
         return logits_by_length(
             lambda some, width: self.steps.predict(params, some, width),
             self.texts,
@@ -38,7 +41,7 @@ class Engine:
             poll=self.poll,
         )
 
-    def measure(self, params: Params, rows: np.ndarray) -> dict[str, float]:
+    def measure(self, params: Params, rows: Int[np.ndarray, " N"]) -> dict[str, float]:
         """Return mean loss, accuracy and macro F1."""
         logits, labels = self.logits(params, rows), self.texts.labels[rows]
         return {

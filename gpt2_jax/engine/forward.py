@@ -11,7 +11,9 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jaxtyping import Float, Int, Key, Shaped
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.engine.texts import Data
@@ -20,8 +22,10 @@ from gpt2_jax.model.scan import apply_scanned, is_scanned
 from gpt2_jax.model.tree import Params
 
 
-def gather(data: Data, rows: Array, width: int) -> dict[str, Array]:
-    """Make the batch of `rows` [B] from texts that lie end to end in `data`.
+def gather(
+    data: Data, rows: Int[Array | np.ndarray, " B"], width: int
+) -> dict[str, Shaped[Array, "B ..."]]:
+    """Make the batch of `rows` from texts that lie end to end in `data`.
 
     What stands behind a text is of another one; no real token ever reads it.
     """
@@ -39,9 +43,9 @@ def apply_model(
     batch: dict[str, Any],
     *,
     depth: int = 0,
-    key: Array | None = None,
-) -> Array:
-    """Return class logits [B, C] of a batch of tokens, or of ready trunk outputs.
+    key: Key[Array, ""] | None = None,
+) -> Float[Array, "B C"]:
+    """Return class logits of a batch of tokens, or of ready trunk outputs.
 
     `batch` holds `tokens` [B, T], or `features` [B, T, D] from the trunk of `depth`
     blocks, and `lengths` [B]. A `key` turns dropout on.
@@ -65,10 +69,10 @@ def forward(
     batch: dict[str, Any],
     *,
     depth: int = 0,
-    keys: Array | None = None,
+    keys: Key[Array, " B"] | None = None,
     apply: Callable[..., Array] = apply_model,
-) -> Array:
-    """Return class logits [B, C]; with `keys` [B] each example has its own dropout.
+) -> Float[Array, "B C"]:
+    """Return class logits; with `keys` each example has its own dropout.
 
     What one example drops depends on its own key alone, and so not on the devices
     that share the batch.
@@ -77,7 +81,9 @@ def forward(
     if keys is None:
         return apply(batch)
 
-    def apply_to_one(example: dict[str, Any], key: Array) -> Array:
+    def apply_to_one(
+        example: dict[str, Any], key: Key[Array, ""]
+    ) -> Float[Array, " C"]:
         return apply({name: x[None] for name, x in example.items()}, key=key)[0]
 
     return jax.vmap(apply_to_one)(batch, keys)
@@ -85,15 +91,19 @@ def forward(
 
 def predict_step(
     params: Params, batch: dict[str, Any], *, model: GPT2, **keywords: Any
-) -> Array:
-    """Return class logits [B, C], without dropout; `keywords` go to `forward`."""
+) -> Float[Array, "B C"]:
+    """Return class logits, without dropout; `keywords` go to `forward`."""
     return forward(model, params, batch, **keywords)
 
 
 def predict_rows(
-    params: Params, data: Data, rows: Array, width: int, **step: Any
-) -> Array:
-    """Return class logits [B, C] of `rows` of `data`."""
+    params: Params,
+    data: Data,
+    rows: Int[Array | np.ndarray, " B"],
+    width: int,
+    **step: Any,
+) -> Float[Array, "B C"]:
+    """Return class logits of `rows` of `data`."""
     return predict_step(params, gather(data, rows, width), **step)
 
 

@@ -8,13 +8,13 @@ device ever holds more of the model than a few blocks.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax.training.train_state import TrainState
 from jax import Array
 from jax.sharding import Mesh
+from jax.stages import Wrapped
 
 from gpt2_jax.engine.forward import predict_step
 from gpt2_jax.engine.mesh import leaf_sharding, replicated
@@ -30,7 +30,7 @@ def fsdp_programs(
     unroll: bool = False,
     accumulate: int = 1,
     **step: Any,
-) -> tuple[Callable[..., Any], Callable[..., Array]]:
+) -> tuple[Wrapped, Wrapped]:
     """Return `steps.train_batches` and `predict_step`, as `jit.jit_programs`.
 
     Params and state bring `leaf_sharding`s. Here XLA adds up the gradients, to what

@@ -6,7 +6,7 @@ Shapes: `S` steps, `B` batch, `C` classes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,8 @@ import numpy as np
 from flax.training.train_state import TrainState
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
+from jax.stages import Wrapped
+from jaxtyping import Float, Int, Key
 
 from gpt2_jax.engine.devices import Device, local_batches, pad_steps
 from gpt2_jax.engine.forward import predict_rows, predict_step
@@ -84,13 +86,19 @@ class ResidentSteps:
         self.data = jax.device_put(texts.data, replicated(self._mesh))
 
     def train(
-        self, state: TrainState, rows: np.ndarray, key: Array, width: int
-    ) -> tuple[TrainState, np.ndarray]:
+        self,
+        state: TrainState,
+        rows: Int[np.ndarray, "S B"],
+        key: Key[Array, ""],
+        width: int,
+    ) -> tuple[TrainState, Float[np.ndarray, " S"]]:
         count, filled = np.int32(len(rows)), pad_steps(rows, MAX_STEPS)
         state, losses = self._train(state, self.data, filled, count, key, width)
         return state, np.asarray(losses)[: len(rows)]
 
-    def predict(self, params: Params, rows: np.ndarray, width: int) -> Array:
+    def predict(
+        self, params: Params, rows: Int[np.ndarray, " B"], width: int
+    ) -> Float[Array, "_ C"]:
         return self._predict(params, self.data, rows, width)
 
     def most_steps(self, batch_size: int, width: int) -> int:
@@ -124,8 +132,12 @@ class MeshSteps:
         )
 
     def train(
-        self, state: TrainState, rows: np.ndarray, key: Array, width: int
-    ) -> tuple[TrainState, np.ndarray]:
+        self,
+        state: TrainState,
+        rows: Int[np.ndarray, "S B"],
+        key: Key[Array, ""],
+        width: int,
+    ) -> tuple[TrainState, Float[np.ndarray, " S"]]:
         steps = self._texts.most_steps(rows.shape[1], width)
         filled, count = pad_steps(rows, steps), np.int32(len(rows))
         batches = local_batches(self._texts, filled, width, self._devices)
@@ -133,7 +145,9 @@ class MeshSteps:
         state, losses = self._train(state, placed, count, key)
         return state, np.asarray(losses)[: len(rows)]
 
-    def predict(self, params: Params, rows: np.ndarray, width: int) -> Array:
+    def predict(
+        self, params: Params, rows: Int[np.ndarray, " B"], width: int
+    ) -> Float[Array, "_ C"]:
         batch = local_batches(self._texts, rows, width, self._devices)
         return self._predict(params, place_batches(self._mesh, batch, axis=0))
 
@@ -154,7 +168,7 @@ class MeshSteps:
 
 def jit_programs(
     mesh: Mesh, *, param_labels: Params, accumulate: int = 1, **step: Any
-) -> tuple[Callable[..., Any], Callable[..., Array]]:
+) -> tuple[Wrapped, Wrapped]:
     """Return `steps.train_batches` and `predict_step`, to be compiled for `mesh`.
 
     The arguments bring their shardings: `replicated`, and batches `by_example`. Each

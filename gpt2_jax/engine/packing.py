@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from gpt2_jax.engine.widths import next_width, widths_up_to
 
@@ -29,9 +30,10 @@ CLASSES = (192, 384, 768)
 class Packed:
     """Rows of whole texts, one after the other; what is left over belongs to none."""
 
-    texts: np.ndarray  # int [N], in the order in which they lie in the rows
-    segments: np.ndarray  # int32 [R, T]: 0 is no text, the texts of a row count from 1
-    positions: np.ndarray  # int32 [R, T] within each text
+    texts: Int[np.ndarray, " N"]  # in the order in which they lie in the rows
+    # 0 is no text, the texts of a row count from 1.
+    segments: Int[np.ndarray, "R T"]
+    positions: Int[np.ndarray, "R T"]  # within each text
 
 
 def call_tokens(platform: str) -> int:
@@ -39,7 +41,7 @@ def call_tokens(platform: str) -> int:
     return CALL_TOKENS if platform == "cpu" else DEVICE_CALL_TOKENS
 
 
-def pack(lengths: np.ndarray, limit: int, tokens: int) -> Iterator[Packed]:
+def pack(lengths: Int[np.ndarray, " N"], limit: int, tokens: int) -> Iterator[Packed]:
     """Yield packed rows of all texts, in calls of about `tokens` tokens.
 
     `limit` bounds every length. All calls of a class of length have one shape.

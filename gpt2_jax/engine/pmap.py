@@ -9,7 +9,7 @@ Shapes: `S` steps, `B` batch, `C` classes, `N` local devices.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 from flax import jax_utils
 from flax.training.train_state import TrainState
 from jax import Array
+from jaxtyping import Float, Int, Key
 
 from gpt2_jax.engine.devices import Device, local_batches, local_devices, pad_steps
 from gpt2_jax.engine.forward import predict_step
@@ -55,14 +56,20 @@ class PmapSteps:
         )
 
     def train(
-        self, state: TrainState, rows: np.ndarray, key: Array, width: int
-    ) -> tuple[TrainState, np.ndarray]:
+        self,
+        state: TrainState,
+        rows: Int[np.ndarray, "S B"],
+        key: Key[Array, ""],
+        width: int,
+    ) -> tuple[TrainState, Float[np.ndarray, " S"]]:
         filled = pad_steps(rows, self.most_steps(rows.shape[1], width))
         batches = self._cut(filled, width, axis=1)
         state, losses = self._train(state, batches, np.int32(len(rows)), key)
         return state, np.asarray(losses)[: len(rows)]
 
-    def predict(self, params: Params, rows: np.ndarray, width: int) -> Array:
+    def predict(
+        self, params: Params, rows: Int[np.ndarray, " B"], width: int
+    ) -> Float[Array, "_ C"]:
         logits = self._predict(params, self._cut(rows, width, axis=0))
         return logits.reshape(-1, logits.shape[-1])  # [all devices, B/N, C]
 
@@ -91,7 +98,7 @@ class PmapSteps:
 
 def pmap_programs(
     devices: Sequence[Device], *, param_labels: Params, accumulate: int = 1, **step: Any
-) -> tuple[Callable[..., Any], Callable[..., Array]]:
+) -> tuple[Any, Any]:  # what pmap returns has no class of its own
     """Return `steps.train_batches` and `predict_step`, to be compiled for `devices`.
 
     State and params are replicated along a leading axis [N, ...]; batches are

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Int
 
 from gpt2_jax.engine.packing import call_tokens
 from gpt2_jax.engine.texts import Texts
@@ -19,12 +20,12 @@ from gpt2_jax.engine.widths import by_length
 def logits_by_length(
     predict: Callable[[np.ndarray, int], Array],
     texts: Texts,
-    rows: np.ndarray,
+    rows: Int[np.ndarray, " N"],
     *,
     num_devices: int = 1,
     poll: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """Return float32 [N, C] in the order of `rows` of `texts`.
+) -> Float[np.ndarray, "N C"]:
+    """Return float32 logits in the order of `rows` of `texts`.
 
     Args:
         predict: the logits of rows [B], padded to a width, before they are done; what

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from flax.training.train_state import TrainState
 from jax import Array
+from jaxtyping import Float, Int, Key
 
 from gpt2_jax.engine.accumulate import add_pieces
 from gpt2_jax.engine.forward import apply_model, forward, gather
@@ -34,7 +35,7 @@ def create_train_state(
 def train_step(
     state: TrainState,
     batch: dict[str, Any],
-    key: Array,
+    key: Key[Array, ""],
     *,
     model: GPT2,
     param_labels: Params,
@@ -42,7 +43,7 @@ def train_step(
     axis_name: str | None = None,
     accumulate: int = 1,
     apply: Callable[..., Array] = apply_model,
-) -> tuple[TrainState, Array]:
+) -> tuple[TrainState, Float[Array, ""]]:
     """Take one optimizer step on the weighted mean cross-entropy of `batch`.
 
     The mean is over the whole batch, on however many devices it lies: sums are added
@@ -86,15 +87,15 @@ def train_step(
 def train_steps(
     state: TrainState,
     data: Data,
-    rows: Array,
-    count: Array,
-    key: Array,
+    rows: Int[Array, "S B"],
+    count: Int[Array, ""],
+    key: Key[Array, ""],
     width: int,
     **step: Any,
-) -> tuple[TrainState, Array]:
-    """Take `count` steps, one on each row of `rows` [S, B] of `data`.
+) -> tuple[TrainState, Float[Array, " S"]]:
+    """Take `count` steps, one on each row of `rows` of `data`.
 
-    Returns the new state and the losses [S]. `step` goes to `train_step`.
+    Returns the new state and the losses. `step` goes to `train_step`.
     """
 
     def batch(index: Array) -> dict[str, Array]:
@@ -104,8 +105,12 @@ def train_steps(
 
 
 def train_batches(
-    state: TrainState, batches: dict[str, Array], count: Array, key: Array, **step: Any
-) -> tuple[TrainState, Array]:
+    state: TrainState,
+    batches: dict[str, Array],
+    count: Int[Array, ""],
+    key: Key[Array, ""],
+    **step: Any,
+) -> tuple[TrainState, Float[Array, " S"]]:
     """Take `count` steps, as `train_steps`, on ready batches [S, B, ...]."""
 
     def batch(index: Array) -> dict[str, Array]:
@@ -118,10 +123,10 @@ def _take_steps(
     state: TrainState,
     batch: Callable[[Array], dict[str, Array]],
     most: int,
-    count: Array,
-    key: Array,
+    count: Int[Array, ""],
+    key: Key[Array, ""],
     **step: Any,
-) -> tuple[TrainState, Array]:
+) -> tuple[TrainState, Float[Array, " S"]]:
     def take(index: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, losses = carry
         state, loss = train_step(state, batch(index), key, **step)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from gpt2_jax.engine.widths import next_width, widths_up_to
 from gpt2_jax.tokenizer import END_OF_TEXT
@@ -33,11 +34,11 @@ class Texts:
     Equal texts may lie in the same place.
     """
 
-    values: np.ndarray  # int32 [S] tokens, or [S, D] trunk outputs
-    starts: np.ndarray  # int32 [N]
-    lengths: np.ndarray  # int32 [N], at least 1
-    labels: np.ndarray  # int32 [N]
-    loss_weights: np.ndarray  # float32 [N], of each text in the loss
+    values: Int[np.ndarray, " S"] | Float[np.ndarray, "S D"]  # tokens, trunk outputs
+    starts: Int[np.ndarray, " N"]  # of each text in the values
+    lengths: Int[np.ndarray, " N"]  # at least 1
+    labels: Int[np.ndarray, " N"]
+    loss_weights: Float[np.ndarray, " N"]  # of each text in the loss
     widths: tuple[int, ...]  # that batches are padded to; the last holds every text
     # Rows of train, validation and test.
     parts: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -68,7 +69,7 @@ class Texts:
         chosen = {name: getattr(self, name)[rows] for name in fields}
         return dataclasses.replace(self, **chosen, parts={})
 
-    def tokens_of(self, row: int) -> np.ndarray:
+    def tokens_of(self, row: int | np.integer) -> np.ndarray:
         """Return the values of one text."""
         return self.values[self.starts[row] : self.starts[row] + self.lengths[row]]
 
@@ -147,6 +148,6 @@ def _cut(ids: Sequence[int], limit: int, pad_id: int | None) -> np.ndarray:
 
 def pad(
     encoded: Sequence[Sequence[int]], width: int, pad_id: int = END_OF_TEXT
-) -> np.ndarray:
-    """Return int32 [N, T]: the first `width` tokens of each text, padded to them."""
+) -> Int[np.ndarray, "N T"]:
+    """Return int32: the first `width` tokens of each text, padded to them."""
     return np.stack([_cut(ids, width, pad_id) for ids in encoded])

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Int
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.distributed import exchange_rows
@@ -52,7 +53,7 @@ def run_trunk(
     params: Params,
     texts: Texts,
     depth: int,
-    values: np.ndarray | None = None,
+    values: Float[np.ndarray, "S E"] | None = None,
     devices: Sequence[Device] = (),
     poll: Callable[[], None] = lambda: None,
 ) -> Texts:
@@ -136,16 +137,16 @@ def _run_packed(
     placed: Sequence[Params],
     texts: Texts,
     blocks: int,
-    values: np.ndarray,
+    values: Float[np.ndarray, "S D"],
     poll: Callable[[], None],
-) -> np.ndarray:
-    """Fill `values` [S, D], text after text; return where each starts."""
+) -> Int[np.ndarray, " N"]:
+    """Fill `values`, text after text; return where each starts."""
     embed, block = block_programs(config)
     tokens = call_tokens(jax.default_backend())
     starts = np.zeros(len(texts), np.int32)
     written = 0
 
-    def run(packed: Packed, params: Params) -> Array:
+    def run(packed: Packed, params: Params) -> Float[Array, "R T D"]:
         ids = np.zeros_like(packed.segments)
         ids[packed.segments > 0] = np.concatenate(
             [texts.tokens_of(text) for text in packed.texts]
@@ -154,7 +155,7 @@ def _run_packed(
         x = embed(embeddings, ids, packed.positions)
         for i in range(blocks):
             x = block(params[f"h_{i}"], x, packed.segments)
-        return x  # [R, T, D]
+        return x
 
     calls = (
         (packed, run(packed, placed[index % len(placed)]))
@@ -172,8 +173,8 @@ def _run_packed(
 
 def _run_pooling(
     config: GPT2Config, params: Params, texts: Texts, depth: int
-) -> np.ndarray:
-    """Return what the head reads of each text: float32 [N, D]."""
+) -> Float[np.ndarray, "N E"]:
+    """Return what the head reads of each text, as float32."""
     pool = _pooling(config, depth)
     out = np.empty((len(texts), head_inputs(config)), np.float32)
     _, params = split_params(params, config.num_layers, depth)
@@ -200,11 +201,15 @@ def _ahead(calls: Iterator[Any], count: int) -> Iterator[Any]:
 def block_programs(
     config: GPT2Config,
 ) -> tuple[Callable[..., Array], Callable[..., Array]]:
-    def embed(params: Params, tokens: Array, positions: Array) -> Array:
+    def embed(
+        params: Params, tokens: Int[Array, "R T"], positions: Int[Array, "R T"]
+    ) -> Float[Array, "R T D"]:
         x = GPT2(config).apply({"params": params}, tokens, positions, method=GPT2.embed)
         return cast(Array, x)
 
-    def block(params: Params, x: Array, segments: Array) -> Array:
+    def block(
+        params: Params, x: Float[Array, "R T D"], segments: Int[Array, "R T"]
+    ) -> Float[Array, "R T D"]:
         mask = segments[:, :, None] == segments[:, None, :]  # [R, T, S]
         if config.causal:
             mask = mask & jnp.tril(jnp.ones(mask.shape[1:], bool))[None]
@@ -218,7 +223,7 @@ def block_programs(
 
 @functools.cache
 def _pooling(config: GPT2Config, depth: int) -> Callable[..., Array]:
-    def pool(params: Params, batch: dict[str, Array]) -> Array:
+    def pool(params: Params, batch: dict[str, Array]) -> Float[Array, "B E"]:
         pooled = GPT2(config).apply(
             {"params": params},
             batch["features"],
@@ -226,6 +231,6 @@ def _pooling(config: GPT2Config, depth: int) -> Callable[..., Array]:
             depth,
             method=GPT2.pooled,
         )
-        return cast(Array, pooled)[:, 0]  # [B, 1, D] -> [B, D]
+        return cast(Array, pooled)[:, 0]
 
     return jax.jit(pool)

@@ -5,15 +5,17 @@ Shapes: `S` steps, `B` batch, `C` classes.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from flax.training.train_state import TrainState
 from jax import Array
+from jaxtyping import Float, Int, Key
 
 from gpt2_jax.model.tree import Params
 
 
+@runtime_checkable
 class Steps(Protocol):
     """The pure steps, compiled for some devices."""
 
@@ -23,16 +25,22 @@ class Steps(Protocol):
         ...
 
     def train(
-        self, state: TrainState, rows: np.ndarray, key: Array, width: int
-    ) -> tuple[TrainState, np.ndarray]:
-        """Take a step on each of `rows` [S, B], padded to `width`; donates `state`.
+        self,
+        state: TrainState,
+        rows: Int[np.ndarray, "S B"],
+        key: Key[Array, ""],
+        width: int,
+    ) -> tuple[TrainState, Float[np.ndarray, " S"]]:
+        """Take a step on each of `rows`, padded to `width`; donates `state`.
 
-        Returns the state, and the losses [S].
+        Returns the state, and the losses.
         """
         ...
 
-    def predict(self, params: Params, rows: np.ndarray, width: int) -> Array:
-        """Return logits of `rows` [B] and of what they were padded with: [B+, C].
+    def predict(
+        self, params: Params, rows: Int[np.ndarray, " B"], width: int
+    ) -> Float[Array, "_ C"]:
+        """Return logits of `rows` and of what they were padded with.
 
         They need not be done yet.
         """

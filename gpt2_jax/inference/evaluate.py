@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gpt2_jax import config as configs
 from gpt2_jax.config import DataConfig, FinetuneConfig
+from gpt2_jax.data.columns import ColumnsError
 from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sources import load_dataset
@@ -20,6 +23,20 @@ from gpt2_jax.plan.task import ids_sha256
 from gpt2_jax.storage.sealed import read_json
 from gpt2_jax.workdir.claim import RUN
 
+# How other data are read, too. The encoding is none of it: another than the run's
+# would be read wrongly in silence.
+_AS_TRAINED = (
+    "text_column",
+    "join",
+    "delimiter",
+    "quote",
+    "header",
+    "label_column",
+    "label_names",
+    "label_threshold",
+    "rename_labels",
+)
+
 
 def evaluate_run(
     run: Path,
@@ -31,7 +48,8 @@ def evaluate_run(
 ) -> list[str]:
     """Return the metrics of `run`, line by line.
 
-    Without `data` they are of the run's own test part; with it, of every text of it.
+    Without `data` they are of the run's own test part; with it, of every text of it,
+    read as the run read its own where `data` says nothing else.
     With `abstain_below` it is told, too, how many answers have at least this
     probability, and how good these are. `positive` is the class whose precision is
     told; None: that of the run. `verbose` tells of every class.
@@ -41,12 +59,14 @@ def evaluate_run(
         WeightsError: the run cannot be read.
     """
     classifier = Classifier.load(run)
-    config = _own_data(run) if data is None else data
-    dataset = load_dataset(config, to_train=False, classes=classifier.labels)
-    rows = np.arange(len(dataset.texts))
     if data is None:
+        config = _own_data(run)
+        dataset = load_dataset(config, to_train=False, classes=classifier.labels)
         rows = split_dataset(dataset, config).test
         _check_own(run, dataset, rows)
+    else:
+        dataset = _load_other(run, data, classifier.labels)
+        rows = np.arange(len(dataset.texts))
     unknown = sorted(set(dataset.classes) - set(classifier.labels))
     if unknown:
         raise DataError(
@@ -120,15 +140,36 @@ def _check_own(run: Path, dataset: Dataset, rows: np.ndarray) -> None:
         )
 
 
+def _load_other(run: Path, data: DataConfig, classes: Sequence[str]) -> Dataset:
+    """Load `data` by the run's own columns, or else by those of the default."""
+    ways = [data]
+    if (run / "config.json").is_file():  # a model alone has none
+        own, default = _stored_data(run), DataConfig()
+        unsaid = [f for f in _AS_TRAINED if getattr(data, f) == getattr(default, f)]
+        ways.insert(
+            0, dataclasses.replace(data, **{f: getattr(own, f) for f in unsaid})
+        )
+    for way in ways[:-1]:
+        try:
+            return load_dataset(way, to_train=False, classes=classes)
+        except ColumnsError:
+            continue
+    return load_dataset(ways[-1], to_train=False, classes=classes)
+
+
 def _own_data(run: Path) -> DataConfig:
-    path = run / "config.json"
-    try:
-        data = configs.from_dict(FinetuneConfig, read_json(path)).data
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from error
+    data = _stored_data(run)
     if data.source == STDIN:
         raise DataError(
             f"{run}: was trained on standard input, which is gone; give labelled texts "
             "with --data"
         )
     return data
+
+
+def _stored_data(run: Path) -> DataConfig:
+    path = run / "config.json"
+    try:
+        return configs.from_dict(FinetuneConfig, read_json(path)).data
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error

@@ -6,6 +6,7 @@ import bisect
 import dataclasses
 import itertools
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -21,6 +22,21 @@ MAX_SPANS = 64  # predictions that an explanation may cost, less one
 
 
 BATCH_TEXTS = 4096  # texts without a word that are predicted at once
+
+
+# Thai, Lao and Tibetan, Myanmar, Khmer; signs, kana and characters of Chinese and
+# Japanese, and their full-width forms.
+_UNSPACED = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\uff00-\uff9f\U00020000-\U0003ffff"
+)
+_MARKS = "".join(
+    c for c in map(chr, range(0x3100)) if unicodedata.category(c)[0] == "M"
+)
+
+_LONG_WORD = 40  # characters; a link, or a text whose spaces are lost
+
+_WORD = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\s{_UNSPACED}]{{1,{_LONG_WORD}}}")
 
 
 Span = tuple[int, int]
@@ -153,8 +169,12 @@ def occlusion(
 
 
 def word_spans(text: str, max_spans: int | None = None) -> list[Span]:
-    """Return (start, end) of each word, or of each group of neighbouring words."""
-    words = [match.span() for match in re.finditer(r"\S+", text)]
+    """Return (start, end) of each word, or of each group of neighbouring words.
+
+    In scripts that put no spaces between words each character is one, with its marks;
+    of others, a run of more than `_LONG_WORD` characters is cut.
+    """
+    words = [match.span() for match in _WORD.finditer(text)]
     group = -(-len(words) // (max_spans or len(words) or 1)) or 1
     return [
         (words[i][0], words[min(i + group, len(words)) - 1][1])

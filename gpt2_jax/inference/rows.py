@@ -28,8 +28,10 @@ class Row:
     id: Any = None  # any JSON value; None: it has none
 
 
-def file_rows(file: BinaryIO, name: str, how: Reading) -> Iterator[Row]:
-    """Yield the rows of an open file, as training reads them.
+def file_rows(
+    file: BinaryIO, name: str, how: Reading, member: str | None = None
+) -> Iterator[Row]:
+    """Yield the rows of an open file, or of `member` of an archive, as training does.
 
     A file without a table's suffix has a text on each line, unless `how` or its first
     line says that it is a table. Blank lines are skipped.
@@ -39,7 +41,7 @@ def file_rows(file: BinaryIO, name: str, how: Reading) -> Iterator[Row]:
     """
     with contextlib.ExitStack() as stack:
         if content.suffixes(name)[0] == archive.SUFFIX:
-            file, name = stack.enter_context(archive.only_table(file, name))
+            file, name = stack.enter_context(archive.only_table(file, name, member))
         rows = open_rows(file, name, how, labelled=False)
         for entry in Entries(rows, how, labelled=False):
             yield Row(entry.text, entry.id)

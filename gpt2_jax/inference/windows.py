@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from gpt2_jax.data.archive import member_of
 from gpt2_jax.data.content import open_raw
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.errors import DataError
@@ -57,8 +58,9 @@ def windows(
 def _given(texts: Sequence[str], file: Path | None, how: Reading) -> Iterator[Row]:
     yield from map(Row, texts)
     if file is not None:
-        with open_raw(file) as opened:
-            yield from file_rows(opened, str(file), how)
+        packed, member = member_of(file)
+        with open_raw(packed) as opened:
+            yield from file_rows(opened, str(packed), how, member)
 
 
 def _flat(groups: Iterable[Iterable[Row]]) -> Iterator[Iterable[Row]]:

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.model.dense import dense
@@ -26,15 +27,13 @@ class CausalSelfAttention(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Array,
-        mask: Array,
-        query: Array | None = None,
+        x: Float[Array, "B S D"],
+        mask: Bool[Array, "#B 1 #T S"],
+        query: Float[Array, "B 1 D"] | None = None,
         *,
         deterministic: bool,
-    ) -> Array:
-        """Attend to `x` [B, S, D] where `mask` is true: from `query` [B, 1, D], or
-        from every token of `x`.
-        """
+    ) -> Float[Array, "B T D"]:
+        """Attend to `x` where `mask` is true: from `query`, or from every token."""
         config, width = self.config, self.config.embed_dim
         c_attn = dense(config, (width, 3 * width), "c_attn")
         dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
@@ -60,17 +59,17 @@ class CausalSelfAttention(nn.Module):
 
 
 def _attend_once(
-    q: Array,
-    x: Array,
-    to_k: Array,
-    to_v: Array,
-    bias_v: Array,
-    mask: Array,
+    q: Float[Array, "B H K"],
+    x: Float[Array, "B S D"],
+    to_k: Float[Array, "D H K"],
+    to_v: Float[Array, "D H K"],
+    bias_v: Float[Array, "H K"],
+    mask: Bool[Array, "#B 1 S"],
     dropout: nn.Dropout,
-) -> Array:
-    """Attend from one query `q` [B, H, K] to `x` [B, S, D]: [B, 1, H, K].
+) -> Float[Array, "B 1 H K"]:
+    """Attend from one query of each text.
 
-    The kernels `to_k` and `to_v` [D, H, K] change sides, q (x W_k) = (q W_k^T) x and
+    The kernels `to_k` and `to_v` change sides, q (x W_k) = (q W_k^T) x and
     w (x W_v) = (w x) W_v: no token needs a key or a value of its own. The bias of the
     keys adds the same to every score, and the softmax takes it away.
     """
@@ -85,8 +84,13 @@ def _attend_once(
     return y[:, None]
 
 
-def _attend(q: Array, k: Array, v: Array, mask: Array, dropout: nn.Dropout) -> Array:
-    """Attend from `q` [B, T, H, K] to `k` and `v` [B, S, H, K]: [B, T, H, K]."""
+def _attend(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B S H K"],
+    v: Float[Array, "B S H K"],
+    mask: Bool[Array, "#B 1 #T S"],
+    dropout: nn.Dropout,
+) -> Float[Array, "B T H K"]:
     # Heads outermost: XLA's CPU matmuls of one contiguous head are twice as fast.
     q, k, v = (y.transpose(0, 2, 1, 3) for y in (q, k, v))  # [B, H, T or S, K]
     scores = jnp.einsum("bhtk,bhsk->bhts", q, k, preferred_element_type=jnp.float32)
@@ -117,9 +121,12 @@ def fused_attention(
 
 
 def attention_mask(
-    config: GPT2Config, num_tokens: int, lengths: Array, positions: Array | None
-) -> Array:
-    """Return bool [B or 1, 1, T, S]: may query t read key s?
+    config: GPT2Config,
+    num_tokens: int,
+    lengths: Int[Array, " B"],
+    positions: Int[Array, " B"] | None,
+) -> Bool[Array, "#B 1 #T S"]:
+    """Return whether query t may read key s.
 
     Pads follow the text, so the causal mask alone hides them from every real token.
     Without it they are hidden by length, but from the pool that reads a pad on purpose,

@@ -1,6 +1,7 @@
 """A block of GPT-2: attention and MLP, each behind a layer norm.
 
-Shapes: `B` batch, `T` tokens, `D` embed_dim, `F` mlp_dim.
+Shapes: `B` batch, `S` tokens of a text, `T` tokens that are left (all of them or one),
+`D` embed_dim, `F` mlp_dim.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Int
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.model.attention import CausalSelfAttention
@@ -26,11 +28,11 @@ class MLP(nn.Module):
     config: GPT2Config
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         width, hidden = self.config.embed_dim, self.config.mlp_dim
         x = dense(self.config, (width, hidden), "c_fc")(x)  # [B, T, F]
         x = _ACTIVATIONS[self.config.activation](x)
-        return dense(self.config, (hidden, width), "c_proj")(x)  # [B, T, D]
+        return dense(self.config, (hidden, width), "c_proj")(x)
 
 
 class Block(nn.Module):
@@ -41,13 +43,13 @@ class Block(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Array,
-        mask: Array,
-        positions: Array | None = None,
+        x: Float[Array, "B S D"],
+        mask: Bool[Array, "#B 1 #T S"],
+        positions: Int[Array, " B"] | None = None,
         *,
         deterministic: bool,
-    ) -> Array:
-        """Map [B, T, D] to [B, T, D], or to [B, 1, D] at `positions` [B].
+    ) -> Float[Array, "B T D"]:
+        """Map every token, or the one of each text at `positions`.
 
         With `positions` given, all but the first norm and the attention's two sums is
         computed for one token per text.
@@ -66,6 +68,8 @@ class Block(nn.Module):
         return x + dropout(y)
 
 
-def take_token(x: Array, positions: Array) -> Array:
-    """Return x[b, positions[b]] for each text: [B, T, D] -> [B, 1, D]."""
+def take_token(
+    x: Float[Array, "B T D"], positions: Int[Array, " B"]
+) -> Float[Array, "B 1 D"]:
+    """Return x[b, positions[b]] for each text."""
     return jnp.take_along_axis(x, positions[:, None, None], axis=1)

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from gpt2_jax.config import GPT2Config
 
@@ -48,7 +49,9 @@ class LoRADense(nn.Module):
             self.lora_a = self.param("lora_a", a, (self.in_features, self.lora_rank))
             self.lora_b = self.param("lora_b", b, (self.lora_rank, self.features))
 
-    def __call__(self, x: Array, columns: slice = slice(None)) -> Array:
+    def __call__(
+        self, x: Float[Array, "B T In"], columns: slice = slice(None)
+    ) -> Float[Array, "B T Out"]:
         x = x.astype(self.dtype)
         y = x @ self.kernel[:, columns].astype(self.dtype)
         y = y + self.bias[None, None, columns].astype(self.dtype)
@@ -58,13 +61,13 @@ class LoRADense(nn.Module):
             y = y + self.lora_alpha / self.lora_rank * (low @ b)
         return y
 
-    def weights(self) -> tuple[Array, Array]:
+    def weights(self) -> tuple[Float[Array, "In Out"], Float[Array, " Out"]]:
         """Return kernel and bias, the adapter added to the kernel."""
         kernel = self.kernel
         if self.lora_rank:
             scale = self.lora_alpha / self.lora_rank
             kernel = kernel + scale * (self.lora_a @ self.lora_b)
-        return kernel.astype(self.dtype), self.bias.astype(self.dtype)
+        return jnp.asarray(kernel, self.dtype), jnp.asarray(self.bias, self.dtype)
 
 
 def dense(config: GPT2Config, sizes: tuple[int, int], name: str) -> LoRADense:

@@ -1,6 +1,7 @@
 """GPT-2 in flax.linen: an immutable map from a param pytree and tokens to logits.
 
-Shapes: `B` batch, `T` tokens, `D` embed_dim, `V` vocab_size, `C` classes.
+Shapes: `B` batch, `T` tokens, `D` embed_dim, `V` vocab_size, `C` classes; `N` is `T`,
+or 1 where a text was pooled to `E` numbers.
 
 Sources: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners";
 openai/gpt-2 `src/model.py` (names); Raschka, "Build a Large Language Model (From
@@ -16,7 +17,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jaxtyping import Float, Int, Key
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.model.attention import attention_mask
@@ -24,6 +27,10 @@ from gpt2_jax.model.blocks import Block, take_token
 from gpt2_jax.model.dense import layer_norm, uniform_init
 from gpt2_jax.model.pools import POOLS, Pool
 from gpt2_jax.model.tree import Params
+
+Tokens = Int[Array | np.ndarray, "B T"]
+Lengths = Int[Array | np.ndarray, " B"]
+Logits = Float[Array, "B T V"] | Float[Array, "B C"]  # of a language model; of classes
 
 
 class GPT2(nn.Module):
@@ -53,9 +60,13 @@ class GPT2(nn.Module):
             self.out_head = nn.Dense(config.vocab_size, use_bias=False)
 
     def __call__(
-        self, tokens: Array, lengths: Array | None = None, *, deterministic: bool = True
-    ) -> Array:
-        """Map int32 `tokens` [B, T] and `lengths` [B] to float32 logits.
+        self,
+        tokens: Tokens,
+        lengths: Lengths | None = None,
+        *,
+        deterministic: bool = True,
+    ) -> Logits:
+        """Map `tokens` [B, T] and `lengths` [B] to float32 logits.
 
         Returns [B, T, V] for a language model and [B, C] for a classifier. Without
         `lengths` every token counts as text. Dropout needs the rng "dropout".
@@ -68,12 +79,12 @@ class GPT2(nn.Module):
 
     def trunk(
         self,
-        tokens: Array,
-        lengths: Array | None,
+        tokens: Tokens,
+        lengths: Lengths | None,
         depth: int,
         *,
         deterministic: bool = True,
-    ) -> Array:
+    ) -> Float[Array, "B N E"]:
         """Embed `tokens` [B, T] and run the first `depth` blocks: [B, T, D].
 
         With the pooling in the trunk it is [B, 1, D], or wider, as the pool is.
@@ -96,20 +107,22 @@ class GPT2(nn.Module):
             return self.pooled(x, lengths, last, deterministic=deterministic)
         return x
 
-    def embed(self, tokens: Array, positions: Array) -> Array:
-        """Map `tokens` [B, T] at `positions` [B or 1, T] to [B, T, D]."""
+    def embed(
+        self, tokens: Tokens, positions: Int[Array | np.ndarray, "#B T"]
+    ) -> Float[Array, "B T D"]:
+        """Return the sum of what stands for `tokens` and for `positions`."""
         return (self.wte(tokens) + self.wpe(positions)).astype(self.config.dtype)
 
     def top(
         self,
-        hidden: Array,
-        lengths: Array | None,
+        hidden: Float[Array | np.ndarray, "B T E"],
+        lengths: Lengths | None,
         depth: int,
         *,
         deterministic: bool = True,
-    ) -> Array:
+    ) -> Logits:
         """Run the blocks above the trunk of `depth`, the final norm and the head."""
-        config, x = self.config, hidden
+        config, x = self.config, jnp.asarray(hidden)
         if depth <= config.num_layers:
             x = self.pooled(x, lengths, depth, deterministic=deterministic)
         if config.num_classes is not None:
@@ -120,18 +133,18 @@ class GPT2(nn.Module):
 
     def pooled(
         self,
-        hidden: Array,
-        lengths: Array | None,
+        hidden: Float[Array | np.ndarray, "B T D"],
+        lengths: Lengths | None,
         depth: int,
         *,
         deterministic: bool = True,
-    ) -> Array:
+    ) -> Float[Array, "B N E"]:
         """Run the blocks above the trunk of `depth` and the final norm.
 
         That is what the head reads: [B, 1, D] for a classifier (twice as wide where the
         pool has two vectors), [B, T, D] for a language model.
         """
-        config, x = self.config, hidden
+        config, x = self.config, jnp.asarray(hidden)
         lengths = _lengths(x, lengths)
         pool = None if config.num_classes is None else POOLS[config.pool]
         mask = attention_mask(config, x.shape[1], lengths, positions=None)
@@ -157,30 +170,36 @@ def head_inputs(config: GPT2Config) -> int:
     return POOLS[config.pool].width * config.embed_dim
 
 
-def _positions(pool: Pool, num_tokens: int, lengths: Array) -> Array:
-    """Return the position [B] of the one token of each text that `pool` reads."""
+def _positions(
+    pool: Pool, num_tokens: int, lengths: Int[Array, " B"]
+) -> Int[Array, " B"]:
+    """Return the position of the one token of each text that `pool` reads."""
     if pool.token == "last_real":
         return lengths - 1
     return jnp.full_like(lengths, num_tokens - 1 if pool.token == "last" else 0)
 
 
-def _pool_all(pool: Pool, x: Array, lengths: Array) -> Array:
-    """Put the vectors that `pool` reads side by side: [B, T, D] -> [B, 1, width D]."""
+def _pool_all(
+    pool: Pool, x: Float[Array, "B T D"], lengths: Int[Array, " B"]
+) -> Float[Array, "B 1 E"]:
+    """Put the vectors that `pool` reads side by side: `E` is its width times D."""
     parts = [_mean(x, lengths)]
     if pool.token is not None:
         parts.insert(0, take_token(x, _positions(pool, x.shape[1], lengths)))
     return jnp.concatenate(parts, axis=-1)
 
 
-def _mean(x: Array, lengths: Array) -> Array:
-    """Average over each text, pads left out: [B, T, D] -> [B, 1, D]."""
+def _mean(x: Float[Array, "B T D"], lengths: Int[Array, " B"]) -> Float[Array, "B 1 D"]:
+    """Average over each text, pads left out."""
     real = jnp.arange(x.shape[1])[None] < lengths[:, None]  # [B, T]
     total = jnp.where(real[:, :, None], x, 0.0).sum(axis=1, keepdims=True)
     return total / lengths[:, None, None]
 
 
-def _lengths(x: Array, lengths: Array | None) -> Array:
-    return jnp.full(x.shape[0], x.shape[1]) if lengths is None else lengths
+def _lengths(x: Float[Array, "B T D"], lengths: Lengths | None) -> Int[Array, " B"]:
+    if lengths is None:
+        return jnp.full(x.shape[0], x.shape[1])
+    return jnp.asarray(lengths)
 
 
 def param_shapes(config: GPT2Config) -> Params:
@@ -202,7 +221,7 @@ def to_classifier(
     params: Params,
     *,
     num_classes: int,
-    key: Array,
+    key: Key[Array, ""],
     pool: str = "last_real",
     **changes: Any,
 ) -> tuple[GPT2, Params]:

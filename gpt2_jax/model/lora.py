@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Key
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.model.tree import Params, flatten, unflatten
 
 
-def add_adapters(params: Params, config: GPT2Config, key: Array) -> Params:
+def add_adapters(params: Params, config: GPT2Config, key: Key[Array, ""]) -> Params:
     """Return `params` with `lora_a` [in, R] and `lora_b` [R, out] beside each kernel.
 
     A is drawn as LLMs-from-scratch appendix E draws it, B is zero, so the model's

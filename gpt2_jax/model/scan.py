@@ -11,6 +11,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Key
 
 from gpt2_jax.model.attention import attention_mask
 from gpt2_jax.model.blocks import Block
@@ -34,12 +35,12 @@ def apply_scanned(
     batch: dict[str, Any],
     *,
     depth: int = 0,
-    key: Array | None = None,
+    key: Key[Array, ""] | None = None,
     gather: Callable[[Params], Params] = lambda params: params,
     rematerialize: bool = False,
     unroll: bool = False,
-) -> Array:
-    """Return class logits [B, C], as `steps.apply_model`.
+) -> Float[Array, "B C"]:
+    """Return class logits, as `steps.apply_model`.
 
     The last block, which may pool, stays out of the scan.
 
@@ -60,7 +61,9 @@ def apply_scanned(
         )
         return cast(Array, y)
 
-    def block(x: Array, layer: tuple[Params, Array]) -> tuple[Array, None]:
+    def block(
+        x: Float[Array, "B T D"], layer: tuple[Params, Array]
+    ) -> tuple[Float[Array, "B T D"], None]:
         kernels, index = layer
         dropout = _dropout(None if key is None else jax.random.fold_in(key, index))
         y = Block(config).apply({"params": gather(kernels)}, x, mask, **dropout)
@@ -79,7 +82,7 @@ def apply_scanned(
     return run(GPT2.top, x, max(depth, last))
 
 
-def _dropout(key: Array | None) -> dict[str, Any]:
+def _dropout(key: Key[Array, ""] | None) -> dict[str, Any]:
     return {
         "deterministic": key is None,
         "rngs": None if key is None else {"dropout": key},

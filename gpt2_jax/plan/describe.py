@@ -30,8 +30,14 @@ def describe(task: Task) -> list[str]:
         lines.append(f"data: {part}: {number} texts ({counted(counts)})")
     lines.append(
         f"data: up to {task.width} tokens; {task.cut} texts cut to {task.max_length}, "
-        f"{task.empty} empty"
+        f"{task.empty} empty; {task.tokens_per_character:.2f} tokens a character"
     )
+    if task.tokens_per_character > 1:  # so characters are cut
+        lines.append(
+            f"data: the vocabulary of {task.config.weights} cuts this script to bytes: "
+            "texts take many tokens, and the model knows few words of it; compare with "
+            "the linear baselines"
+        )
     total = count_params(task.params)
     trained = count_params(trained_leaves(task.params, task.param_labels))
     lines.append(
@@ -39,6 +45,8 @@ def describe(task: Task) -> list[str]:
         f"({', '.join(task.config.train.trainable)}), pool "
         f"{task.config.pool}"
     )
+    if task.head is not None:
+        lines.append(f"model: {task.config.weights}: {task.head}")
     return lines
 
 

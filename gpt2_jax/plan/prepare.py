@@ -13,6 +13,7 @@ from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import Split, split_dataset
+from gpt2_jax.data.too_few import fill_no_batch
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.errors import DataError, UserError
@@ -20,6 +21,7 @@ from gpt2_jax.model.gpt2 import GPT2, to_classifier
 from gpt2_jax.model.lora import add_adapters
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
+from gpt2_jax.plan.head import keep_head
 from gpt2_jax.plan.task import Task
 from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
 from gpt2_jax.weights.pretrained import Pretrained, read_pretrained
@@ -44,22 +46,20 @@ def prepare(
         dataset.name, dataset.classes, dataset.labels, config.data.positive
     )
     split = split_dataset(dataset, config.data)
-    weights, tokenizer = _load_weights(config, offline=offline)
-    gpt2_config = weights.config
+    pretrained, tokenizer = _load_weights(config, offline=offline)
     encoded = {
         part: [tokenizer.encode(dataset.texts[row]) for row in rows]
         for part, rows in split.parts().items()
     }
     if len(encoded["train"]) < config.train.batch_size:
         raise DataError(
-            f"{dataset.name}: {len(encoded['train'])} training texts do not fill one "
-            f"batch; choose --batch-size {len(encoded['train'])} or less"
+            fill_no_batch(dataset, config.data, split.train, config.train.batch_size)
         )
-    limit = _limit(config, encoded["train"], gpt2_config.max_len)
+    limit = _limit(config, encoded["train"], pretrained.config.max_len)
     texts = _lay_out_parts(config, dataset, split, encoded, limit, tokenizer)
     nothing = tokenizer.encode("")
     sizes = np.asarray([len(ids) for part in encoded.values() for ids in part])
-    model, params = _replace_head(config, weights, len(dataset.classes))
+    model, params, head = _replace_head(config, pretrained, dataset.classes)
     num_layers = model.config.num_layers
     try:
         param_labels = label_params(params, config.train.trainable, num_layers)
@@ -71,16 +71,22 @@ def prepare(
         split=split,
         texts=texts,
         num_tokens=np.minimum(sizes, limit),
+        tokens_per_character=float(sizes.sum()) / max(_characters(dataset, split), 1),
         cut=int((sizes > limit).sum()),
         # no text has that id alone
         empty=sum(ids == nothing for part in encoded.values() for ids in part),
         model=model,
         params=params,
         tokenizer=tokenizer,
+        head=head,
         param_labels=param_labels,
         depth=trunk_depth(param_labels, num_layers),
         positive=positive,
     )
+
+
+def _characters(dataset: Dataset, split: Split) -> int:
+    return sum(len(dataset.texts[r]) for rows in split.parts().values() for r in rows)
 
 
 def _load_weights(
@@ -149,14 +155,16 @@ def _class_weights(
 
 
 def _replace_head(
-    config: FinetuneConfig, weights: Pretrained, num_classes: int
-) -> tuple[GPT2, Params]:
+def _replace_head(
+    config: FinetuneConfig, pretrained: Pretrained, classes: Sequence[str]
+) -> tuple[GPT2, Params, str | None]:
+    """Return the classifier to train, and in words what it keeps of a trained head."""
     key = jax.random.key(config.train.seed)
     lora = "lora" in config.train.trainable
     model, params = to_classifier(
-        weights.config,
-        weights.params,
-        num_classes=num_classes,
+        pretrained.config,
+        pretrained.params,
+        num_classes=len(classes),
         key=key,
         pool=config.pool,
         causal=config.causal,
@@ -165,6 +173,7 @@ def _replace_head(
         lora_rank=config.train.lora_rank if lora else 0,
         lora_alpha=config.train.lora_alpha,
     )
+    params, head = keep_head(pretrained, model.config, params, classes)
     if lora:
         params = add_adapters(params, model.config, jax.random.fold_in(key, 1))
-    return model, params
+    return model, params, head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from typing import Any
 
 import jax
@@ -22,6 +23,10 @@ from gpt2_jax.storage.leaves import hash_leaves
 from gpt2_jax.storage.sealed import digest
 from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel
+from gpt2_jax.workdir.identity import PRETRAINED, WEIGHTS
+
+# Leaves that no file holds: they are drawn from the seed.
+_DRAWN = re.compile(r"^out_head/|/lora_[ab]$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Task:
     split: Split
     texts: Texts  # tokens of train, validation and test
     num_tokens: np.ndarray  # int [N] of each text after the cut, without padding
+    tokens_per_character: float  # before the cut
     cut: int  # texts that were longer
     empty: int  # texts without a token, read as one end of text
     model: GPT2
@@ -41,6 +47,7 @@ class Task:
     param_labels: Params  # "train" or "freeze" for each leaf
     depth: int  # of the frozen trunk; see `GPT2.trunk`
     positive: str | None = None  # the class whose precision is told; see `data.labels`
+    head: str | None = None  # what it keeps of a trained one; None: there was none
 
     @property
     def width(self) -> int:
@@ -85,13 +92,14 @@ class Task:
             f"data.rows.{part}": ids_sha256(ids)
             for part, ids in self.split.parts().items()
         }
-        own = self.tokenizer
-        leaves = hash_leaves(self.params)  # before training: the new head too
+        own, leaves = self.tokenizer, hash_leaves(self.params)  # before training
+        read = {name: leaf for name, leaf in leaves.items() if not _DRAWN.search(name)}
         return {
             "data.sha256": self.dataset.sha256,
             "data.classes": list(self.dataset.classes),
             **rows,
-            "weights.sha256": digest(leaves),
+            PRETRAINED: digest(read),
+            WEIGHTS: digest(leaves),
             # Runs of earlier versions know GPT-2's alone, and do not name it.
             **({} if own.is_gpt2s else {"weights.tokenizer": own.sha256}),
         }

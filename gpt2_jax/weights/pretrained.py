@@ -66,15 +66,14 @@ def load_pretrained(
     converted, and the log says so.
 
     Args:
-        name_or_path: "mini" (shipped with this package), the size of a released GPT-2
-            such as "124M" (cached or downloaded), or a path:
-            a Hugging Face folder, `model.safetensors` or `pytorch_model.bin`, in
-            shards or not, GPT2LMHeadModel or GPT2ForSequenceClassification;
-            a `.safetensors`, `.pth`, `.pt`, `.ckpt` or `.bin` file with the names of
-            Hugging Face, of LLMs-from-scratch (a classifier of its chapter 6 too) or of
-            nanoGPT (a checkpoint too);
-            a folder of OpenAI's TensorFlow checkpoint; an orbax folder that `gpt2-jax
-            convert` wrote; a run of `gpt2-jax finetune`.
+        name_or_path: "mini" (shipped), the size of a released GPT-2 such as "124M"
+            (cached or downloaded), or a path: a Hugging Face folder (safetensors or
+            `pytorch_model.bin`, in shards or not, GPT2LMHeadModel or
+            GPT2ForSequenceClassification); a `.safetensors`, `.pth`, `.pt`, `.ckpt`
+            or `.bin` file with the names of Hugging Face, of LLMs-from-scratch (a
+            classifier of its chapter 6 too) or of nanoGPT; a folder of OpenAI's
+            TensorFlow checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run
+            of `gpt2-jax finetune`.
         num_heads: only for files of unusual size that nothing beside them describes.
         naming: "hf", "llms-from-scratch", "nanogpt" or "openai"; needed only for files
             that name their tensors `transformer.h.0...`, as both Hugging Face and

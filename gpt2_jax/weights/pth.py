@@ -22,7 +22,6 @@ from gpt2_jax.weights.pickled import Storage, Tensor, parse
 # Keys of nanoGPT, the book and others.
 _NESTED = ("model", "model_state_dict", "state_dict", "net", "weights")
 
-
 _MAX_READ = 4 << 20  # bytes at once; the pickle and the directory are far smaller
 
 

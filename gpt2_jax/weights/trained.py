@@ -14,9 +14,14 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import Params, flatten, unflatten
-from gpt2_jax.storage import sealed as json_file
 from gpt2_jax.storage.atomic import replacing, write_json
-from gpt2_jax.storage.sealed import FILES, check_files, hash_files, sealed
+from gpt2_jax.storage.sealed import (
+    FILES,
+    check_files,
+    hash_files,
+    read_sealed,
+    sealed,
+)
 from gpt2_jax.tokenizer import Tokenizer, gpt2
 from gpt2_jax.weights import files
 from gpt2_jax.weights.safetensors import write_safetensors
@@ -98,7 +103,7 @@ def load_model(run: Path) -> TrainedModel:
             f"{run}: no trained classifier (no {MODEL_FILE}); give the folder that "
             "gpt2-jax finetune wrote"
         )
-    values = json_file.read_sealed(folder / MODEL_FILE)
+    values = read_sealed(folder / MODEL_FILE)
     try:
         config = configs.from_dict(GPT2Config, values["config"])
         classes = tuple(str(name) for name in values["classes"])

@@ -49,7 +49,7 @@ def claim(
         theirs = _read_run(workdir)
         found = _read_config(path, theirs.get("config_sha256"))
         new = identity.differences(identity.flat(found), identity.flat(config))
-        new += identity.differences(theirs["is"], run)
+        new += identity.identity_differences(theirs["is"], run)
         _check_changes(workdir, new, allow_data_change=allow_data_change)
         if not new:
             return

@@ -18,6 +18,12 @@ Difference = tuple[str, Any, Any]  # name, there, here
 COURSE = ("train.epochs", "train.learning_rate", "train.patience")
 
 
+# Of what was read, and with the head and the adapters that were drawn. XLA may round
+# these otherwise on another machine, so they only tell of runs that older versions
+# began, whose run.json has no other hash of the weights.
+PRETRAINED, WEIGHTS = "pretrained.sha256", "weights.sha256"
+
+
 FREE = (
     *COURSE,
     "train.parallel",
@@ -48,8 +54,8 @@ FREE = (
 
 def run_id(config: FinetuneConfig, identity: Mapping[str, Any]) -> str:
     """Return the hash of all that a resumed run may not change."""
-    fixed = {k: v for k, v in flat(config).items() if k not in FREE}
-    return digest({**identity, **fixed})
+    values = {**identity, **flat(config)}
+    return digest({k: v for k, v in values.items() if k not in (*FREE, WEIGHTS)})
 
 
 def flat(config: FinetuneConfig) -> dict[str, Any]:
@@ -66,6 +72,14 @@ def flat(config: FinetuneConfig) -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
     """Return what is not the same in both."""
     return [(k, old.get(k), new[k]) for k in new if old.get(k) != new[k]]
+
+
+def identity_differences(
+    old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[Difference]:
+    """Return what is not the same in two runs; the old one may lack PRETRAINED."""
+    other = WEIGHTS if PRETRAINED in old else PRETRAINED
+    return [change for change in differences(old, new) if change[0] != other]
 
 
 def describe(changes: list[Difference]) -> str:

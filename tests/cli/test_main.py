@@ -208,7 +208,7 @@ def _flat(values: dict) -> dict[str, str]:
 @pytest.mark.parametrize("flag", _FLAGS)
 def test_each_flag_sets_its_field_and_no_other(flag):
     default, got = _flat(_resolved()), _flat(_resolved(f"--{flag}", *_FLAGS[flag]))
-    field = {"data": "source"}.get(flag, flag.replace("-", "_"))
+    field = "source" if flag == "data" else flag.replace("-", "_")
     changed = {key for key in got if got[key] != default[key]} - {"data", "train"}
     assert changed == {field}
     for value in _FLAGS[flag]:

@@ -133,3 +133,35 @@ def test_several_labels_are_refused_by_name(tmp_path):
         DataError, match=r"line 1: 'label' holds 2 labels .*multi-label"
     ):
         _load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["ask", "rare"] + ["ask", "buy"] * 9, "Besides, .*'rare' is seen once"),
+        (["Negative", "Neative"] + ["Negative", "other"] * 20, "Neative=Negative"),
+        ([f"{i / 20:.2f}" for i in (*range(12), *range(8))], "--label-threshold 0.275"),
+        (["ask"] * N, "only one class, 'ask'"),
+        (["ask,buy", "buy,ask"] * 2 + ["ask", "buy"] * 8, "4 of 20 rows.*multi-label"),
+    ],
+)
+def test_what_is_wrong_with_the_likely_columns_is_told_with_them(
+    labels, told, tmp_path
+):
+    path = tmp_path / "a.csv"
+    rows = [f'{i} {TEXTS[i % N]},"{label}"' for i, label in enumerate(labels)]
+    path.write_text("\n".join(["comment,mood", *rows]), "utf-8")
+    with pytest.raises(DataError, match=f"--label-column mood, .*{told}"):
+        _load(str(path))
+    rows[-1] = rows[-1].replace(" the", " ca\u00f1on the")
+    path.write_bytes("\n".join(["comment,mood", *rows]).encode("latin-1"))
+    with pytest.raises(DataError, match=f"mood, .*Besides, .*0xf1.*{told}"):
+        _load(str(path))
+
+
+def test_a_name_is_no_text_beside_sentences(write, tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f"Company{i},{text},{i % 2}" for i, text in enumerate(TEXTS)]
+    path.write_text("\n".join(["ID,Tweet,Kind", *rows]), "utf-8")
+    with pytest.raises(DataError, match="choose with --text-column Tweet --label-col"):
+        _load(str(path))

@@ -87,6 +87,7 @@ def test_the_archive_is_downloaded_once_and_checked(served, tmp_path):
     dataset = load_dataset(CONFIG)
     assert Counter(dataset.texts) == Counter(REVIEWS.values())
     assert dataset.classes == ("neg", "pos")
+    assert dataset.parts is not None
     for text, label, part in zip(
         dataset.texts, dataset.labels, dataset.parts, strict=True
     ):
@@ -108,11 +109,9 @@ def test_the_rows_come_in_the_order_of_the_books_script(served):
 
 def test_the_split_is_the_one_that_is_given(served):
     dataset = load_dataset(CONFIG)
-    split = split_dataset(dataset, CONFIG)
-    given = {
-        name: {dataset.parts[row] for row in rows}
-        for name, rows in split.parts().items()
-    }
+    split, parts = split_dataset(dataset, CONFIG), dataset.parts
+    assert parts is not None
+    given = {name: {parts[row] for row in rows} for name, rows in split.parts().items()}
     assert given == {"train": {"train"}, "validation": {"train"}, "test": {"test"}}
     assert len(split.test) == 2 * EACH
 

@@ -12,9 +12,10 @@ import pytest
 
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data.dataset import Dataset
-from gpt2_jax.data.labels import likely_typos, order_classes, positive_class
+from gpt2_jax.data.labels import order_classes, positive_class
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
+from gpt2_jax.data.typos import likely_typos
 from gpt2_jax.errors import DataError
 
 

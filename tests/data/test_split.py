@@ -15,6 +15,7 @@ from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sample import share_out, undersample
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
+from gpt2_jax.data.too_few import fill_no_batch
 from gpt2_jax.errors import DataError
 
 # The book's parts, from its own create_balanced_dataset and random_split under pandas:
@@ -276,6 +277,32 @@ def test_shots_train_on_so_many_of_each_class_and_test_on_the_same_texts():
 def test_too_few_texts_are_refused_with_the_flag_that_cures(labels, config, cure):
     with pytest.raises(DataError, match=f"too few: .*{cure}"):
         split_dataset(dataset(labels), DataConfig(**config))
+
+
+def test_parts_that_unseen_texts_empty_say_so():
+    data = dataset([0, 1] * 20)
+    data = dataclasses.replace(data, texts=("a", "b") * 20)
+    config = DataConfig(unseen=True, group=False)
+    with pytest.raises(DataError, match="--unseen leaves out the texts that stand in"):
+        split_dataset(data, config)
+
+
+@pytest.mark.parametrize(
+    ("config", "cure"),
+    [
+        ({"balance": "undersample"}, "the rarest has, 5 of c1; --balance none or wei"),
+        ({"limit": 20}, "raise --limit 20"),
+        ({"shots": 2}, "raise --shots 2"),
+        ({}, "add texts"),
+    ],
+)
+def test_training_texts_that_fill_no_batch_name_what_left_them_out(config, cure):
+    data, settings = dataset([0] * 60 + [1] * 5), DataConfig(**config)
+    train = split_dataset(data, settings).train if config else np.arange(4)
+    message = fill_no_batch(data, settings, train, 16)
+    assert f"{len(train)} training texts do not fill one batch of 16; " in message
+    assert cure in message
+    assert message.endswith(f"or choose --batch-size {len(train)} or less")
 
 
 def test_a_given_split_without_training_texts_of_a_label_names_the_flag():

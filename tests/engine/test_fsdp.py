@@ -112,8 +112,10 @@ def test_a_checkpoint_of_it_is_restored_on_one_device(tmp_path):
     trained = steps.unplace(steps.place(trained))
     checkpoints = Checkpoints(tmp_path, labels)
     checkpoints.save(trained, {"step": 3}, score=1.0)
-    restored, _ = checkpoints.restore(state, best=False)
+    found = checkpoints.restore(state, best=False)
     checkpoints.close()
+    assert found is not None
+    restored, _ = found
     assert int(restored.step) == 3
     jax.tree.map(np.testing.assert_array_equal, restored.params, trained.params)
     jax.tree.map(np.testing.assert_array_equal, restored.opt_state, trained.opt_state)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,9 @@ import numpy as np
 import optax
 import pytest
 from helpers import TINY, random_params
-from training_helpers import NUM_LAYERS, make_classifier
+from training_helpers import NUM_LAYERS, make_classifier, make_texts
 
-from gpt2_jax.config import GPT2Config, TrainConfig
+from gpt2_jax.config import TRAINABLE, GPT2Config, TrainConfig
 from gpt2_jax.engine.optimizer import create_optimizer, create_schedule
 from gpt2_jax.engine.param_labels import FREEZE, TRAIN, label_params, trunk_depth
 from gpt2_jax.engine.steps import create_train_state, train_step
@@ -52,8 +54,17 @@ _EXPECTED = {
 }
 
 
+def _update(tx: optax.GradientTransformation, grads: Any, params: Any) -> Any:
+    """Return the first updates."""
+    return tx.update(grads, tx.init(params), params)[0]
+
+
 def _trained(labels) -> set[str]:
     return {path for path, label in flatten(labels).items() if label == TRAIN}
+
+
+def test_every_named_scope_has_its_parameters_here():
+    assert set(_EXPECTED) == set(TRAINABLE)
 
 
 @pytest.mark.parametrize("scope", _EXPECTED)
@@ -142,7 +153,7 @@ def test_frozen_leaves_get_no_update_though_their_gradient_is_large():
     labels = label_params(params, "head", NUM_LAYERS)
     tx = create_optimizer(TrainConfig(weight_decay=0.5), labels, 10)
     grads = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1e6), params)
-    updates, _ = tx.update(grads, tx.init(params), params)
+    updates = _update(tx, grads, params)
     for path, update in flatten(updates).items():
         assert np.any(update != 0) == (path in _HEAD), path
 
@@ -189,7 +200,7 @@ def test_clipping_measures_the_trained_gradients_alone():
     grads = {"a": jnp.array([3e-8, 4e-8]), "b": jnp.array([1e9])}  # b is frozen
     labels = {"a": TRAIN, "b": FREEZE}
     tx = create_optimizer(config, labels, 10)
-    updates, _ = tx.update(grads, tx.init(params), params)
+    updates = _update(tx, grads, params)
     # Far below the norm, so unclipped: Adam's first step is g / (|g| + eps).
     expected = -1e-2 * np.array([3 / (3 + 1), 4 / (4 + 1)])
     np.testing.assert_allclose(updates["a"], expected, rtol=1e-4)
@@ -205,7 +216,7 @@ def test_adamw_is_pytorchs_adamw_with_decay_on_biases_too(clip_norm):
         learning_rate=3e-2, weight_decay=0.3, clip_norm=clip_norm, schedule="constant"
     )
     tx = create_optimizer(config, {"kernel": TRAIN, "bias": TRAIN}, 10)
-    params = jax.tree.map(jnp.asarray, start)
+    params: Any = jax.tree.map(jnp.asarray, start)
     state = tx.init(params)
     theirs = {
         name: torch.nn.Parameter(torch.tensor(value)) for name, value in start.items()
@@ -233,8 +244,13 @@ def test_a_bias_without_gradient_still_decays():
     params = {"bias": jnp.array([2.0])}
     config = TrainConfig(learning_rate=0.1, weight_decay=0.5)
     tx = create_optimizer(config, {"bias": TRAIN}, 10)
-    updates, _ = tx.update({"bias": jnp.zeros(1)}, tx.init(params), params)
+    updates = _update(tx, {"bias": jnp.zeros(1)}, params)
     np.testing.assert_allclose(updates["bias"], [-0.1 * 0.5 * 2.0], rtol=1e-6)
+
+
+def _rates(config: TrainConfig, total_steps: int) -> Callable[[int], float]:
+    schedule = create_schedule(config, total_steps)
+    return lambda step: float(np.asarray(schedule(step)))
 
 
 @pytest.mark.parametrize(
@@ -252,17 +268,17 @@ def test_a_schedule_warms_up_and_then_falls_to_zero(schedule, warmup_steps, valu
     config = TrainConfig(
         learning_rate=2e-3, schedule=schedule, warmup_steps=warmup_steps
     )
-    rate = create_schedule(config, 10)
+    rate = _rates(config, 10)
     for step, value in values.items():
-        assert float(rate(step)) == pytest.approx(2e-3 * value, rel=1e-5, abs=1e-9)
+        assert rate(step) == pytest.approx(2e-3 * value, rel=1e-5, abs=1e-9)
 
 
 def test_unless_told_otherwise_a_decay_is_warmed_up_over_a_twentieth():
-    rate = create_schedule(TrainConfig(learning_rate=1.0, schedule="cosine"), 100)
-    assert [float(rate(step)) for step in (0, 5, 100)] == pytest.approx([0, 1, 0])
-    assert float(rate(2)) == pytest.approx(0.4)
-    rate = create_schedule(TrainConfig(learning_rate=1.0, schedule="constant"), 100)
-    assert float(rate(0)) == 1.0
+    rate = _rates(TrainConfig(learning_rate=1.0, schedule="cosine"), 100)
+    assert [rate(step) for step in (0, 5, 100)] == pytest.approx([0, 1, 0])
+    assert rate(2) == pytest.approx(0.4)
+    rate = _rates(TrainConfig(learning_rate=1.0, schedule="constant"), 100)
+    assert rate(0) == 1.0
 
 
 def test_the_optimizer_follows_the_schedule():
@@ -272,5 +288,21 @@ def test_the_optimizer_follows_the_schedule():
     state, sizes = tx.init(params), []
     for _ in range(5):
         updates, state = tx.update({"w": jnp.ones(1)}, state, params)
-        sizes.append(-float(updates["w"][0]))
+        (update,) = jax.tree.leaves(updates)
+        sizes.append(-float(update[0]))
     np.testing.assert_allclose(sizes, [0.1, 0.075, 0.05, 0.025, 0.0], atol=1e-6)
+
+
+def test_an_optimizer_of_ones_own_leaves_frozen_leaves_bit_equal():
+    model, params = make_classifier()
+    labels = label_params(params, "last_block", NUM_LAYERS)
+    tx = create_optimizer(TrainConfig(), labels, 10, optax.sgd(0.5, momentum=0.9))
+    state = create_train_state(model, params, tx)
+    batch = make_texts(8).batches(np.arange(8), 16)
+    step = functools.partial(train_step, model=model, param_labels=labels)
+    after, _ = jax.jit(step)(state, batch, jax.random.key(0))
+    for path, leaf in flatten(params).items():
+        same = np.asarray(leaf).tobytes() == flatten(after.params)[path].tobytes()
+        assert same == (path not in _EXPECTED["last_block"]), path
+    shapes = {leaf.shape for leaf in jax.tree.leaves(state.opt_state)}
+    assert flatten(params)["wte/embedding"].shape not in shapes

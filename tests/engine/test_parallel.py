@@ -227,7 +227,9 @@ def _train_hlo(parallel: str, scope: str, reused: bool) -> str:
             for name, x in shapes.items()
         }
         train = jit_programs(mesh, **keywords)[0]
-    return train.lower(state, shapes, np.int32(1), _KEY).compile().as_text()
+    text = train.lower(state, shapes, np.int32(1), _KEY).compile().as_text()
+    assert text is not None
+    return text
 
 
 @pytest.mark.parametrize("parallel", _WRAPPERS)

@@ -32,6 +32,11 @@ def _reuse(folder, depth: int = 1, **fields):
     return reuse_trunk(model, params, make_texts(12), config, depth, folder)
 
 
+def _kept(texts: Texts | None) -> Texts:
+    assert texts is not None
+    return texts
+
+
 _NEEDED = int(make_texts(12).lengths.sum()) * TINY.embed_dim * 4
 
 
@@ -74,7 +79,9 @@ def test_a_trunk_that_is_cached_is_read_and_bit_equal(depth, tmp_path, monkeypat
     def reuse(texts: Texts, params=params, **changes):
         changed = GPT2(dataclasses.replace(model.config, **changes))
         config = TrainConfig()
-        return reuse_trunk(changed, params, texts, config, depth, tmp_path, cache=cache)
+        return _kept(
+            reuse_trunk(changed, params, texts, config, depth, tmp_path, cache=cache)
+        )
 
     first = reuse(texts)
     other = jax.tree.map(lambda leaf: 2 * leaf, params)
@@ -101,9 +108,8 @@ def test_a_damaged_cache_of_the_trunk_is_computed_again(tmp_path, caplog):
 
     def values() -> np.ndarray:
         config = TrainConfig()
-        return reuse_trunk(
-            model, params, texts, config, 1, tmp_path, cache=cache
-        ).values
+        kept = reuse_trunk(model, params, texts, config, 1, tmp_path, cache=cache)
+        return _kept(kept).values
 
     expected = values()
     (file,) = cache.iterdir()
@@ -121,8 +127,10 @@ def test_a_damaged_cache_of_the_trunk_is_computed_again(tmp_path, caplog):
 def test_a_cached_trunk_keeps_its_dtype(dtype, tmp_path):
     model, params = make_classifier(dtype=dtype)
     first, again = (
-        reuse_trunk(
-            model, params, make_texts(4), TrainConfig(), 1, tmp_path, cache=tmp_path
+        _kept(
+            reuse_trunk(
+                model, params, make_texts(4), TrainConfig(), 1, tmp_path, cache=tmp_path
+            )
         )
         for _ in range(2)
     )

@@ -97,7 +97,12 @@ def test_other_probabilities_are_refused(source, tmp_path, monkeypatch):
 
 def test_parameters_are_compared_bit_by_bit():
     def tree(*values):
-        return {"ln_f": {"bias": np.float32(values), "scale": np.ones(2, np.float32)}}
+        return {
+            "ln_f": {
+                "bias": np.asarray(values, np.float32),
+                "scale": np.ones(2, np.float32),
+            }
+        }
 
     same = language_model.check_parameters(tree(0.0, 1.0), tree(0.0, 1.0))
     assert same == "read back: 2 parameters bit-equal"
@@ -110,7 +115,7 @@ def test_parameters_are_compared_bit_by_bit():
 
 @pytest.mark.parametrize("difference", [1.1e-5, float("nan")])
 def test_probabilities_may_differ_by_no_more_than_the_tolerance(difference):
-    ours = np.float64([[0.25, 0.75]])
+    ours = np.asarray([[0.25, 0.75]])
     assert "9.0e-06" in language_model.check_probabilities(ours, ours + 9e-6, "probes")
     with pytest.raises(WeightsError, match="probes, largest difference"):
         language_model.check_probabilities(ours, ours + difference, "probes")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -121,8 +123,8 @@ def test_an_index_may_name_a_file_that_no_disk_can_have(tmp_path):
 
 @pytest.mark.fault(22)
 def test_an_entry_of_tensorflow_without_its_fields_is_refused():
-    with pytest.raises(LookupError):
-        _tensor(None, 0, b"")  # which `read` turns into words
+    with io.FileIO(os.devnull) as file, pytest.raises(LookupError):
+        _tensor(file, 0, b"")  # which `read` turns into words
 
 
 @pytest.mark.fault(22)

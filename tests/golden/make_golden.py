@@ -156,7 +156,7 @@ def train_as_the_book(
 def book_40_steps() -> None:
     torch.manual_seed(4)
     model = book_classifier()
-    head = {
+    head: dict[str, Any] = {
         "head_kernel": model.out_head.weight.detach().numpy().T.copy(),
         "head_bias": model.out_head.bias.detach().numpy().copy(),
     }

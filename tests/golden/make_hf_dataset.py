@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import (  # pyright: ignore[reportMissingImports]
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Value,
+)
 
 FEATURES = Features(
     {"sms": Value("string"), "label": ClassLabel(names=["ham", "spam"])}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -47,8 +47,10 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 TOKENS = torch.arange(12).reshape(2, 6)
 
+Model = TypeVar("Model", bound=torch.nn.Module)
 
-def randomize(model: torch.nn.Module) -> torch.nn.Module:
+
+def randomize(model: Model) -> Model:
     """Give every parameter values that a mix-up would show: no zeros, no ones."""
     with torch.no_grad():
         for parameter in model.parameters():

@@ -109,3 +109,47 @@ def test_a_run_with_a_broken_config_is_refused_by_its_file(run, tmp_path):
     (tmp_path / "config.json").write_text('{"colour": "red"}')
     with pytest.raises(WeightsError, match=r"config\.json.*colour"):
         evaluate_run(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("how", "rows"),
+    [
+        ({"text_column": "v2", "label_column": "v1"}, ["v1,v2", "{1},{0}"]),
+        (
+            {"text_column": "2", "label_column": "1", "header": False},
+            ["{1},{0}"],
+        ),
+        ({"text_column": ["b", "a"], "join": " - "}, ["a,b,label", "x,{0},{1}"]),
+        ({"delimiter": "|"}, ["text|label", "{0}, and|{1}"]),
+        ({"rename_labels": ["Hma=ham"]}, ["text,label", "{0},{1}"]),
+    ],
+)
+def test_other_data_are_read_as_the_run_read_its_own(run, how, rows, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["data"].update(how)
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    path = tmp_path / "a.csv"
+    texts = [(f"text {i}", ("ham", "spam")[i % 2]) for i in range(12)]
+    body = [rows[-1].format(*pair) for pair in texts]
+    path.write_text("\n".join([*rows[:-1], *body]))
+    data = DataConfig(source=str(path))
+    assert _accuracy(evaluate_run(tmp_path / "run", data))[1] == 12
+    path.write_text("\n".join(["text,label", *("{},{}".format(*t) for t in texts)]))
+    data = DataConfig(source=str(path))  # and so is a file of the usual form
+    if "header" not in how:
+        assert _accuracy(evaluate_run(tmp_path / "run", data))[1] == 12
+
+
+def test_what_is_said_of_other_data_goes_before_what_the_run_says(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["data"].update(text_column="v2", encoding="mac_roman")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    path = tmp_path / "a.csv"
+    path.write_text("v2,v3,label\nlunch,caf\u00e9,ham\nprize,x,spam\n", "utf-8")
+    data = DataConfig(source=str(path), text_column="v3")
+    assert _accuracy(evaluate_run(tmp_path / "run", data))[1] == 2
+    data = DataConfig(source=str(path), text_column="v4")
+    with pytest.raises(DataError, match="no column 'v4'"):
+        evaluate_run(tmp_path / "run", data)

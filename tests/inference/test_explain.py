@@ -44,4 +44,29 @@ def test_spans_hold_every_word_once_in_order_and_are_no_more_than_asked(text, li
     assert len(spans) <= limit
     words = [word for start, end in spans for word in text[start:end].split()]
     assert "".join(words) == "".join(text.split())
-    assert all(a[1] < b[0] for a, b in itertools.pairwise(spans))
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("两个prize", ["两", "个", "prize"]),
+        ("です。 かぶ", ["で", "す", "。", "か", "ぶ"]),
+        ("ที่นี่ ok", ["ที่", "นี่", "ok"]),  # a letter keeps its vowel and its tone
+        ("ខ្ញុំ", ["ខ្", "ញុំ"]),
+        ("한국어 문장", ["한국어", "문장"]),  # Korean has spaces
+        ("x" * 50, ["x" * 40, "x" * 10]),
+    ],
+)
+def test_without_spaces_each_character_is_a_word(text, words):
+    assert [text[start:end] for start, end in word_spans(text)] == words
+
+
+def test_a_text_without_spaces_rests_on_a_part_of_it():
+    def answers(texts: Sequence[str]) -> np.ndarray:
+        spam = np.asarray([0.4 + 0.5 * ("奖" in text) for text in texts])
+        return np.stack([1 - spam, spam], axis=-1)
+
+    text = "恭喜你中奖了请回复"
+    found = occlusion(answers, text)
+    assert [text[start:end] for (start, end), weight in found if weight > 0.1] == ["奖"]

@@ -57,7 +57,9 @@ def test_the_threshold_is_chosen_on_validation_alone_and_stored(run, capsys):
     assert "test: precision 0.5000 (95% interval 0.0945 to 0.9055)" in out
     assert "recall 0.5000; 2 of 4 texts above it; 2 are spam" in out
     assert "balanced" not in out
-    assert load_model(run).threshold == Threshold("spam", pytest.approx(0.8))
+    stored = load_model(run).threshold
+    assert isinstance(stored, Threshold) and stored.positive == "spam"
+    assert stored.value == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(("above", "accepted"), [(99, False), (100, True)])

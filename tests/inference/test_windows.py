@@ -45,13 +45,14 @@ def test_windows_for_a_file_do_not_depend_on_how_the_stream_came():
     assert list(dripping) == whole
 
 
-class _Reads(io.RawIOBase):
+class _Reads(io.BytesIO):
     """A stream of which each read gives the next of `parts`."""
 
     def __init__(self, *parts: bytes) -> None:
+        super().__init__()
         self.parts = list(parts)
 
-    def read1(self, _: int) -> bytes:
+    def read1(self, size: int | None = -1) -> bytes:
         return self.parts.pop(0) if self.parts else b""
 
 
@@ -200,16 +201,17 @@ def test_a_field_of_megabytes_is_read(tmp_path):
     assert _texts(file=tmp_path / "t.csv") == ["a" * 3_000_000]
 
 
-class _Endless(io.RawIOBase):
+class _Endless(io.BytesIO):
     """`count` lines, made as they are read."""
 
     def __init__(self, count: int) -> None:
+        super().__init__()
         line = json.dumps({"text": "win a free prize " * 4, "id": 12345}) + "\n"
         self.blocks: Iterator[bytes] = itertools.repeat(
             line.encode() * 100, count // 100
         )
 
-    def read1(self, _: int) -> bytes:
+    def read1(self, size: int | None = -1) -> bytes:
         return next(self.blocks, b"")
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import TINY, random_params
-from training_helpers import as_data
+from training_helpers import as_texts
 
 from gpt2_jax.config import FINETUNE_PRESETS, GPT2Config
 from gpt2_jax.data.sources import load_dataset
@@ -77,23 +77,22 @@ def our_losses(tokens, lengths, labels, kernel, bias):
     model, params = to_classifier(
         config, params, num_classes=2, key=jax.random.key(0), pool=preset.pool
     )
-    params["out_head"] = {"kernel": kernel, "bias": bias}
+    params = {**params, "out_head": {"kernel": kernel, "bias": bias}}
     scopes = label_params(params, preset.train.trainable, config.num_layers)
     tx = create_optimizer(preset.train, scopes, STEPS)
     state = create_train_state(model, params, tx)
-    steps = jit_steps(model, scopes)
-    losses = []
-    for row in range(STEPS):
-        batch = {
-            "tokens": tokens[row].astype(np.int32),
-            "lengths": lengths[row].astype(np.int32),
-            "labels": labels[row],
-            "weights": np.ones(BATCH, np.float32),
+    texts = as_texts(
+        {
+            "tokens": tokens.reshape(STEPS * BATCH, WIDTH).astype(np.int32),
+            "lengths": lengths.reshape(-1).astype(np.int32),
+            "labels": labels.reshape(-1),
+            "loss_weights": np.ones(STEPS * BATCH, np.float32),
         }
-        data, rows, width = as_data(batch)
-        state, loss = steps.train(state, data, rows[None], jax.random.key(0), width)
-        losses.append(float(loss[0]))
-    return np.asarray(losses), state.params
+    )
+    steps = jit_steps(model, scopes, texts)
+    rows = np.arange(STEPS * BATCH, dtype=np.int32).reshape(STEPS, BATCH)
+    state, losses = steps.train(steps.place(state), rows, jax.random.key(0), WIDTH)
+    return losses, state.params
 
 
 @pytest.mark.slow
@@ -118,6 +117,7 @@ def golden_script():
     spec = importlib.util.spec_from_file_location(
         "make_golden", GOLDEN / "make_golden.py"
     )
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

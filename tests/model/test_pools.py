@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,10 +28,15 @@ from gpt2_jax.export.classifier import FORMATS, export_run
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.model.gpt2 import GPT2, param_shapes
 from gpt2_jax.model.pools import POOLS
+from gpt2_jax.model.tree import Params
 from gpt2_jax.training.finetune import finetune
 
 _ALL = sorted(POOLS)
 _TEXTS = ["win a free prize", "see you at lunch tomorrow", "", "call mum " * 12]
+
+
+def _apply(model: GPT2, params: Params, *inputs: Any, **keywords: Any) -> np.ndarray:
+    return np.asarray(model.apply({"params": params}, *inputs, **keywords))
 
 
 def test_the_table_has_a_row_for_each_name():
@@ -68,7 +74,7 @@ def test_what_the_head_reads_is_what_the_row_says(pool):
     assert read.shape == (9, row.width * TINY.embed_dim)
     head = params["out_head"]
     expected = read @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
-    got = model.apply({"params": params}, padded.tokens, padded.lengths)
+    got = _apply(model, params, padded.tokens, padded.lengths)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -78,7 +84,7 @@ def test_padding_changes_no_logit_unless_the_row_says_so(pool):
     padded = make_padded(6)
     wider = np.pad(padded.tokens, ((0, 0), (0, 5)), constant_values=3)
     narrow, wide = (
-        np.asarray(model.apply({"params": params}, tokens, padded.lengths))
+        _apply(model, params, tokens, padded.lengths)
         for tokens in (padded.tokens, wider)
     )
     assert np.allclose(narrow, wide, atol=1e-5) != POOLS[pool].reads_padding
@@ -89,11 +95,11 @@ def test_padding_changes_no_logit_unless_the_row_says_so(pool):
 def test_a_trunk_that_was_run_before_gives_the_logits_of_the_whole_model(pool, depth):
     model, params = make_classifier(pool=pool)
     padded, ragged = make_padded(7), make_texts(7, pool=pool)
-    expected = model.apply({"params": params}, padded.tokens, padded.lengths)
+    expected = _apply(model, params, padded.tokens, padded.lengths)
     features = run_trunk(model.config, params, ragged, depth)
     batch = features.batches(np.arange(7), features.widths[-1])
-    got = model.apply(
-        {"params": params}, batch["features"], batch["lengths"], depth, method=GPT2.top
+    got = _apply(
+        model, params, batch["features"], batch["lengths"], depth, method=GPT2.top
     )
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 

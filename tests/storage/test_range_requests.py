@@ -165,10 +165,11 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
 def test_a_terminal_sees_how_far_it_is(server, partial, monkeypatch, stream):
-    monkeypatch.setattr(sys, "stderr", stream())
+    terminal = stream()
+    monkeypatch.setattr(sys, "stderr", terminal)
     begin(server, partial, 640)
     get(server, partial)
-    bar = sys.stderr.getvalue()
+    bar = terminal.getvalue()
     if stream is Terminal:
         assert "file: 100%" in bar and "10.2k/10.2k" in bar
     else:

@@ -104,7 +104,7 @@ def _wait_for_steps(processes: list[subprocess.Popen], workdir: Path, steps: int
     """Wait until `steps` are in metrics.jsonl."""
     deadline = time.monotonic() + 120
     metrics = workdir / "metrics.jsonl"
-    while not metrics.is_file() or len(metrics.read_text().depthlines()) < steps:
+    while not metrics.is_file() or len(metrics.read_text().splitlines()) < steps:
         assert all(process.poll() is None for process in processes)
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -132,7 +132,7 @@ def test_two_processes_train_what_one_trains(tmp_path_factory, tmp_path):
     assert "device: 2 x cpu (cpu), jit, 2 processes" in first
     assert "epoch 2:" in first and f"run: {tmp_path / 'run'}" in first
     # gloo itself prints a line
-    assert not [line for line in second.depthlines() if "Gloo" not in line]
+    assert not [line for line in second.splitlines() if "Gloo" not in line]
 
 
 _TOGETHER: dict[str, tuple[int, dict[str, Any]]] = {
@@ -286,7 +286,7 @@ def test_the_shares_of_the_processes_are_the_whole_trunk(depth, monkeypatch):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
         trunk.run_trunk(model.config, params, texts, depth, values)
     order = np.unique(texts.starts, return_inverse=True)[1]
-    placed = whole.starts if depth == 4 else sum(starts)[order]
+    placed = whole.starts if depth == 4 else np.sum(starts, axis=0)[order]
     for row, start in enumerate(placed):
         size = whole.lengths[row]
         np.testing.assert_allclose(

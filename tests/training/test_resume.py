@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from helpers import random_params, write_hugging_face
@@ -27,11 +28,16 @@ from training_helpers import (
 )
 
 from gpt2_jax.checkpoints.manifest import read_manifest
-from gpt2_jax.config import FinetuneConfig, to_dict
+from gpt2_jax.config import FinetuneConfig, GPT2Config, to_dict
 from gpt2_jax.engine import trunk
 from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.jit import ResidentSteps
 from gpt2_jax.errors import UserError
+from gpt2_jax.model.gpt2 import to_classifier
+from gpt2_jax.model.lora import add_adapters
+from gpt2_jax.model.tree import Params
+from gpt2_jax.plan import prepare as preparing
+from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.training import finetune as finetuning
 from gpt2_jax.training import loop
 from gpt2_jax.training.finetune import finetune
@@ -348,7 +354,55 @@ def test_faults_17_other_weights_are_refused_and_moved_ones_are_not(
     shutil.copytree(config.weights, moved)
     finetune(dataclasses.replace(config, weights=str(moved)), workdir, resume=True)
     other = write_hugging_face(tmp_path / "other", ON_DISK, random_params(ON_DISK, 1))
-    with pytest.raises(UserError, match=r"weights\.sha256: there "):
+    with pytest.raises(UserError, match=r"\(pretrained\.sha256: there [^;]*\);"):
+        finetune(dataclasses.replace(config, weights=str(other)), workdir, resume=True)
+
+
+@pytest.mark.fault(17)
+def test_faults_17_a_head_that_is_drawn_with_another_last_bit_is_resumed(
+    run, config, tmp_path, monkeypatch
+):
+    """XLA rounds the draw otherwise on another processor; checkpoints hold the head."""
+    workdir = tmp_path / "run"
+    shutil.copytree(run, workdir)
+    monkeypatch.setattr(preparing, "to_classifier", _draw_otherwise)
+    finetune(config, workdir, resume=True)
+
+
+def _draw_otherwise(*arguments: Any, **keywords: Any):
+    model, params = to_classifier(*arguments, **keywords)
+    head = {k: np.nextafter(x, np.float32(1)) for k, x in params["out_head"].items()}
+    return model, {**params, "out_head": head}
+
+
+@pytest.mark.fault(17)
+def test_faults_17_what_is_drawn_is_no_part_of_the_pretrained_weights(
+    tmp_path_factory, monkeypatch
+):
+    config = run_config(tmp_path_factory, trainable=("lora",))
+    identity = prepare(config).identity()
+    monkeypatch.setattr(preparing, "add_adapters", _adapters_of_another_draw)
+    other = prepare(config).identity()
+    assert other.pop("weights.sha256") != identity.pop("weights.sha256")
+    assert other == identity
+
+
+def _adapters_of_another_draw(params: Params, config: GPT2Config, _: Any) -> Params:
+    return add_adapters(params, config, jax.random.key(77))
+
+
+@pytest.mark.fault(17)
+def test_faults_17_an_older_run_knows_its_weights_by_their_older_hash(
+    run, config, tmp_path
+):
+    workdir = tmp_path / "run"
+    shutil.copytree(run, workdir)
+    values = json.loads((workdir / "run.json").read_text())
+    del values["is"]["pretrained.sha256"]
+    (workdir / "run.json").write_text(json.dumps(values))
+    finetune(config, workdir, resume=True)
+    other = write_hugging_face(tmp_path / "other", ON_DISK, random_params(ON_DISK, 1))
+    with pytest.raises(UserError, match=r"\(weights\.sha256: there [^;]*\);"):
         finetune(dataclasses.replace(config, weights=str(other)), workdir, resume=True)
 
 

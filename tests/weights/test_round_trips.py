@@ -30,7 +30,7 @@ WRITERS = {
     "orbax": orbax_folder.write,
 }
 # the smallest and largest values, signs of zero, what bfloat16 and float16 cannot hold
-SPECIAL = np.float32([-0.0, 1e-45, -3.4028235e38, 1.0000001, 65520.0, 1e-8])
+SPECIAL = np.asarray([-0.0, 1e-45, -3.4028235e38, 1.0000001, 65520.0, 1e-8], np.float32)
 
 configs = st.builds(
     lambda heads, head_dim, **sizes: GPT2Config(

@@ -1,0 +1,52 @@
+"""From a config to a task: what every way of balancing keeps, and what it weighs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_helpers import run_config, write_texts
+
+from gpt2_jax.config import BALANCES
+from gpt2_jax.plan.prepare import prepare
+from gpt2_jax.plan.task import Task
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory) -> Path:
+    """Texts of two classes, one five times as frequent as the other."""
+    path = write_texts(tmp_path_factory.mktemp("uneven") / "texts.csv", num=120)
+    header, *rows = path.read_text().splitlines()
+    few = [row for i, row in enumerate(rows) if i % 2 == 0 or i % 10 == 1]
+    path.write_text("\n".join([header, *few]) + "\n")
+    return path
+
+
+def _task(factory: pytest.TempPathFactory, path: Path, balance: str) -> Task:
+    config = run_config(factory)
+    data = dataclasses.replace(config.data, source=str(path), balance=balance)
+    return prepare(dataclasses.replace(config, data=data))
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_texts_are_left_out_only_to_balance_them(balance, uneven, tmp_path_factory):
+    task = _task(tmp_path_factory, uneven, balance)
+    counts = np.bincount(task.labels("train"))
+    assert len(task.texts) + task.split.dropped == len(task.dataset.texts)
+    if balance == "undersample":
+        assert task.split.dropped > 0 and counts[0] == counts[1]
+    else:
+        assert task.split.dropped == 0 and counts[0] == pytest.approx(5 * counts[1], 1)
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_classes_weigh_the_same_unless_nothing_is_balanced(
+    balance, uneven, tmp_path_factory
+):
+    task = _task(tmp_path_factory, uneven, balance)
+    rows = task.texts.parts["train"]
+    weight = np.bincount(task.texts.labels[rows], task.texts.loss_weights[rows])
+    assert (weight[0] == pytest.approx(weight[1], rel=1e-6)) == (balance != "none")
+    assert weight.sum() == pytest.approx(len(rows), rel=1e-6)
