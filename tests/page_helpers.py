@@ -70,5 +70,12 @@ def classify_lines(page: Page, lines: str) -> None:
     page.wait_for_selector("#results:not([hidden])")
 
 
+def choose(page: Page, name: str, content: bytes) -> None:
+    page.get_by_role("tab", name="Many messages").click()
+    page.locator("#file").set_input_files(
+        {"name": name, "mimeType": "text/csv", "buffer": content}
+    )
+
+
 def column(page: Page, index: int) -> list[str]:
     return page.locator(f"#rows td:nth-child({index})").all_text_contents()

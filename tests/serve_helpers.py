@@ -15,8 +15,10 @@ from helpers import random_params
 from training_helpers import ON_DISK
 
 from gpt2_jax.config import ServeConfig
+from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.serve.server import listen, make_server
+from gpt2_jax.tokenizer import gpt2
 from gpt2_jax.weights.trained import TrainedModel
 
 MAX_LENGTH = 32
@@ -35,16 +37,29 @@ class StubClassifier:
 
     labels: tuple[str, ...] = ("ham", "spam")
     max_length = MAX_LENGTH
+    tokenizer = gpt2()
 
-    def __init__(self, answer: Callable[[str], float] = lambda text: 0.25) -> None:
+    def __init__(
+        self,
+        answer: Callable[[str], float] = lambda text: 0.25,
+        threshold: tuple[int, float] | None = None,
+    ) -> None:
         self._answer = answer
+        self.threshold = threshold
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         spam = np.asarray([self._answer(text) for text in texts])
         return np.stack([1 - spam, spam], axis=-1)
 
-    def decide(self, probabilities: np.ndarray) -> list[str]:
-        return [self.labels[row] for row in probabilities.argmax(-1)]
+    def decide(
+        self, probabilities: np.ndarray, *, abstain_below: float = 0.0
+    ) -> list[str | None]:
+        return [
+            self.labels[index] if row[index] >= abstain_below else None
+            for row, index in zip(
+                probabilities, decide(probabilities, self.threshold), strict=True
+            )
+        ]
 
 
 @dataclasses.dataclass

@@ -28,6 +28,12 @@ class ServeConfig:
         repeated=True,
     )
     max_body: int = option(65536, "bytes of a request", metavar="BYTES", at_least=1)
+    max_file: int = option(
+        100_000_000,
+        "bytes of a file of texts, also when it is unpacked",
+        metavar="BYTES",
+        at_least=1,
+    )
     # At least two of the largest requests, or one explanation.
     max_queue: int = option(
         1024, "texts that wait for the device", metavar="TEXTS", at_least=256

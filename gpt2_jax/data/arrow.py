@@ -45,7 +45,7 @@ def open_arrow(stream: Any, name: str, how: Reading, *, labelled: bool) -> Rows:
     wanted = how.wanted(names, labelled=labelled).values()
     asked = [match(column, names) for columns in wanted for column in columns]
     asked += ["id"] if "id" in names else []
-    keep = names if None in asked else list(dict.fromkeys(map(str, asked)))
+    keep = names if how.whole or None in asked else list(dict.fromkeys(map(str, asked)))
     keep = [column for column in keep if names.count(column) == 1]
     twice = [column for column, count in Counter(names).items() if count > 1]
     return Rows(

@@ -34,12 +34,14 @@ class Entry(NamedTuple):
 
 
 class Entries:
-    """The texts of rows, to be iterated once.
+    """The texts of rows, to be iterated once; `row` is that of the last one.
 
     Raises:
         DataError: a column is not there, or holds what cannot be meant; while it is
             iterated: a row that holds no text, or no rows at all.
     """
+
+    row: Row
 
     def __init__(self, rows: Rows, how: Reading, *, labelled: bool) -> None:
         self.rows, self._how = rows, how
@@ -85,6 +87,7 @@ class Entries:
         yield from self.rows.rows
 
     def _entry(self, row: Row) -> Entry:
+        self.row = row
         where = self.rows.where(row)
         values = {
             role: [self._value(where, row, role, name) for name in names]

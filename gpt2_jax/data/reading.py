@@ -26,6 +26,7 @@ class Reading:
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
     usual: tuple[str, ...] = (TEXT_COLUMN,)  # the text columns of the run that is used
+    whole: bool = False  # rows keep the columns that are not asked for too
 
     @property
     def choices(self) -> tuple[tuple[str, ...], ...]:

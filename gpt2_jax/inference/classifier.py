@@ -35,6 +35,12 @@ class Classifier:
     def __init__(self, trained: TrainedModel) -> None:
         self._trained = trained
         self.positive = trained.positive  # whose precision is told; None: the second
+        threshold = trained.threshold
+        # The class that is given from a probability on: its index, and that.
+        self.threshold: tuple[int, float] | None = threshold and (
+            trained.classes.index(threshold.positive),
+            threshold.value,
+        )
         config = trained.config
         self._params = jax.tree.map(jnp.asarray, trained.params)
         self._pool = POOLS[config.pool]
@@ -106,7 +112,7 @@ class Classifier:
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """Return the label of each text, as `decide` does."""
-        rows = decide(self.predict_proba(texts), self._threshold)
+        rows = decide(self.predict_proba(texts), self.threshold)
         return [self.labels[i] for i in rows]
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
@@ -115,7 +121,7 @@ class Classifier:
         Raises:
             TypeError: `texts` is one string, or holds something else than strings.
         """
-        return softmax(self.logits(texts) / self._trained.temperature)
+        return self._proba(self._encode(texts))
 
     def decide(
         self, probabilities: np.ndarray, *, abstain_below: float = 0.0
@@ -125,7 +131,7 @@ class Classifier:
         It is the most probable one, unless `gpt2-jax threshold` stored a threshold.
         None where the probability of the label is below `abstain_below`.
         """
-        rows = decide(probabilities, self._threshold)
+        rows = decide(probabilities, self.threshold)
         chosen = np.take_along_axis(probabilities, rows[:, None], axis=-1)[:, 0]
         return [
             self.labels[row] if probability >= abstain_below else None
@@ -134,20 +140,10 @@ class Classifier:
 
     def describe_threshold(self) -> list[str]:
         """Return a line about the threshold, if one is stored."""
-        threshold = self._trained.threshold
-        if threshold is None:
+        if self.threshold is None:
             return []
-        return [
-            f"threshold: {threshold.positive} from a probability of "
-            f"{threshold.value:.6f} on"
-        ]
-
-    @property
-    def _threshold(self) -> tuple[int, float] | None:
-        threshold = self._trained.threshold
-        if threshold is None:
-            return None
-        return self.labels.index(threshold.positive), threshold.value
+        index, value = self.threshold
+        return [f"threshold: {self.labels[index]} from a probability of {value:.6f} on"]
 
     def classify(
         self, texts: Sequence[str], *, abstain_below: float = 0.0
@@ -157,7 +153,7 @@ class Classifier:
         lengths = [
             len(ids) if text else 0 for text, ids in zip(texts, encoded, strict=True)
         ]
-        rows = softmax(self._logits(encoded) / self._trained.temperature)
+        rows = self._proba(encoded)
         answers = self.decide(rows, abstain_below=abstain_below)
         return [
             Prediction(
@@ -168,7 +164,7 @@ class Classifier:
                 truncated=length > self.max_length,
             )
             for answer, row, chosen, length in zip(
-                answers, rows, decide(rows, self._threshold), lengths, strict=True
+                answers, rows, decide(rows, self.threshold), lengths, strict=True
             )
         ]
 
@@ -191,7 +187,7 @@ class Classifier:
     ) -> list[Attribution]:
         """Return the integrated gradients of each text, token by token."""
         trained, encoded = self._trained, self._encode(texts)
-        labels = self._logits(encoded).argmax(-1)
+        labels = decide(self._proba(encoded), self.threshold)
         cut = [ids[: self.max_length] for ids in encoded]
         if self._pool.reads_padding:
             cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()
@@ -203,6 +199,9 @@ class Classifier:
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Return float32 class logits [N, C], before the calibration."""
         return self._logits(self._encode(texts))
+
+    def _proba(self, encoded: Sequence[list[int]]) -> np.ndarray:
+        return softmax(self._logits(encoded) / self._trained.temperature)
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.gradients import Attribution
 from gpt2_jax.tokenizer import Tokenizer, gpt2
 
@@ -63,6 +64,11 @@ class Explainable(Protocol):
         """Tokens; what is longer is cut."""
         ...
 
+    @property
+    def threshold(self) -> tuple[int, float] | None:
+        """What decides between the classes; see `decide`."""
+        ...
+
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Return probabilities [N, C]."""
         ...
@@ -75,7 +81,10 @@ class Explainable(Protocol):
 def explain(
     classifier: Explainable, texts: Sequence[str], method: str
 ) -> list[list[Word]]:
-    """Return the words of the part of each text that the model reads."""
+    """Return the words of the part of each text that the model reads.
+
+    Their weights are about the label that the classifier gives, threshold included.
+    """
     if method not in METHODS:
         raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}")
     own, limit = classifier.tokenizer, classifier.max_length
@@ -88,7 +97,7 @@ def explain(
             )
         ]
     else:
-        found = list(_by_occlusion(classifier.predict_proba, parts))
+        found = list(_by_occlusion(classifier, texts, parts))
     return [
         [Word(part[start:end], start, end, weight) for (start, end), weight in words]
         for part, words in zip(parts, found, strict=True)
@@ -108,20 +117,22 @@ def part_read(text: str, max_length: int, tokenizer: Tokenizer | None = None) ->
 
 
 def _by_occlusion(
-    predict_proba: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]
+    classifier: Explainable, texts: Sequence[str], parts: Sequence[str]
 ) -> Iterator[list[tuple[Span, float]]]:
-    """Yield what `occlusion` returns of each text, many texts in one call."""
-    spans = [word_spans(text, MAX_SPANS) for text in texts]
+    """Yield the words of the part of each text that is read, many in one call."""
+    spans = [word_spans(part, MAX_SPANS) for part in parts]
     step = BATCH_TEXTS // (MAX_SPANS + 1)
     for start in range(0, len(texts), step):
         chosen = spans[start : start + step]
         changed = [
-            variants(text, s) for text, s in zip(texts[start:], chosen, strict=False)
+            variants(text, part, s)
+            for text, part, s in zip(texts[start:], parts[start:], chosen, strict=False)
         ]
-        rows = predict_proba(list(itertools.chain(*changed)))
+        rows = classifier.predict_proba(list(itertools.chain(*changed)))
         ends = np.cumsum([len(v) for v in changed])
         for own, s in zip(np.split(rows, ends[:-1]), chosen, strict=True):
-            yield list(zip(s, word_weights(own), strict=True))
+            label = int(decide(own[:1], classifier.threshold)[0])
+            yield list(zip(s, word_weights(own, label), strict=True))
 
 
 def _by_gradients(
@@ -164,8 +175,8 @@ def occlusion(
     Networks", section 4.2).
     """
     spans = word_spans(text, max_spans)
-    weights = word_weights(predict_proba(variants(text, spans)))
-    return list(zip(spans, weights, strict=True))
+    rows = predict_proba(variants(text, text, spans))
+    return list(zip(spans, word_weights(rows, int(rows[0].argmax())), strict=True))
 
 
 def word_spans(text: str, max_spans: int | None = None) -> list[Span]:
@@ -182,12 +193,11 @@ def word_spans(text: str, max_spans: int | None = None) -> list[Span]:
     ]
 
 
-def variants(text: str, spans: Sequence[Span]) -> list[str]:
-    """Return `text`, and `text` without each of `spans`."""
-    return [text, *(text[:start] + text[end:] for start, end in spans)]
+def variants(text: str, part: str, spans: Sequence[Span]) -> list[str]:
+    """Return `text`, and the `part` of it that is read without each of `spans`."""
+    return [text, *(part[:start] + part[end:] for start, end in spans)]
 
 
-def word_weights(rows: np.ndarray) -> list[float]:
-    """Return the weights that the probabilities [1 + N, C] of the variants mean."""
-    label = rows[0].argmax()
+def word_weights(rows: np.ndarray, label: int) -> list[float]:
+    """Return what the probabilities [1 + N, C] of the variants mean for `label`."""
     return (rows[0, label] - rows[1:, label]).tolist()

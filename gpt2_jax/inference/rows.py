@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +31,17 @@ class Row:
 def file_rows(
     file: BinaryIO, name: str, how: Reading, member: str | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of an open file, or of `member` of an archive, as training does.
+    """Yield the rows of an open file; raises as `open_entries` does."""
+    with open_entries(file, name, how, member) as entries:
+        for entry in entries:
+            yield Row(entry.text, entry.id)
+
+
+@contextlib.contextmanager
+def open_entries(
+    file: BinaryIO, name: str, how: Reading, member: str | None = None
+) -> Generator[Entries]:
+    """Open the texts of a file, or of `member` of an archive, as training reads them.
 
     A file without a table's suffix has a text on each line, unless `how` or its first
     line says that it is a table. Blank lines are skipped.
@@ -43,8 +53,7 @@ def file_rows(
         if content.suffixes(name)[0] == archive.SUFFIX:
             file, name = stack.enter_context(archive.only_table(file, name, member))
         rows = open_rows(file, name, how, labelled=False)
-        for entry in Entries(rows, how, labelled=False):
-            yield Row(entry.text, entry.id)
+        yield Entries(rows, how, labelled=False)
 
 
 def usual_columns(run: Path) -> tuple[str, ...]:

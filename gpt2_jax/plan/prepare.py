@@ -155,7 +155,6 @@ def _class_weights(
 
 
 def _replace_head(
-def _replace_head(
     config: FinetuneConfig, pretrained: Pretrained, classes: Sequence[str]
 ) -> tuple[GPT2, Params, str | None]:
     """Return the classifier to train, and in words what it keeps of a trained head."""

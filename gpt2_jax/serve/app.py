@@ -12,9 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from gpt2_jax.config import ServeConfig
+from gpt2_jax.config.data import TEXT_COLUMN
+from gpt2_jax.errors import UserError
+from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.explain import (
     MAX_SPANS,
@@ -23,6 +27,7 @@ from gpt2_jax.inference.explain import (
     word_spans,
     word_weights,
 )
+from gpt2_jax.serve.answers import results, stored_threshold
 from gpt2_jax.serve.batcher import Batcher, QueueFullError
 from gpt2_jax.serve.guard import Guard, problem
 from gpt2_jax.serve.prometheus import Metrics
@@ -32,10 +37,10 @@ from gpt2_jax.serve.schema import (
     ClassifyResponse,
     ExplainRequest,
     ExplainResponse,
-    Result,
     Word,
 )
 from gpt2_jax.serve.static import page_routes
+from gpt2_jax.serve.table_route import PATH, add_table
 from gpt2_jax.version import __version__
 
 # An explanation predicts the text once for each word. Long texts get fewer, longer
@@ -43,17 +48,23 @@ from gpt2_jax.version import __version__
 _EXPLAIN_TOKENS, _MIN_SPANS = 8192, 8
 
 
-def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
-    """Return the ASGI application that serves `classifier`."""
+def create_app(
+    classifier: Classifier,
+    config: ServeConfig,
+    text_columns: Sequence[str] = (TEXT_COLUMN,),
+) -> ASGIApp:
+    """Return the ASGI application that serves `classifier`.
+
+    `text_columns` are those that it was trained on.
+    """
     metrics = Metrics()
-    labels, max_length = classifier.labels, classifier.max_length
     encode = classifier.tokenizer.encode
     batcher = Batcher(
         classifier.predict_proba,
-        num_classes=len(labels),
-        max_length=max_length,
+        num_classes=len(classifier.labels),
+        max_length=classifier.max_length,
         config=config,
-        on_batch=metrics.batch_texts.observe,
+        on_batch=metrics.observe_batch,
     )
     metrics.queue_texts.set_function(lambda: batcher.waiting)
 
@@ -76,11 +87,14 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
     )
     secured = [Security(HTTPBearer(auto_error=False))] if config.token else []
 
+    def check_ready() -> None:
+        if not batcher.ready.is_set():
+            raise _not_ready(batcher)
+
     async def predict(
         texts: Sequence[str], lengths: Sequence[int], *, background: bool = False
     ) -> np.ndarray:
-        if not batcher.ready.is_set():
-            raise _not_ready(batcher)
+        check_ready()
         future = batcher.submit(texts, lengths, background=background)
         return await asyncio.wait_for(asyncio.wrap_future(future), config.timeout)
 
@@ -89,48 +103,45 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
         """Label each text."""
         lengths = [len(encode(text)) for text in request.texts]
         rows = await predict(request.texts, lengths)
+        found = results(classifier, request.texts, lengths, rows, request.abstain_below)
         return ClassifyResponse(
-            results=[
-                _result(labels, label, row, length if text else 0, max_length)
-                for text, label, row, length in zip(
-                    request.texts,
-                    classifier.decide(rows),
-                    rows,
-                    lengths,
-                    strict=True,
-                )
-            ]
+            threshold=stored_threshold(classifier), results=list(found)
         )
 
     @app.post("/v1/explain", responses=PROBLEMS, dependencies=secured)
     async def explain(request: ExplainRequest) -> ExplainResponse:
         """Say what each word adds to the probability of the label; approximate."""
-        num_tokens = min(len(encode(request.text)), max_length)
-        text = part_read(request.text, max_length, classifier.tokenizer)
+        num_tokens = min(len(encode(request.text)), classifier.max_length)
+        part = part_read(request.text, classifier.max_length, classifier.tokenizer)
         affordable = max(_MIN_SPANS, _EXPLAIN_TOKENS // num_tokens)
-        spans = word_spans(text, min(MAX_SPANS, affordable))
-        texts = variants(text, spans)
+        spans = word_spans(part, min(MAX_SPANS, affordable))
+        texts = variants(request.text, part, spans)
         lengths = [len(encode(text)) for text in texts]
         rows = await predict(texts, lengths, background=True)
+        label = int(decide(rows[:1], classifier.threshold)[0])
+        weights = word_weights(rows, label)
         return ExplainResponse(
-            label=labels[int(rows[0].argmax())],
-            prob=float(rows[0].max()),
+            label=classifier.labels[label],
+            prob=float(rows[0, label]),
             words=[
                 Word(start=start, end=end, weight=weight)
-                for (start, end), weight in zip(spans, word_weights(rows), strict=True)
+                for (start, end), weight in zip(spans, weights, strict=True)
             ],
         )
 
+    add_table(app, classifier, batcher, config, text_columns, check_ready, secured)
+
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Answer while the process lives."""
         return {"status": "alive"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", responses={503: PROBLEMS[503]})
     async def readyz() -> dict[str, str]:
         """Answer once every batch shape is compiled."""
-        if not batcher.ready.is_set():
-            raise _not_ready(batcher)
+        check_ready()
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=Response, dependencies=secured)
@@ -141,31 +152,13 @@ def create_app(classifier: Classifier, config: ServeConfig) -> ASGIApp:
 
     _add_error_handlers(app)
     paths = [getattr(route, "path", "") for route in app.routes]
-    return Guard(app, config, metrics, paths)
+    return Guard(app, config, metrics, paths, files=(PATH,))
 
 
 def _not_ready(batcher: Batcher) -> HTTPException:
     if batcher.failed:
         return HTTPException(503, "the model cannot be run; see the service's log")
     return HTTPException(503, "warming up", {"retry-after": "5"})
-
-
-def _result(
-    labels: Sequence[str],
-    label: str | None,
-    row: np.ndarray,
-    length: int,
-    max_length: int,
-) -> Result:
-    probs = dict(zip(labels, row.tolist(), strict=True))
-    assert label is not None  # it never abstains here
-    return Result(
-        label=label,
-        prob=probs[label],
-        probs=probs,
-        n_tokens=length,
-        truncated=length > max_length,
-    )
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -183,6 +176,14 @@ def _add_error_handlers(app: FastAPI) -> None:
         where = ".".join(str(part)[:40] for part in first["loc"][1:]) or "body"
         where = where if where.isprintable() else ascii(where)
         return problem(422, f"{where}: {first['msg']}")
+
+    @app.exception_handler(UserError)
+    async def unusable(_: Request, error: UserError) -> Response:
+        return problem(422, " ".join(str(error).split())[:1000])
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: Exception) -> Response:
+        return problem(400, "the body has no end")  # nobody is there to read it
 
     @app.exception_handler(QueueFullError)
     async def queue_full(_: Request, error: Exception) -> Response:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
+import heapq
 import logging
 import string
 import threading
@@ -53,19 +53,23 @@ class _Job:
             self.future.set_exception(error)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(order=True)
 class _Text:
-    text: str
-    job: _Job
-    index: int
-    since: float
+    turn: int
+    number: int  # of all texts that came
+    text: str = dataclasses.field(compare=False)
+    job: _Job = dataclasses.field(compare=False)
+    index: int = dataclasses.field(compare=False)
+    since: float = dataclasses.field(compare=False)
 
 
 class Batcher:
-    """Answers texts in batches of like length, in the order of their arrival.
+    """Answers texts in batches of like length; requests take turns.
 
-    Texts of `background` jobs wait until no other text does, and may fill half of the
-    queue.
+    What one request has beyond a full batch waits for its next turn, so that a large
+    one delays a small one by a batch and not by all of its texts. Texts of `background`
+    jobs wait until no other text does, and may fill half of the queue. A future that is
+    cancelled takes its texts out of the queue.
     """
 
     def __init__(
@@ -75,14 +79,15 @@ class Batcher:
         num_classes: int,
         max_length: int,
         config: ServeConfig,
-        on_batch: Callable[[int], None] = lambda size: None,
+        on_batch: Callable[[list[float]], None] = lambda waits: None,
     ) -> None:
         self._predict_proba = predict_proba
         self._num_classes = num_classes
         self._widths = widths_up_to(max_length)
         self._config = config
         self._on_batch = on_batch
-        self._queues: dict[tuple[bool, int], collections.deque[_Text]] = {}
+        self._queues: dict[tuple[bool, int], list[_Text]] = {}  # heaps
+        self._turn = self._number = 0  # of batches, of texts
         self._changed = threading.Condition()
         self._closing = False
         self._company = False  # whether the last batch held several texts
@@ -123,15 +128,29 @@ class Batcher:
         with self._changed:
             if self._waiting() + len(texts) > limit:
                 raise QueueFullError
-            now = time.monotonic()
+            now, tokens = time.monotonic(), 0
             for i, (text, length) in enumerate(zip(texts, lengths, strict=True)):
                 width = next_width(min(length, self._widths[-1]), self._widths)
-                queue = self._queues.setdefault(
-                    (background, width), collections.deque()
-                )
-                queue.append(_Text(text, job, i, now))
+                turn = self._turn + tokens // self._config.batch_tokens
+                queue = self._queues.setdefault((background, width), [])
+                heapq.heappush(queue, _Text(turn, self._number, text, job, i, now))
+                self._number += 1
+                tokens += width
             self._changed.notify()
+        job.future.add_done_callback(self._forget)
         return job.future
+
+    def _forget(self, future: Future[np.ndarray]) -> None:
+        """Take the texts of a request that nobody waits for out of the queue."""
+        if not future.cancelled():
+            return
+        with self._changed:
+            for key, queue in list(self._queues.items()):
+                self._queues[key] = [t for t in queue if t.job.future is not future]
+                heapq.heapify(self._queues[key])
+                if not self._queues[key]:
+                    del self._queues[key]
+            self._changed.notify()
 
     def shapes(self) -> Iterator[tuple[int, int]]:
         """Yield (texts, tokens) of every batch that can be, short ones first."""
@@ -178,7 +197,7 @@ class Batcher:
                         return []
                     self._changed.wait()
                     continue
-                key = min(self._queues, key=lambda k: (k[0], self._queues[k][0].since))
+                key = min(self._queues, key=lambda k: (k[0], self._queues[k][0]))
                 queue, largest = self._queues[key], self._largest(key[1])
                 wait = queue[0].since + self._config.max_wait - time.monotonic()
                 alone = not self._company and len(queue) == 1
@@ -188,9 +207,10 @@ class Batcher:
 
     def _take(self, key: tuple[bool, int], size: int) -> list[_Text]:
         queue = self._queues[key]
-        taken = [queue.popleft() for _ in range(min(size, len(queue)))]
+        taken = [heapq.heappop(queue) for _ in range(min(size, len(queue)))]
         if not queue:
             del self._queues[key]
+        self._turn += 1
         self._company = len(taken) > 1
         return taken
 
@@ -200,13 +220,14 @@ class Batcher:
             return
         texts = [item.text for item in batch]
         texts += texts[-1:] * (min(s for s in SIZES if s >= len(texts)) - len(texts))
+        start = time.monotonic()
         try:
             rows = self._predict_proba(texts)
         except Exception as error:  # told to those who asked; the thread lives on
             for item in batch:
                 item.job.fail(error)
             return
-        self._on_batch(len(batch))
+        self._on_batch([start - item.since for item in batch])
         for item, row in zip(batch, rows[: len(batch)], strict=True):
             item.job.answer(item.index, row)
 

@@ -1,8 +1,9 @@
-"""What stands before every route: who may ask, how much, how fast."""
+"""What stands before every route: who may ask, how much, how fast, and still waits."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -37,8 +38,14 @@ def problem(
     return Response(content, status, headers, media_type="application/json")
 
 
+_JSON, _BYTES = "application/json", "application/octet-stream"
+
+
 class Guard:
-    """ASGI middleware: refuses early, reads bounded bodies, sets security headers."""
+    """ASGI middleware: refuses early, reads bounded bodies, sets security headers.
+
+    The bodies of `files` are read by their routes, since they are larger.
+    """
 
     def __init__(
         self,
@@ -46,11 +53,15 @@ class Guard:
         config: ServeConfig,
         metrics: Metrics,
         paths: Collection[str],
+        files: Collection[str] = (),
     ) -> None:
         self._app = app
         self._config = config
         self._metrics = metrics
         self._paths = frozenset(paths)  # labels of metrics must be few
+        # No form of another site can send these types.
+        self._types = {path: _BYTES if path in files else _JSON for path in paths}
+        self._files = frozenset(files)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,17 +79,51 @@ class Guard:
             await send(message)
 
         response = self._refusal(scope)
+        if response is None and scope["path"] in self._files:
+            await self._pass(scope, receive, send_guarded)
+            return
         if response is None:
             body = await self._read(receive)
             if body is None:
                 return
             if isinstance(body, bytes):
-                await self._app(scope, _replay(body, receive), send_guarded)
+                await self._answer(scope, body, receive, send_guarded)
                 return
             response = body
         # What was not read of the body must not be taken for the next request.
         response.headers["connection"] = "close"
         await response(scope, receive, send_guarded)
+
+    async def _answer(
+        self, scope: Scope, body: bytes, receive: Receive, send: Send
+    ) -> None:
+        """Answer, unless the client goes away: then nothing is computed for it."""
+        answer = asyncio.ensure_future(self._app(scope, _replay(body), send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (answer, gone):
+                task.cancel()  # nothing where it is done
+            with contextlib.suppress(asyncio.CancelledError):
+                await answer
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the route read the body; what it leaves is never the next request."""
+        read = False
+
+        async def noted() -> Message:
+            nonlocal read
+            message = await receive()
+            read = read or not message.get("more_body", False)
+            return message
+
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and not read:
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        await self._app(scope, noted, closing)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return why the head of the request is not acceptable, or None."""
@@ -93,13 +138,21 @@ class Guard:
             return problem(
                 401, "send Authorization: Bearer TOKEN", {"www-authenticate": "Bearer"}
             )
-        if scope["method"] == "POST":
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # A proxy may see another end of this request, and so another next one.
+            return problem(400, "both Content-Length and Transfer-Encoding")
+        path = scope["path"]
+        if scope["method"] == "POST" and path.startswith("/v1/"):
             media_type = headers.get("content-type", "").partition(";")[0].strip()
-            if media_type.lower() != "application/json":
-                return problem(415, "send Content-Type: application/json")
+            expected = self._types.get(path, _JSON)
+            if media_type.lower() != expected:
+                return problem(415, f"send Content-Type: {expected}")
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > self._config.max_body:
-            return self._too_large()
+        limit = self._config.max_body
+        if path in self._files:
+            limit = self._config.max_file
+        if length.isdecimal() and int(length) > limit:
+            return too_large(limit)
         return None
 
     def _is_ours(self, host: str) -> bool:
@@ -132,21 +185,31 @@ class Guard:
                         return None
                     body += message.get("body", b"")
                     if len(body) > self._config.max_body:
-                        return self._too_large()
+                        return too_large(self._config.max_body)
                     if not message.get("more_body", False):
                         return bytes(body)
         except TimeoutError:
             return problem(408, "the request came too slowly")
 
-    def _too_large(self) -> Response:
-        return problem(413, f"the body is larger than {self._config.max_body} bytes")
+
+def too_large(limit: int) -> Response:
+    """Return that a body has more than `limit` bytes."""
+    return problem(413, f"the body is larger than {limit} bytes")
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the body that was read, and then what follows."""
+def _replay(body: bytes) -> Receive:
+    """Return a `receive` that gives the body that was read, and then waits."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
-        return messages.pop() if messages else await receive()
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
 
     return replay
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Wait until nobody waits for the answer."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

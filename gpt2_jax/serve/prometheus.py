@@ -36,6 +36,12 @@ class Metrics:
         self.batch_texts = Histogram(
             "gpt2_jax_batch_texts", "Texts of a batch", buckets=SIZES, registry=registry
         )
+        self.queue_seconds = Histogram(
+            "gpt2_jax_queue_seconds",
+            "From the arrival of a text to its batch",
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.queue_texts = Gauge(
             "gpt2_jax_queue_texts", "Texts that wait for the device", registry=registry
         )
@@ -44,6 +50,12 @@ class Metrics:
             "Programs compiled; after the warm-up there should be no more",
             registry=registry,
         )
+
+    def observe_batch(self, waits: list[float]) -> None:
+        """Count a batch, and the seconds that each of its texts waited."""
+        self.batch_texts.observe(len(waits))
+        for seconds in waits:
+            self.queue_seconds.observe(seconds)
 
     def watch_compilations(self) -> None:
         jax.monitoring.register_event_duration_secs_listener(self._on_duration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,24 +13,75 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+AbstainBelow = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="give no label where its probability is below this",
+    ),
+]
+
+
 class ClassifyRequest(_Strict):
     texts: list[str] = Field(min_length=1, max_length=MAX_TEXTS)
+    abstain_below: AbstainBelow = 0.0
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Threshold(BaseModel):
+    label: str
+    value: float = Field(description="the label is given from this probability on")
 
 
 class Result(BaseModel):
-    label: str = Field(description="the most probable one, or by a threshold")
-    prob: float = Field(description="its probability")
+    label: str | None = Field(
+        description="the most probable one, or by the threshold; null: abstained"
+    )
+    prob: float = Field(description="its probability, also where it was not given")
     probs: dict[str, float] = Field(description="the probability of each label")
     n_tokens: int = Field(description="tokens of the whole text; 0: it is empty")
     truncated: bool = Field(description="whether it was cut to what the model reads")
 
 
 class ClassifyResponse(BaseModel):
+    threshold: Threshold | None = Field(description="that decides; null: none is set")
     results: list[Result] = Field(description="one for each text, in order")
 
 
 class ExplainRequest(_Strict):
     text: str
+
+
+class TableQuery(_Query):
+    name: str = Field(
+        "texts.txt", max_length=200, description="of the file; its suffix tells a form"
+    )
+    format: Literal["jsonl", "csv", "columns"] = Field(
+        "jsonl", description="of the answer; columns: only what the file has"
+    )
+    abstain_below: AbstainBelow = 0.0
+    text_column: list[str] = Field([], max_length=20)
+    join: str | None = Field(None, description="between several text columns")
+    delimiter: str | None = None
+    quote: str | None = None
+    header: bool | None = None
+    encoding: str = "utf-8"
+    encoding_errors: str = "strict"
+
+
+class Columns(BaseModel):
+    columns: list[str]
+    text_columns: list[str] = Field(description="that would be read; may be none")
+
+
+class TableLine(Result):
+    row: dict[str, Any] = Field(description="the row as it was sent")
+    text: str = Field(description="that was read of it")
 
 
 class Word(BaseModel):
@@ -42,8 +93,8 @@ class Word(BaseModel):
 
 
 class ExplainResponse(BaseModel):
-    label: str = Field(description="the label that is explained")
-    prob: float
+    label: str = Field(description="the label that is explained, the one of classify")
+    prob: float = Field(description="its probability")
     words: list[Word]
 
 
@@ -57,8 +108,8 @@ _PROBLEMS = {
     403: "sent by a page of another origin",
     408: "the request came too slowly",
     413: "the body is too large",
-    415: "the body is not application/json",
-    422: "the JSON is not what is expected",
+    415: "the body has another content type",
+    422: "the body or a parameter is not what is expected",
     429: "too many texts wait; see Retry-After",
     503: "not ready, or no answer in time; see Retry-After",
 }

@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -18,8 +19,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gpt2_jax.config import ServeConfig
+from gpt2_jax.config.data import TEXT_COLUMN
 from gpt2_jax.errors import UserError
 from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.inference.rows import usual_columns
 from gpt2_jax.serve.app import create_app
 
 MAX_CONNECTIONS = 1000
@@ -48,14 +51,19 @@ def serve(run: Path, config: ServeConfig) -> None:
         logger.info(
             "http://%s:%s  labels: %s", shown, port, ", ".join(classifier.labels)
         )
-        make_server(classifier, config).run(sockets=[listener])
+        server = make_server(classifier, config, usual_columns(run))
+        server.run(sockets=[listener])
 
 
-def make_server(classifier: Classifier, config: ServeConfig) -> uvicorn.Server:
+def make_server(
+    classifier: Classifier,
+    config: ServeConfig,
+    text_columns: Sequence[str] = (TEXT_COLUMN,),
+) -> uvicorn.Server:
     """Return the server of `classifier`; it logs neither requests nor texts."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(classifier, config),
+            create_app(classifier, config, text_columns),
             http=TimedProtocol,
             ws="none",
             lifespan="on",

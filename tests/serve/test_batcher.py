@@ -180,6 +180,49 @@ def test_what_nobody_waits_for_any_more_is_not_computed(batcher, device):
     assert ["left"] not in device.calls and ["kept"] in device.calls
 
 
+def test_a_small_request_waits_for_a_batch_of_a_large_one_and_not_for_all(
+    batcher, device
+):
+    _hold(batcher, device)
+    large = _submit(batcher, ["large"] * 120)
+    small = _submit(batcher, ["small"])
+    device.free.set()
+    small.result(10)
+    large.result(10)
+    order = [text for call in device.calls for text in call]
+    assert order.index("small") <= 2 + 16
+
+
+def test_a_large_request_is_not_put_off_for_ever_by_small_ones(batcher, device):
+    _hold(batcher, device)
+    large = _submit(batcher, ["large"] * 60)
+    asked = []
+
+    def keep_asking(texts: Sequence[str]) -> np.ndarray:
+        if not large.done() and len(device.calls) < 100:
+            asked.extend(_submit(batcher, ["small"]) for _ in range(16))
+        return answer(texts)
+
+    answer, batcher._predict_proba = device.predict_proba, keep_asking
+    device.free.set()
+    large.result(10)
+    for future in asked:
+        future.result(10)
+    last = max(i for i, call in enumerate(device.calls) if "large" in call)
+    assert last < 20
+
+
+def test_a_request_that_is_cancelled_leaves_the_queue(batcher, device):
+    _hold(batcher, device)
+    left = _submit(batcher, ["left " * (1 + i % 50) for i in range(200)])
+    kept = _submit(batcher, ["kept"] * 5)
+    assert left.cancel()
+    assert batcher.waiting == 5
+    device.free.set()
+    kept.result(10)
+    assert not any("left" in text for call in device.calls for text in call)
+
+
 def test_a_failed_batch_is_told_to_those_who_asked_and_the_thread_lives(
     batcher, device
 ):

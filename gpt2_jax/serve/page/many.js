@@ -1,120 +1,118 @@
 // Many messages: pasted lines or a file -> a table to sort and to download.
 
-import { classify } from "/api.js";
-import { format, parse } from "/csv.js";
-import { fill, head, rowOf } from "/table.js";
-
-const MAX_FILE = 10e6; // bytes
-const BATCH_TEXTS = 64;
-const BATCH_BYTES = 40000; // of the 64 KB that a request may have
+import { classifyFile, columnsOf, whole } from "/api.js";
+import { abstainBelow, NONE } from "/options.js";
+import { csvOf, fill } from "/table.js";
 
 const $ = (id) => document.getElementById(id);
-let table = null; // rows of a file, the first of them its header
+let file = null; // that was chosen; without one the lines are sent
 let results = [];
+let running = null; // what stops it
 
 $("choose").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => {
   if ($("file").files.length) openFile($("file").files[0]);
   $("file").value = "";
 });
-$("column").addEventListener("change", showColumn);
-$("lines").addEventListener("input", () => {
-  table = null;
-  $("column-box").hidden = true;
-});
+$("lines").addEventListener("input", closeFile);
 $("many-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if ($("classify").disabled) return;
+  if (running) return;
+  running = new AbortController();
   $("classify").disabled = true;
-  await run(messages());
+  await run(running.signal);
   $("classify").disabled = false;
+  running = null;
 });
+$("stop").addEventListener("click", () => running?.abort());
 $("download").addEventListener("click", download);
 
-export async function openFile(file) {
-  showError(null);
-  try {
-    if (file.size > MAX_FILE) throw new Error("This file is larger than 10 MB.");
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
-    if (/\.(csv|tsv)$/i.test(file.name)) {
-      openTable(parse(text, /\.tsv$/i.test(file.name) ? "\t" : ","));
-    } else {
-      table = null;
-      $("column-box").hidden = true;
-      $("lines").value = text;
-    }
-  } catch (error) {
-    showError(error instanceof TypeError ? new Error("This file is not UTF-8 text.") : error);
-  }
-}
-
-function openTable(rows) {
-  if (rows.length < 2) throw new Error("This file has no rows below its header.");
-  table = rows;
-  $("column").replaceChildren(...rows[0].map((name, index) => new Option(name, index)));
-  const named = rows[0].findIndex((name) => /^(text|message|sms)$/i.test(name.trim()));
-  $("column").value = String(Math.max(named, 0));
-  $("column-box").hidden = false;
-  showColumn();
-}
-
-// A cell may hold a line break; the lines are only shown, the cells are sent.
-function showColumn() {
-  $("lines").value = messages().map((text) => text.replace(/\s*[\r\n]+\s*/g, " ")).join("\n");
-}
-
-function messages() {
-  if (!table) return $("lines").value.split(/\r\n|\r|\n/).filter((line) => line.trim());
-  const index = Number($("column").value);
-  return table.slice(1).map((row) => row[index] ?? "");
-}
-
-async function run(texts) {
-  showError(texts.length ? null : new Error("There are no messages yet."));
-  if (!texts.length) return;
+// Nothing of what was there before stays beside a file that cannot be read.
+export async function openFile(chosen) {
+  running?.abort();
+  closeFile();
+  $("lines").value = "";
   results = [];
   $("results").hidden = true;
-  $("progress").hidden = false;
+  showError(null);
   try {
-    for (const batch of batches(texts)) {
-      showProgress(results.length, texts.length);
-      const answer = await classify(batch);
-      for (const [i, result] of answer.results.entries()) {
-        results.push({ index: results.length + 1, text: batch[i], ...result });
-      }
-    }
-    $("progress-text").textContent = "";
+    showColumns(await columnsOf(chosen));
+    file = chosen;
+    $("file-name").textContent = chosen.name;
+    $("file-box").hidden = false;
   } catch (error) {
-    const done = results.length ? ` ${results.length} of ${texts.length} are done.` : "";
-    showError(new Error(error.message + done));
-    $("progress-text").textContent = "";
+    showError(error);
+  }
+}
+
+function closeFile() {
+  file = null;
+  $("file-box").hidden = true;
+}
+
+function showColumns({ columns, text_columns }) {
+  $("column").replaceChildren(...columns.map((name) => new Option(name, name)));
+  const named = columns.find((name) => /^(text|message|sms)$/i.test(name.trim()));
+  $("column").value = text_columns[0] ?? named ?? columns[0];
+  if (text_columns.length > 1) {
+    $("column").prepend(new Option(text_columns.join(" + "), ""));
+    $("column").value = "";
+  }
+}
+
+// Pasted lines are sent as JSON strings, so that no line can be taken for a header.
+function source() {
+  if (file) return file;
+  const lines = $("lines").value.split(/\r\n|\r|\n/).filter((line) => line.trim());
+  if (!lines.length) throw new Error("There are no messages yet.");
+  return new File(
+    lines.map((line) => `${JSON.stringify({ text: whole(line) })}\n`),
+    "messages.jsonl",
+  );
+}
+
+async function run(signal) {
+  showError(null);
+  results = [];
+  $("results").hidden = true;
+  let all = 0;
+  try {
+    const sent = source();
+    const options = { abstain_below: abstainBelow() };
+    if (file && $("column").value) options.text_column = $("column").value;
+    showRunning(true);
+    const start = performance.now();
+    await classifyFile(sent, options, signal, (lines, count) => {
+      all = count;
+      for (const line of lines) results.push({ index: results.length + 1, ...line });
+      showProgress(all, performance.now() - start);
+    });
+  } catch (error) {
+    const done = results.length ? ` ${results.length} of ${all} are done.` : "";
+    showError(new Error((signal.aborted ? "Stopped." : error.message) + done));
     if (error.status === 401) document.dispatchEvent(new Event("token-needed"));
   }
-  $("progress").hidden = true;
+  showRunning(false);
   if (results.length) showResults();
 }
 
-function* batches(texts) {
-  const encoder = new TextEncoder();
-  let batch = [];
-  let bytes = 0;
-  for (const text of texts) {
-    const size = encoder.encode(JSON.stringify(text)).length + 1;
-    if (batch.length === BATCH_TEXTS || (batch.length && bytes + size > BATCH_BYTES)) {
-      yield batch;
-      batch = [];
-      bytes = 0;
-    }
-    batch.push(text);
-    bytes += size;
-  }
-  yield batch;
+function showRunning(on) {
+  $("running").hidden = !on;
+  $("progress").removeAttribute("value");
+  $("progress-text").textContent = on ? "Reading" : "";
 }
 
-function showProgress(done, all) {
+function showProgress(all, elapsed) {
   $("progress").max = all;
-  $("progress").value = done;
-  $("progress-text").textContent = `${done} of ${all}`;
+  $("progress").value = results.length;
+  const left = (elapsed / results.length) * (all - results.length);
+  const text = elapsed > 2000 && left > 1000 ? `, about ${duration(left)} left` : "";
+  $("progress-text").textContent = `${results.length} of ${all}${text}`;
+}
+
+function duration(milliseconds) {
+  const seconds = Math.round(milliseconds / 1000);
+  return seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
 }
 
 function showError(error) {
@@ -124,7 +122,9 @@ function showError(error) {
 
 function showResults() {
   const counts = new Map();
-  for (const { label } of results) counts.set(label, (counts.get(label) ?? 0) + 1);
+  for (const { label } of results) {
+    counts.set(label ?? NONE, (counts.get(label ?? NONE) ?? 0) + 1);
+  }
   const sorted = [...counts].sort((a, b) => b[1] - a[1]);
   const noun = results.length === 1 ? "message" : "messages";
   const parts = sorted.map(([label, count]) => `${count} ${label}`).join(", ");
@@ -134,9 +134,7 @@ function showResults() {
 }
 
 function download() {
-  const labels = Object.keys(results[0].probs);
-  const rows = results.map((result) => rowOf(result, labels));
-  const blob = new Blob([format([head(labels), ...rows])], { type: "text/csv" });
+  const blob = new Blob([csvOf(results)], { type: "text/csv" });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = "labels.csv";

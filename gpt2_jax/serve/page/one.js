@@ -1,6 +1,7 @@
 // One message: label, probabilities and the words they rest on, as one types.
 
 import { classify, explain, whole } from "/api.js";
+import { abstainBelow, NONE, percent } from "/options.js";
 
 const PAUSE = 200; // ms without a key before the text is sent
 const SHOWN = 8; // classes with a bar
@@ -15,16 +16,21 @@ $("message").addEventListener("input", () => {
   $("result").classList.add("stale");
 });
 
+$("abstain").addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(refresh, PAUSE);
+});
+
 // One question at a time: what was typed meanwhile is asked next, the rest never.
 export async function refresh() {
   if (running) return;
   running = true;
-  let text;
+  let asked;
   try {
     do {
-      text = $("message").value;
-      await show(text);
-    } while (text !== $("message").value);
+      asked = question();
+      await show($("message").value, asked);
+    } while (asked !== question());
     showError(null);
   } catch (error) {
     showError(error);
@@ -33,23 +39,25 @@ export async function refresh() {
   }
 }
 
-async function show(text) {
+const question = () => `${abstainBelow()} ${$("message").value}`;
+
+async function show(text, asked) {
   if (!text.trim()) {
     $("result").hidden = true;
     return;
   }
-  let results;
+  let answer;
   try {
-    ({ results } = await classify([text]));
+    answer = await classify([text], abstainBelow());
   } catch (error) {
     $("result").hidden = true;
     throw error;
   }
-  if (text !== $("message").value) return;
-  showResult(results[0]);
-  showWords(text, [], results[0].label);
+  if (asked !== question()) return;
+  showResult(answer.results[0], answer.threshold);
+  showWords(text, [], "");
   const explanation = await explain(text);
-  if (text !== $("message").value) return;
+  if (asked !== question()) return;
   showWords(text, explanation.words, explanation.label);
   $("result").classList.remove("stale");
 }
@@ -60,25 +68,36 @@ function showError(error) {
   if (error?.status === 401) document.dispatchEvent(new Event("token-needed"));
 }
 
-const percent = (p) => `${(100 * p).toFixed(1)}%`;
-
-function showResult(result) {
+function showResult(result, threshold) {
+  const label = result.label ?? NONE;
   $("result").hidden = false;
-  $("label").textContent = result.label;
+  $("label").textContent = label;
   $("percent").textContent = percent(result.prob);
-  $("spoken").textContent = `${result.label}, ${percent(result.prob)}`;
+  $("spoken").textContent = `${label}, ${percent(result.prob)}`;
+  $("decision").textContent = decision(result, threshold);
   $("cut").textContent = result.truncated
     ? `The message has ${result.n_tokens} tokens; only its beginning was read.`
     : "";
   const sorted = Object.entries(result.probs).sort((a, b) => b[1] - a[1]);
-  $("bars").replaceChildren(...sorted.slice(0, SHOWN).flatMap(bar));
+  const bars = sorted.slice(0, SHOWN).map(([name, p]) => bar(name, p, result));
+  $("bars").replaceChildren(...bars.flat());
 }
 
-function bar([label, p], index) {
+// Why this label, where it is not simply the most probable one.
+function decision({ label, prob }, threshold) {
+  const parts = [];
+  if (threshold) parts.push(`${threshold.label} is given from ${percent(threshold.value)} on.`);
+  if (label === null) {
+    parts.push(`No label: ${percent(prob)} is below ${percent(abstainBelow())}.`);
+  }
+  return parts.join(" ");
+}
+
+function bar(label, p, result) {
   const name = document.createElement("dt");
   name.textContent = label;
   const track = document.createElement("dd");
-  track.className = index ? "track" : "track best";
+  track.className = label === result.label ? "track best" : "track";
   track.setAttribute("aria-hidden", "true");
   const fill = document.createElement("span");
   fill.className = "fill";

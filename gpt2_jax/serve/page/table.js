@@ -1,5 +1,7 @@
 // The table of results: sorting, and no more rows in the page than one looks at.
 
+import { NONE, percent } from "/options.js";
+
 const SHOWN = 200;
 
 const $ = (id) => document.getElementById(id);
@@ -26,31 +28,43 @@ export function fill(results) {
   sort();
 }
 
-export const head = (labels) => [
-  "text",
-  "label",
-  "prob",
-  ...labels.map((name) => `p_${name}`),
-  "n_tokens",
-  "truncated",
-];
+// All columns of the input, and the answer beside them, as `format=csv` writes them.
+export function csvOf(results) {
+  const columns = [...new Set(results.flatMap(({ row }) => Object.keys(row)))];
+  const labels = Object.keys(results[0].probs);
+  const named = (name) => (columns.includes(name) ? named(`predicted_${name}`) : name);
+  const probs = labels.map((label) => `p_${label}`);
+  const answer = ["label", "prob", ...probs, "n_tokens", "truncated"].map(named);
+  const rows = results.map((result) => [
+    ...columns.map((name) => cell(result.row[name])),
+    result.label ?? "",
+    result.prob.toFixed(6),
+    ...labels.map((label) => result.probs[label].toFixed(6)),
+    result.n_tokens,
+    result.truncated,
+  ]);
+  return [[...columns, ...answer], ...rows].map(csvLine).join("");
+}
 
-export const rowOf = (result, labels) => [
-  result.text,
-  result.label,
-  result.prob.toFixed(6),
-  ...labels.map((name) => result.probs[name].toFixed(6)),
-  result.n_tokens,
-  result.truncated,
-];
+function cell(value) {
+  if (value === null || value === undefined) return "";
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+// A cell that a spreadsheet would compute gets an apostrophe in front.
+function csvLine(cells) {
+  const harmless = cells.map((value) => String(value).replace(/^[=+\-@\t\r]/, "'$&"));
+  const quote = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  return `${harmless.map(quote).join(",")}\r\n`;
+}
 
 function sort() {
   const compare = new Intl.Collator().compare;
-  const order = {
-    number: (a, b) => a[key] - b[key],
-    string: (a, b) => compare(a[key], b[key]),
-  }[typeof rows[0]?.[key]];
-  if (order) rows.sort((a, b) => direction * order(a, b) || a.index - b.index);
+  const order =
+    typeof rows[0]?.[key] === "number"
+      ? (a, b) => a[key] - b[key]
+      : (a, b) => compare(a[key] ?? "", b[key] ?? "");
+  rows.sort((a, b) => direction * order(a, b) || a.index - b.index);
   for (const button of document.querySelectorAll("th button")) {
     const cell = button.closest("th");
     if (button.dataset.key !== key) cell.removeAttribute("aria-sort");
@@ -64,15 +78,16 @@ function draw() {
   $("more").hidden = rows.length <= shown;
 }
 
-function line({ index, label, prob, text, truncated }) {
+function line({ index, label, prob, text, n_tokens, truncated }) {
   const row = document.createElement("tr");
   const shownText = truncated ? `${text.slice(0, 400)} … (only its beginning was read)` : text;
-  for (const value of [index, label, `${(100 * prob).toFixed(1)}%`, shownText]) {
+  for (const value of [index, label ?? NONE, percent(prob), shownText]) {
     const cell = document.createElement("td");
     cell.textContent = value;
     row.append(cell);
   }
-  row.children[1].className = "label";
+  row.children[1].className = label === null ? "label none" : "label";
   row.children[3].dir = "auto";
+  if (!n_tokens) row.children[3].className = "empty";
   return row;
 }
