@@ -11,6 +11,7 @@ from gpt2_jax.config.model import DTYPES as DTYPES
 from gpt2_jax.config.model import POOLS as POOLS
 from gpt2_jax.config.model import PRESETS as PRESETS
 from gpt2_jax.config.model import GPT2Config as GPT2Config
+from gpt2_jax.config.model import PoolName as PoolName
 from gpt2_jax.config.serve import ServeConfig as ServeConfig
 from gpt2_jax.config.tpu_check import TpuCheckConfig as TpuCheckConfig
 from gpt2_jax.config.train import METRICS as METRICS

@@ -114,7 +114,9 @@ def _own(config: DataConfig, offline: bool) -> Read:
             )
         test, test_sha256 = _several(config, _names(config.test_data), offline)
         train, test = (dataclasses.replace(t, parts=None) for t in (table, test))
-        table = join(", ".join(_names(config.source)), [("train", train), ("test", test)])
+        table = join(
+            ", ".join(_names(config.source)), [("train", train), ("test", test)]
+        )
         sha256 = _sha256(f"{sha256}\0{test_sha256}".encode())
     if config.label_names is not None:
         names = Path(config.label_names)
