@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -94,16 +93,14 @@ def run_predict(arguments: argparse.Namespace) -> int:
     from gpt2_jax.engine.compilation import set_up_compilation
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.inference.output import resume_answers, write_answers
-    from gpt2_jax.inference.rows import usual_columns
+    from gpt2_jax.inference.rows import as_usual, usual_reading
     from gpt2_jax.inference.windows import windows
 
     output = arguments.output
     if arguments.resume and output is None:
         raise UserError("--resume needs the --output of the run to go on with")
-    columns = usual_columns(arguments.run)
-    how = dataclasses.replace(
-        reading(with_flags(DataConfig(), arguments)), usual=columns
-    )
+    own = reading(with_flags(DataConfig(), arguments))
+    how = as_usual(own, usual_reading(arguments.run))
     set_up_compilation(arguments)
     answers = _Answers(Classifier.load(arguments.run), arguments)
     source = windows(

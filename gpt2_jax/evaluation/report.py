@@ -110,7 +110,8 @@ def headline_notes(results: Mapping[str, Any]) -> list[str]:
     """Return what a reader of the numbers must know."""
     verdict = results["baselines"].get("verdict")
     notes = [f"{verdict[0].upper()}{verdict[1:]}."] if verdict else []
-    if results["baselines"]["tfidf_logreg"] is None:
+    linear = results["baselines"]["tfidf_logreg"]
+    if linear is None and "left_out" not in results["baselines"]:
         notes.append(f"{NOT_MEASURED[0].upper()}{NOT_MEASURED[1:]}.")
     if results["data"].get("balanced"):
         notes.append(f"{BALANCED[0].upper()}{BALANCED[1:]}.")

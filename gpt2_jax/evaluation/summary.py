@@ -58,7 +58,7 @@ def format_baselines(baselines: Mapping[str, Any]) -> list[str]:
                 shown += f" (macro-F1 {macro_f1[name]:.4f})"
             told.append(shown)
     lines = [f"baselines: {', '.join(told)}"]
-    if baselines.get("tfidf_logreg") is None:
+    if baselines.get("tfidf_logreg") is None and "left_out" not in baselines:
         lines.append(NOT_MEASURED)
     if baselines.get("verdict"):
         lines.append(f"note: {baselines['verdict']}")

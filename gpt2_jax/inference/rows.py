@@ -56,14 +56,24 @@ def open_entries(
         yield Entries(rows, how, labelled=False)
 
 
-def usual_columns(run: Path) -> tuple[str, ...]:
-    """Return the text columns that a run was trained on, for `Reading.usual`."""
+def usual_reading(run: Path) -> Reading:
+    """Return how texts stand in a row of the data that a run was trained on.
+
+    That is the text columns, and what joins several.
+    """
     try:
-        column = json.loads((run / "config.json").read_bytes())["data"]["text_column"]
+        data = json.loads((run / "config.json").read_bytes())["data"]
+        column, between = data["text_column"], data.get("join")
     except (OSError, ValueError, LookupError, TypeError):  # not a run of finetune
-        return ("text",)
+        return Reading()
     names = (column,) if isinstance(column, str) else tuple(column or ())
-    return names or ("text",)
+    return Reading(usual=names or ("text",), join=between)
+
+
+def as_usual(how: Reading, usual: Reading) -> Reading:
+    """Return `how`, which reads as `usual` what it says nothing of."""
+    join = usual.join if how.join is None else how.join
+    return dataclasses.replace(how, usual=usual.usual, join=join)
 
 
 def stream_groups(stream: BinaryIO, how: Reading) -> Iterator[list[Row]]:

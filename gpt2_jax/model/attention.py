@@ -103,7 +103,7 @@ def _attend(
 
 
 def fused_attention(
-    config: GPT2Config, platform: str, num_queries: int, num_keys: int
+    config: GPT2Config, platform: str, num_queries: Any, num_keys: Any
 ) -> bool:
     """Can cuDNN's fused attention stand in for `_attend`?
 

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from gpt2_jax.config import ServeConfig
-from gpt2_jax.config.data import TEXT_COLUMN
+from gpt2_jax.data.reading import Reading
 from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.classifier import Classifier
@@ -51,11 +51,11 @@ _EXPLAIN_TOKENS, _MIN_SPANS = 8192, 8
 def create_app(
     classifier: Classifier,
     config: ServeConfig,
-    text_columns: Sequence[str] = (TEXT_COLUMN,),
+    usual: Reading = Reading(),
 ) -> ASGIApp:
     """Return the ASGI application that serves `classifier`.
 
-    `text_columns` are those that it was trained on.
+    `usual` says how texts stand in the data that it was trained on.
     """
     metrics = Metrics()
     encode = classifier.tokenizer.encode
@@ -129,7 +129,7 @@ def create_app(
             ],
         )
 
-    add_table(app, classifier, batcher, config, text_columns, check_ready, secured)
+    add_table(app, classifier, batcher, config, usual, check_ready, secured)
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")

@@ -9,7 +9,6 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -19,10 +18,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gpt2_jax.config import ServeConfig
-from gpt2_jax.config.data import TEXT_COLUMN
+from gpt2_jax.data.reading import Reading
 from gpt2_jax.errors import UserError
 from gpt2_jax.inference.classifier import Classifier
-from gpt2_jax.inference.rows import usual_columns
+from gpt2_jax.inference.rows import usual_reading
 from gpt2_jax.serve.app import create_app
 
 MAX_CONNECTIONS = 1000
@@ -51,19 +50,19 @@ def serve(run: Path, config: ServeConfig) -> None:
         logger.info(
             "http://%s:%s  labels: %s", shown, port, ", ".join(classifier.labels)
         )
-        server = make_server(classifier, config, usual_columns(run))
+        server = make_server(classifier, config, usual_reading(run))
         server.run(sockets=[listener])
 
 
 def make_server(
     classifier: Classifier,
     config: ServeConfig,
-    text_columns: Sequence[str] = (TEXT_COLUMN,),
+    usual: Reading = Reading(),
 ) -> uvicorn.Server:
     """Return the server of `classifier`; it logs neither requests nor texts."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(classifier, config, text_columns),
+            create_app(classifier, config, usual),
             http=TimedProtocol,
             ws="none",
             lifespan="on",

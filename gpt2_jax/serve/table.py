@@ -17,7 +17,7 @@ from gpt2_jax.data.rows import open_rows
 from gpt2_jax.data.sources import reading
 from gpt2_jax.errors import DataError
 from gpt2_jax.inference.explain import part_read
-from gpt2_jax.inference.rows import open_entries
+from gpt2_jax.inference.rows import as_usual, open_entries
 from gpt2_jax.serve.schema import Columns, Result, TableQuery
 from gpt2_jax.tokenizer import Tokenizer
 
@@ -47,7 +47,7 @@ class Checked:
     rows: int
 
 
-def table_reading(query: TableQuery, usual: tuple[str, ...]) -> Reading:
+def table_reading(query: TableQuery, usual: Reading) -> Reading:
     """Return how the file is to be read.
 
     Raises:
@@ -56,7 +56,7 @@ def table_reading(query: TableQuery, usual: tuple[str, ...]) -> Reading:
     values = query.model_dump(include={f.name for f in dataclasses.fields(Reading)})
     values["text_column"] = tuple(query.text_column) or None
     config = DataConfig(**values)
-    return dataclasses.replace(reading(config), usual=usual, whole=True)
+    return dataclasses.replace(as_usual(reading(config), usual), whole=True)
 
 
 def find_columns(path: Path, name: str, how: Reading) -> Columns:

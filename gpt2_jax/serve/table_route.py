@@ -17,6 +17,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from gpt2_jax.config import ServeConfig
+from gpt2_jax.data.reading import Reading
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.serve import table, upload
 from gpt2_jax.serve.answers import results
@@ -48,7 +49,7 @@ def add_table(
     classifier: Classifier,
     batcher: Batcher,
     config: ServeConfig,
-    text_columns: Sequence[str],
+    usual: Reading,
     check_ready: Callable[[], None],
     secured: Sequence[Any],
 ) -> None:
@@ -80,7 +81,7 @@ def add_table(
         `gpt2-jax predict --file`. A file that cannot be read whole is refused whole."""
         check_ready()
         try:
-            how = table.table_reading(query, tuple(text_columns))
+            how = table.table_reading(query, usual)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
         with contextlib.ExitStack() as stack:

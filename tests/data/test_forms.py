@@ -393,3 +393,12 @@ def test_a_table_is_read_as_before_though_its_texts_hold_other_delimiters(write)
     rows = "".join(f'"{i}; a | b\tc; d",{"xy"[i % 2]}\n' for i in range(9))
     table = read_table(Path(write("a.csv", "text,label\n" + rows)))
     assert table.texts == tuple(f"{i}; a | b\tc; d" for i in range(9))
+
+
+def test_a_tab_behind_a_fasttext_label_is_as_good_as_a_space(tmp_path):
+    path = tmp_path / "x.txt"
+    lines = ["__label__a\tgood day", "__label__b\tbad night", "__label__a one"]
+    path.write_text("\n".join(lines * 2) + "\n")
+    table = read_table(path)
+    assert table.texts[:3] == ("good day", "bad night", "one")
+    assert table.labels[:3] == ("a", "b", "a")
