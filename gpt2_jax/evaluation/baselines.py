@@ -46,7 +46,8 @@ def tfidf_logreg(
     except ImportError:
         return None
     # Of many classes, lbfgs and float64 keep 35 times the coefficients in memory.
-    vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **_COUNTS[name])
+    how: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32, **_COUNTS[name]}
+    vectorizer = TfidfVectorizer(**how)
     try:
         features = vectorizer.fit_transform(train_texts)
     except ValueError:  # "empty vocabulary"

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ TOKENS = np.random.default_rng(0).integers(0, TINY.vocab_size, (3, 10))
 LENGTHS = np.asarray([4, 10, 1], np.int32)
 
 
-def classifier(pool="last_real", **changes):
+def classifier(pool: Any = "last_real", **changes):
     params = random_params(TINY)
     key = jax.random.key(1)
     return to_classifier(TINY, params, num_classes=3, key=key, pool=pool, **changes)

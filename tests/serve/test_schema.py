@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import hypothesis
@@ -43,7 +43,7 @@ def _fuzz(
         deadline=None,
         derandomize=True,
         database=None,
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=cast("Any", list(hypothesis.HealthCheck)),  # an enum
     )
     @hypothesis.given(strategy)
     def validate(case: Any) -> None:
