@@ -166,7 +166,7 @@ def _gpt2() -> Any:
 
 def test_explanations_are_of_the_text_as_it_is(run):
     classifier = Classifier.load(run)
-    text = "the hateful 東京 <url> prize"
+    text = "the hateful naïve <url> prize"
     for method in ("occlusion", "gradients"):
         (words,) = classifier.explain([text], method)
         expected = ["the", "hateful", "東", "京", "<url>", "prize"]
