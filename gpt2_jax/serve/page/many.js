@@ -6,6 +6,7 @@ import { csvOf, fill } from "/table.js";
 
 const $ = (id) => document.getElementById(id);
 let file = null; // that was chosen; without one the lines are sent
+let found; // the column that the service reads of itself; lines of text have no other
 let results = [];
 let running = null; // what stops it
 
@@ -51,6 +52,7 @@ function closeFile() {
 }
 
 function showColumns({ columns, text_columns }) {
+  found = text_columns.length === 1 ? text_columns[0] : "";
   $("column").replaceChildren(...columns.map((name) => new Option(name, name)));
   const named = columns.find((name) => /^(text|message|sms)$/i.test(name.trim()));
   $("column").value = text_columns[0] ?? named ?? columns[0];
@@ -79,7 +81,8 @@ async function run(signal) {
   try {
     const sent = source();
     const options = { abstain_below: abstainBelow() };
-    if (file && $("column").value) options.text_column = $("column").value;
+    const column = $("column").value;
+    if (file && column !== found) options.text_column = column;
     showRunning(true);
     const start = performance.now();
     await classifyFile(sent, options, signal, (lines, count) => {
