@@ -56,6 +56,14 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
             help="give no label where its probability is below P",
         )
     predict.add_argument(
+        "--top-k",
+        type=int,
+        default=3,
+        metavar="K",
+        help="show the K likeliest classes of each TEXT (default: %(default)s); JSON "
+        "lines hold them all",
+    )
+    predict.add_argument(
         "--resume",
         action="store_true",
         help="go on after the last complete line of --output",
@@ -97,6 +105,8 @@ def run_predict(arguments: argparse.Namespace) -> int:
     from gpt2_jax.inference.windows import windows
 
     output = arguments.output
+    if arguments.top_k < 1:
+        raise UserError(f"--top-k must be at least 1, got {arguments.top_k}")
     if arguments.resume and output is None:
         raise UserError("--resume needs the --output of the run to go on with")
     own = reading(with_flags(DataConfig(), arguments))
@@ -138,6 +148,7 @@ class _Answers:
         self.classifier = classifier
         self.cut = 0
         self._method = arguments.explain
+        self._top_k = arguments.top_k
         self._abstain_below = arguments.abstain_below or 0.0
         self._human = arguments.output is None and bool(arguments.texts)
         self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -156,7 +167,13 @@ class _Answers:
         self.cut += sum(prediction.truncated for prediction in predictions)
         self.bar.update(len(texts))
         return [
-            text_line(prediction, row.text, words, colour=self._colour)
+            text_line(
+                prediction,
+                row.text,
+                words,
+                top_k=self._top_k,
+                colour=self._colour,
+            )
             if self._human
             else json_line(prediction, row.id, words)
             for row, prediction, words in zip(

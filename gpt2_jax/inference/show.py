@@ -35,10 +35,21 @@ def json_line(
 
 
 def text_line(
-    prediction: Prediction, text: str, words: Sequence[Word] | None, *, colour: bool
+    prediction: Prediction,
+    text: str,
+    words: Sequence[Word] | None,
+    *,
+    top_k: int,
+    colour: bool,
 ) -> str:
-    """Return label, probabilities and text, its words marked with their weights."""
-    shown = "  ".join(f"{name} {p:.4f}" for name, p in prediction.probs.items())
+    """Return label, probabilities and text, its words marked with their weights.
+
+    Where there are more classes than `top_k`, the likeliest ones are shown.
+    """
+    probs = list(prediction.probs.items())
+    if len(probs) > top_k:
+        probs = sorted(probs, key=lambda pair: -pair[1])[:top_k]
+    shown = "  ".join(f"{name} {p:.4f}" for name, p in probs)
     marked = text if words is None else mark(text, words, colour=colour)
     label = "?" if prediction.label is None else prediction.label
     return _printable(f"{label}\t{shown}\t{marked}")

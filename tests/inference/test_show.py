@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+from gpt2_jax.inference.classifier import Prediction
 from gpt2_jax.inference.explain import Word
-from gpt2_jax.inference.show import mark
+from gpt2_jax.inference.show import mark, text_line
 
 _TEXT = "you WON a prize, mum"
 
@@ -33,3 +36,18 @@ def test_colour_adds_nothing_but_colour():
 def test_nothing_is_marked_where_nothing_counts():
     assert mark(_TEXT, _words(0, 1e-4, 0, -1e-3, 0), colour=False) == _TEXT
     assert mark("", [], colour=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("top_k", "shown"),
+    [
+        (1, "c 0.5000"),
+        (2, "c 0.5000  b 0.3000"),
+        (3, "a 0.2000  b 0.3000  c 0.5000"),
+        (9, "a 0.2000  b 0.3000  c 0.5000"),
+    ],
+)
+def test_the_likeliest_classes_are_shown_where_there_are_more(top_k, shown):
+    prediction = Prediction("c", 0.5, {"a": 0.2, "b": 0.3, "c": 0.5}, 4, False)
+    line = text_line(prediction, "a text", None, top_k=top_k, colour=False)
+    assert line == f"c\t{shown}\ta text"
