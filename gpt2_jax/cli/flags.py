@@ -9,7 +9,7 @@ import typing
 from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
-from gpt2_jax.config.fields import Option, alternatives, hints_of, option_of
+from gpt2_jax.config.fields import Option, alternatives, flag_of, hints_of, option_of
 from gpt2_jax.errors import UserError
 
 _T = TypeVar("_T")
@@ -33,7 +33,7 @@ class Leaf:
     @property
     def flag(self) -> str:
         """Its flag on the command line."""
-        return self.facts.flag or f"--{self.name.replace('_', '-')}"
+        return flag_of(self.name, self.facts)
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:

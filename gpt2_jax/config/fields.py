@@ -46,6 +46,11 @@ def option_of(field: dataclasses.Field[Any]) -> Option:
     return field.metadata.get("option") or Option("")
 
 
+def flag_of(name: str, facts: Option) -> str:
+    """Return the flag of the command line that sets the field `name`."""
+    return facts.flag or f"--{name.replace('_', '-')}"
+
+
 def require(condition: bool, message: str) -> None:
     """Raise a ValueError that says `message`, unless `condition` holds."""
     if not condition:

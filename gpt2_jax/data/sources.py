@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2_jax.config import DataConfig
+from gpt2_jax.config.fields import flag_of, option_of
 from gpt2_jax.data import archive, sms_spam, two_files
 from gpt2_jax.data.columns import ColumnsError
 from gpt2_jax.data.content import STDIN, open_raw, suffixes
@@ -69,6 +70,8 @@ def _load(
     config: DataConfig, *, to_train: bool, offline: bool, classes: Sequence[str] | None
 ) -> Dataset:
     name = ", ".join(_names(config.source))
+    if config.source in ("demo", "sms-spam", "imdb"):
+        _refuse_ways_to_read(config)
     if config.source == "demo":
         asset = importlib.resources.files("gpt2_jax") / "assets" / "demo.jsonl"
         with importlib.resources.as_file(asset) as path:
@@ -86,6 +89,26 @@ def _load(
             raise DataError(f"{name}: cannot be read ({error.strerror})") from error
     table = label_table(name, table, config, to_train=to_train)
     return make_dataset(name, sha256, table, classes)
+
+
+def _refuse_ways_to_read(config: DataConfig) -> None:
+    """Refuse what is said of files, where the dataset is none.
+
+    Raises:
+        ColumnsError: something is said.
+    """
+    said = [
+        flag_of(field.name, option_of(field))
+        for field in dataclasses.fields(config)
+        if field.name in (*vars(Reading()), "labels_file", "label_names", "test_data")
+        # an older config.json names the columns that are the default
+        and getattr(config, field.name) not in (field.default, option_of(field).unset)
+    ]
+    if said:
+        raise ColumnsError(
+            f"{config.source}: a dataset with columns and parts of its own; omit "
+            f"{', '.join(said)}"
+        )
 
 
 def reading(config: DataConfig) -> Reading:

@@ -290,3 +290,29 @@ def test_the_demo_data_keep_their_promises():
     assert dataset.classes == ("ham", "spam")
     assert sum(dataset.labels) * 2 == len(dataset.labels)
     assert dataset.groups is not None and len(set(dataset.groups)) >= 80
+
+
+@pytest.mark.parametrize("source", ["demo", "sms-spam", "imdb"])
+@pytest.mark.parametrize(
+    ("field", "value", "flag"),
+    [
+        ("text_column", "body", "--text-column"),
+        ("group_column", "sender", "--group-column"),
+        ("header", False, "--header"),
+        ("encoding", "cp1252", "--encoding"),
+        ("test_data", "test.csv", "--test-data"),
+        ("labels_file", "labels.txt", "--labels-file"),
+        ("label_names", "names.txt", "--label-names"),
+    ],
+)
+def test_what_is_said_of_files_is_refused_where_there_are_none(
+    source, field, value, flag
+):
+    config = DataConfig(source=source, **{field: value})
+    with pytest.raises(DataError, match=f"^{source}: a dataset .* omit {flag}$"):
+        load_dataset(config, offline=True)
+
+
+def test_an_older_config_that_names_the_usual_columns_is_read_as_before():
+    config = DataConfig(text_column="text", label_column="label")
+    assert load_dataset(config).sha256 == load_dataset(DataConfig()).sha256
