@@ -7,7 +7,7 @@ import dataclasses
 import io
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,7 +101,7 @@ def check(path: Path, name: str, how: Reading) -> Checked:
 
 def groups(
     path: Path, name: str, how: Reading, max_length: int, tokenizer: Tokenizer
-) -> Iterator[list[Item]]:
+) -> Generator[list[Item]]:
     """Yield the texts of a file, a few at a time."""
     group: list[Item] = []
     size = 0

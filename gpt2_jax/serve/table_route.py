@@ -6,7 +6,8 @@ import asyncio
 import collections
 import contextlib
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,7 +107,7 @@ def add_table(
 async def _lines(
     classifier: Classifier,
     batcher: Batcher,
-    groups: Iterator[list[table.Item]],
+    groups: Generator[list[table.Item]],
     checked: table.Checked,
     query: TableQuery,
 ) -> AsyncGenerator[bytes]:
@@ -117,9 +118,15 @@ async def _lines(
         write = writer.lines
         yield writer.head()
     waiting = collections.deque[tuple[list[table.Item], asyncio.Future[np.ndarray]]]()
+    reading = threading.Lock()  # a thread reads on when this is cancelled
+
+    def read() -> list[table.Item] | None:
+        with reading:
+            return next(groups, None)
+
     try:
         while True:
-            group = await asyncio.to_thread(next, groups, None)
+            group = await asyncio.to_thread(read)
             if group is not None:
                 waiting.append((group, await _ask(batcher, group)))
             if len(waiting) == 2 or (waiting and group is None):
@@ -133,6 +140,8 @@ async def _lines(
     finally:
         for _, future in waiting:
             future.cancel()
+        with reading:
+            groups.close()
 
 
 async def _ask(

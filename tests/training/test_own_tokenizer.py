@@ -169,7 +169,7 @@ def test_explanations_are_of_the_text_as_it_is(run):
     text = "the hateful naïve <url> prize"
     for method in ("occlusion", "gradients"):
         (words,) = classifier.explain([text], method)
-        expected = ["the", "hateful", "東", "京", "<url>", "prize"]
+        expected = ["the", "hateful", "naïve", "<url>", "prize"]
         assert [word.word for word in words] == expected
     assert classifier.tokenizer.byte_ends(text)[-1] == len(text.encode())
     long = "東京 " * 30
