@@ -6,13 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from gpt2_jax.export import CONVERT_FORMATS, EXPORT_FORMATS
 from gpt2_jax.weights.rules import NAMINGS
-
-# The formats that weights.export and inference.export write; theirs import jax.
-CONVERT_TO = ("hf", "llms-from-scratch", "orbax")
-
-
-EXPORT_FORMATS = ("hf", "llms-from-scratch", "stablehlo")
 
 
 def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -23,7 +18,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "source", metavar="SRC", help="mini, 124M to 1558M, or a path to weights"
     )
     convert.add_argument("destination", metavar="DST", type=Path)
-    convert.add_argument("--to", choices=CONVERT_TO, required=True)
+    convert.add_argument("--to", choices=CONVERT_FORMATS, required=True)
     convert.add_argument(
         "--num-heads", type=int, metavar="N", help="where SRC does not tell it"
     )

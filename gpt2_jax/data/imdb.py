@@ -22,13 +22,13 @@ from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.tables import Table
 from gpt2_jax.errors import DataError
 from gpt2_jax.storage.download import cache_dir, download
+from gpt2_jax.storage.sealed import sha256_of
 
 URLS = ("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",)
 
 
 # Stanford states no hash; public projects in several languages agree on this one.
 SHA256 = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
-
 
 BYTES = 84_125_825
 
@@ -38,15 +38,11 @@ ARCHIVE, FOLDER, COPY = "aclImdb_v1.tar.gz", "aclImdb", "imdb"
 
 EACH = 12_500  # reviews of each class in each part
 
-
 MAX_REVIEW = 1 << 20  # bytes; the longest has 14 kB
-
 
 MAX_MEMBER = 256 << 20  # of what is read over: a hostile one would unpack for ever
 
-
 _KINDS = [(part, label) for part in ("test", "train") for label in ("pos", "neg")]
-
 
 _MEMBER = re.compile(rf"{FOLDER}/(train|test)/(pos|neg)/\d+_\d+\.txt")
 
@@ -81,7 +77,7 @@ def load_imdb(offline: bool) -> tuple[Table, str]:
 
 def _downloaded(offline: bool) -> Path:
     archive = cache_dir() / ARCHIVE
-    if not archive.is_file() or _sha256_of(archive) != SHA256:
+    if not archive.is_file() or sha256_of(archive) != SHA256:
         download(
             URLS,
             archive,
@@ -94,7 +90,7 @@ def _downloaded(offline: bool) -> Path:
 
 
 def _from_archive(archive: Path) -> tuple[Table, str]:
-    got = _sha256_of(archive)
+    got = sha256_of(archive)
     if got != SHA256:
         raise DataError(
             f"{archive}: not the archive of IMDb reviews: SHA-256 expected {SHA256}, "
@@ -167,8 +163,3 @@ def _check_counts(where: Path, table: Table) -> None:
                 f"{where}: {counts[part, label]} reviews in {part}/{label}, expected "
                 f"{EACH}; get it again from {URLS[0]}"
             )
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

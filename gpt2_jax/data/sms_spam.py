@@ -12,6 +12,7 @@ from pathlib import Path
 from gpt2_jax.data.tables import Table
 from gpt2_jax.errors import DataError
 from gpt2_jax.storage.download import cache_dir, download
+from gpt2_jax.storage.sealed import sha256_of
 
 # UCI 228, SMS Spam Collection v.1 (Almeida, Gómez Hidalgo, Yamakami, DocEng 2011).
 SMS_URLS = (
@@ -19,18 +20,13 @@ SMS_URLS = (
     "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
 )
 
-
 SMS_ZIP_SHA256 = "1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3"
-
 
 SMS_ZIP_BYTES = 203_415
 
-
 SMS_MEMBER = "SMSSpamCollection"
 
-
 SMS_SHA256 = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"
-
 
 SMS_BYTES = 477_907
 
@@ -70,7 +66,7 @@ def _content(offline: bool) -> bytes:
             )
         return _checked(path.read_bytes(), path)
     archive = cache_dir() / "sms-spam.zip"
-    if not archive.is_file() or _sha256(archive.read_bytes()) != SMS_ZIP_SHA256:
+    if not archive.is_file() or sha256_of(archive) != SMS_ZIP_SHA256:
         download(
             SMS_URLS,
             archive,
@@ -85,14 +81,10 @@ def _content(offline: bool) -> bytes:
 
 
 def _checked(content: bytes, where: Path) -> bytes:
-    got = _sha256(content)
+    got = hashlib.sha256(content).hexdigest()
     if got != SMS_SHA256:
         raise DataError(
             f"{where}: not the SMS Spam Collection: SHA-256 expected {SMS_SHA256}, got "
             f"{got}; get it again from {SMS_URLS[0]}"
         )
     return content
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

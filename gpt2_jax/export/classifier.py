@@ -28,9 +28,6 @@ from gpt2_jax.weights.trained import TrainedModel, load_model
 Batch = dict[str, np.ndarray]
 
 
-FORMATS = ("hf", "llms-from-scratch", "stablehlo")
-
-
 # Short and long, of all kinds of characters, and what tokenizers treat differently.
 PROBES = (
     "Hello",

@@ -24,7 +24,6 @@ from gpt2_jax.weights.trained import TrainedModel
 
 FOLDED = ("ln_f/bias", "out_head/bias")  # what `fold_bias` changes
 
-
 _README = """\
 ---
 library_name: transformers

@@ -19,9 +19,6 @@ from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights import orbax_folder
 from gpt2_jax.weights.pretrained import read_pretrained
 
-FORMATS = ("hf", "llms-from-scratch", "orbax")
-
-
 TOLERANCE = 1e-5  # of a probability
 
 

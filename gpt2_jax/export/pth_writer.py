@@ -18,7 +18,6 @@ import numpy as np
 
 _ROOT = "archive"  # torch takes the folder's name from the archive itself
 
-
 _DATE = (1980, 1, 1, 0, 0, 0)  # equal tensors make equal files
 
 

@@ -25,16 +25,13 @@ MODEL_FILE, ABOUT_FILE = "model.stablehlo", "model.json"
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
-
 _MAX_BYTES = 2**31 - 2**20  # a flatbuffer, which the artefact is, holds 2 GiB
-
 
 _TOKENIZATION = (
     "GPT-2's byte-pair encoding of the plain text, without special tokens (tiktoken: "
     'get_encoding("gpt2").encode_ordinary); the first max_length tokens count; an '
     "empty text is one pad_id"
 )
-
 
 _OWN_TOKENIZATION = (
     "that of tokenizer.json, which cuts to max_length (tokenizers: set "

@@ -11,10 +11,8 @@ from helpers import TINY, random_params, write_hugging_face
 from tokenizers_of_others import vocabulary, write_folder
 from training_helpers import random_run, weights
 
-from gpt2_jax.cli import weights as cli_weights
 from gpt2_jax.cli.main import main
 from gpt2_jax.export import classifier as inference_export
-from gpt2_jax.export import language_model as weights_export
 from gpt2_jax.weights.pretrained import load_pretrained
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
@@ -115,11 +113,6 @@ def test_the_format_must_be_given_and_known(command, capsys):
         with pytest.raises(SystemExit) as caught:
             main([command, "a", "b", *flags])
         assert caught.value.code == 2
-
-
-def test_the_parsers_know_the_formats_that_are_written():
-    assert cli_weights.CONVERT_TO == weights_export.FORMATS
-    assert cli_weights.EXPORT_FORMATS == inference_export.FORMATS
 
 
 def test_what_a_file_does_not_tell_is_told_by_flags(tmp_path, capsys):

@@ -15,8 +15,8 @@ import safetensors
 from helpers import TINY, random_params, write_hugging_face
 
 from gpt2_jax.errors import UserError, WeightsError
-from gpt2_jax.export import language_model, llms_from_scratch
-from gpt2_jax.export.language_model import FORMATS, convert_weights
+from gpt2_jax.export import CONVERT_FORMATS, language_model, llms_from_scratch
+from gpt2_jax.export.language_model import convert_weights
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import flatten
 from gpt2_jax.storage.atomic import creating
@@ -53,7 +53,7 @@ def test_a_conversion_says_what_it_checked_and_loads(source, tmp_path, to, name)
         np.testing.assert_array_equal(flatten(params)[path], leaf)
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", CONVERT_FORMATS)
 def test_what_is_there_already_is_left_alone(source, tmp_path, to):
     for destination in (tmp_path / "file.pth", tmp_path / "link.pth"):
         destination.unlink(missing_ok=True)

@@ -24,7 +24,8 @@ from gpt2_jax import config
 from gpt2_jax.cli.main import main
 from gpt2_jax.engine.trunk import run_trunk
 from gpt2_jax.errors import UserError
-from gpt2_jax.export.classifier import FORMATS, export_run
+from gpt2_jax.export import EXPORT_FORMATS
+from gpt2_jax.export.classifier import export_run
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.model.gpt2 import GPT2, param_shapes
 from gpt2_jax.model.pools import POOLS
@@ -125,7 +126,7 @@ def test_the_head_is_as_wide_as_the_row_says(pool):
 
 
 @pytest.mark.parametrize("pool", _ALL)
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("to", EXPORT_FORMATS)
 def test_a_format_writes_a_pool_or_refuses_it_by_name(pool, to, tmp_path):
     run = random_run(tmp_path / "run", pool=pool)
     destination = tmp_path / ("x.pth" if to == "llms-from-scratch" else "x")
