@@ -22,9 +22,7 @@ from gpt2_jax.errors import DeviceError, UserError
 # A process that was silent for so long is dead, and ends the others.
 HEARTBEAT_SECONDS = 60
 
-
 _TOLD_BYTES = 1 << 15  # of an error, told to the other processes
-
 
 _SLAB_BYTES = 64 << 20  # exchanged at once
 

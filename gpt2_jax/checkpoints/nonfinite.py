@@ -78,7 +78,6 @@ def stop_diverged(
 
 _WHAT_TO_DO = "try a lower --learning-rate"
 
-
 _OVERFLOW = (
     "no step was taken before, so the weights themselves overflow on these texts: "
     "choose --dtype float32 if it was not, or other --weights"

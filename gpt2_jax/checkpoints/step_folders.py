@@ -14,12 +14,9 @@ from gpt2_jax.storage import atomic
 
 log = logging.getLogger(__name__)
 
-
 _ORBAX_TMP = ".orbax-checkpoint-tmp"
 
-
 DAMAGED = ".damaged"  # what `set_aside` ends a name with,
-
 
 REMOVED = ".removed"  # and `remove`, while it is at it
 

@@ -21,7 +21,6 @@ from gpt2_jax.errors import DataError
 
 SUFFIX = ".zip"
 
-
 MAX_MEMBERS = 10_000
 
 

@@ -17,7 +17,6 @@ from gpt2_jax.errors import DataError, DeviceError
 
 SUFFIXES = (".parquet", ".arrow")
 
-
 _BATCH = 1024  # rows that are held at once
 
 

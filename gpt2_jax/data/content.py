@@ -16,9 +16,7 @@ from gpt2_jax.errors import DataError, DeviceError
 
 STDIN = "-"
 
-
 MAX_BYTES = 4 << 30  # of a file when unpacked; a few kB of gzip can hold more
-
 
 UNPACK_ERRORS = (EOFError, zlib.error, lzma.LZMAError)  # and OSError without a number
 

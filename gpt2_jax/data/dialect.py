@@ -14,15 +14,11 @@ from gpt2_jax.errors import DataError
 
 SAMPLE = 64 << 10  # characters that a file is known by
 
-
 DELIMITERS = (",", "\t", ";", "|")
-
 
 LABEL_PREFIX = "__label__"
 
-
 _ROWS = 50
-
 
 _LABEL_COLON = re.compile(r"[A-Z][A-Z_]{1,15}:\S+ ")
 

@@ -11,12 +11,9 @@ from gpt2_jax.errors import DataError
 # Tried in this order; those that leave control characters are no text.
 _CANDIDATES = ("cp1252", "mac_roman", "cp1251", "gb18030", "shift_jis", "latin-1")
 
-
 _MAX_SHOWN = 3
 
-
 _MAX_LOOK = 64 << 20  # bytes that are looked through for the advice
-
 
 _CHUNK = 1 << 20
 

@@ -12,7 +12,6 @@ from gpt2_jax.errors import DataError
 
 CHUNK_BYTES = 2**20
 
-
 MAX_LINE = 64 << 20  # characters of a line, and of a field
 
 

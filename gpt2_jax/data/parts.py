@@ -6,7 +6,6 @@ import re
 
 PARTS = ("train", "validation", "test")
 
-
 _NAMES = {
     "train": "train",
     "training": "train",

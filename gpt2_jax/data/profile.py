@@ -9,12 +9,9 @@ from typing import Any
 
 ENOUGH = 10  # rows that a column is judged by
 
-
 _LOOK = 1000  # characters of a value
 
-
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?")
-
 
 _ID = re.compile(
     r"(?=.*\d)(?:[A-Za-z]{0,4}[-_:]?\d{4,}|[0-9a-fA-F]{8,}|[0-9a-fA-F-]{32,40})"

@@ -15,7 +15,6 @@ from gpt2_jax.errors import DataError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
-
 SUFFIXES = (*TEXT_SUFFIXES, *arrow.SUFFIXES, *excel.SUFFIXES)
 
 

@@ -17,7 +17,6 @@ from gpt2_jax.engine.widths import next_width, widths_up_to
 # a device that is fed by the host, enough to outlast the starting of the next call.
 CALL_TOKENS = 2048
 
-
 DEVICE_CALL_TOKENS = 16384
 
 

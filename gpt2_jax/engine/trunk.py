@@ -32,9 +32,7 @@ from gpt2_jax.model.tree import Params, split_params
 
 SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
 
-
 ALIGNMENT = 64  # bytes, of XLA's buffers on a CPU
-
 
 CALLS_IN_FLIGHT = 2  # per device: one runs while the host reads the other
 

@@ -27,7 +27,6 @@ from gpt2_jax.storage.sealed import digest
 
 log = logging.getLogger(__name__)
 
-
 _PLACES = ("starts", "lengths")  # of the texts in the values
 
 

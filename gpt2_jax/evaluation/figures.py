@@ -17,7 +17,6 @@ from gpt2_jax.evaluation.svg import COLORS, INK, STYLE, STYLES, to_svg
 
 History = Sequence[dict[str, Any]]
 
-
 MAX_CURVES = 6  # of as many classes; more cannot be told apart
 
 

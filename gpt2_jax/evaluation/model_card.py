@@ -24,7 +24,6 @@ _BASES = {
     "1558M": "openai-community/gpt2-xl",
 }
 
-
 _DATA = {
     "demo": "part of gpt2-jax (Apache-2.0)",
     "sms-spam": "CC BY 4.0 (Almeida, Gómez Hidalgo, Yamakami: SMS Spam Collection v.1, "

@@ -18,9 +18,7 @@ from gpt2_jax.evaluation.summary import subject
 
 MAX_SHOWN = 600  # characters of a text
 
-
 _WHEN = ("before", "after")
-
 
 _FIGURES = {
     "loss": "Loss on a few batches of the training part and of validation.",

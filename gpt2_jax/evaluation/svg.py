@@ -13,7 +13,6 @@ from typing import Any
 # Okabe and Ito's colours, which the colour-blind can tell apart; lines differ too.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
-
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -23,7 +22,6 @@ INK, GRID, PAPER = "#1a1a1a", "#c9c9c9", "#fefefe"
 VARIABLES = {INK: "--ink", GRID: "--grid", PAPER: "--paper"} | {
     color: f"--series-{number}" for number, color in enumerate(COLORS, start=1)
 }
-
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,

@@ -21,7 +21,6 @@ OCCLUSION, GRADIENTS = METHODS = ("occlusion", "gradients")
 
 MAX_SPANS = 64  # predictions that an explanation may cost, less one
 
-
 BATCH_TEXTS = 4096  # texts without a word that are predicted at once
 
 
@@ -38,7 +37,6 @@ _MARKS = "".join(
 _LONG_WORD = 40  # characters; a link, or a text whose spaces are lost
 
 _WORD = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\s{_UNSPACED}]{{1,{_LONG_WORD}}}")
-
 
 Span = tuple[int, int]
 

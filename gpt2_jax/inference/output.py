@@ -12,9 +12,7 @@ from gpt2_jax.inference.rows import Row
 
 TOLERANCE = 0.01  # of probabilities that another kind of device gave
 
-
 Answer = Callable[[list[Row]], list[str]]  # the lines of a window
-
 
 Windows = Iterable[list[Row]]
 

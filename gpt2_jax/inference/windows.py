@@ -16,7 +16,6 @@ from gpt2_jax.inference.rows import Row, file_rows, stream_groups
 # the input alone, so that a resumed run meets the same ones.
 WINDOW_TEXTS = 4096
 
-
 WINDOW_CHARACTERS = 2**22
 
 

@@ -32,7 +32,6 @@ from gpt2_jax.model.tree import Params, split_params
 
 STEPS = 2  # of one call; the compiler counts the body of a loop once
 
-
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4}
 
 

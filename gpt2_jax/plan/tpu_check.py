@@ -21,7 +21,6 @@ from gpt2_jax.plan.aot import abstract_run, compile_train, step_costs
 # Memory of a chip in GiB: docs.cloud.google.com/tpu/docs, "System architecture".
 CHIP_GIB = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
 
-
 HEADER = (
     "| slice | chips | model | trainable | wrapper | batch x tokens | GiB of a chip "
     "| Gflop of a chip and step | MB sent of a chip and step | compiled in s | fits |",

@@ -22,9 +22,7 @@ from gpt2_jax.errors import PREDICT_MEMORY_ADVICE, UserError, explain_out_of_mem
 # request; a batch that is three quarters full is filled up with its last text.
 SIZES = (1, 2, 4, 8, 16)
 
-
 logger = logging.getLogger(__name__)
-
 
 Predict = Callable[[Sequence[str]], np.ndarray]
 

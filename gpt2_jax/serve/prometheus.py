@@ -11,7 +11,6 @@ from gpt2_jax.serve.batcher import SIZES
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
-
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 

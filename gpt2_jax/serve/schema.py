@@ -114,7 +114,6 @@ _PROBLEMS = {
     503: "not ready, or no answer in time; see Retry-After",
 }
 
-
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in _PROBLEMS.items()

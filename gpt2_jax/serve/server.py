@@ -26,7 +26,6 @@ from gpt2_jax.serve.app import create_app
 
 MAX_CONNECTIONS = 1000
 
-
 logger = logging.getLogger(__name__)
 
 

@@ -10,7 +10,6 @@ from starlette.routing import BaseRoute, Route
 
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-
 _INDEX = "index.html"  # answers to "/"
 
 

@@ -27,9 +27,7 @@ from gpt2_jax.serve.schema import PROBLEMS, Columns, TableLine, TableQuery
 
 PATH = "/v1/table"
 
-
 MAX_FILES = 4  # that are answered at once; each takes disk
-
 
 _PAUSE = 0.05  # seconds until a queue that was full is asked again
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

@@ -21,7 +21,6 @@ from gpt2_jax.errors import UserError
 
 _LOCK = ".lock"  # held by the process whose folder it is
 
-
 _MARK = ".gpt2-jax-"  # .<name of the destination>.gpt2-jax-<random>/
 
 

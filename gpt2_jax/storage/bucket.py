@@ -18,7 +18,6 @@ from gpt2_jax.errors import DeviceError, UserError, WeightsError
 
 MANIFEST = "manifest.json"  # a step without it is none
 
-
 _EXTRAS = {"gs": "gcs", "gcs": "gcs"}
 
 

@@ -17,7 +17,6 @@ from gpt2_jax.storage.atomic import replacing
 
 TIMEOUT_SECONDS = 30  # to connect, and between two chunks
 
-
 CHUNK_BYTES = 1 << 20
 
 

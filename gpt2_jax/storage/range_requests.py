@@ -13,7 +13,6 @@ from gpt2_jax.storage import download
 
 ATTEMPTS = 10  # connections of one download, each of which gave some bytes
 
-
 PAUSE_SECONDS = 1.0
 
 

@@ -22,15 +22,11 @@ from gpt2_jax.storage.atomic import leftovers, write_json
 
 SEAL = "json_sha256"  # the hash of all the rest of an object
 
-
 FILES = "sha256"  # the hashes of the files that an object stands for
-
 
 SUMS = "gpt2_jax.json"  # beside the files of a folder that we wrote for others
 
-
 MAX_BYTES = 10 << 20  # the header of the largest GPT-2 has 60 kB
-
 
 _THREADS = 4  # hashlib lets go of the interpreter
 

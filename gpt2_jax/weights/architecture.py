@@ -48,9 +48,7 @@ _HUGGING_FACE_SIZES = {
     "num_heads": "n_head",
 }
 
-
 _NANOGPT_SIZES = _HUGGING_FACE_SIZES | {"max_len": "block_size"}
-
 
 _OPENAI_SIZES = _HUGGING_FACE_SIZES | {"vocab_size": "n_vocab", "max_len": "n_ctx"}
 

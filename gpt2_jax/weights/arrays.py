@@ -13,9 +13,7 @@ DTYPES: Mapping[str, np.dtype] = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
 
-
 FLOATS = tuple(map(np.dtype, (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)))
-
 
 _CHUNK = 1 << 18  # elements: stays in the cache from the cast to the sum
 

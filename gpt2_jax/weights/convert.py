@@ -24,7 +24,6 @@ from gpt2_jax.weights.rules import (
 
 StateDict = Mapping[str, np.ndarray]
 
-
 COMPILED = "_orig_mod."  # torch.compile puts it before every name
 
 

@@ -16,15 +16,11 @@ from gpt2_jax.weights import safetensors as safetensors_file
 
 SINGLE = "model.safetensors"
 
-
 INDEX = "model.safetensors.index.json"
-
 
 TORCH_SINGLE = "pytorch_model.bin"
 
-
 TORCH_INDEX = "pytorch_model.bin.index.json"
-
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 

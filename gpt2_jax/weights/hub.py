@@ -36,7 +36,6 @@ class Mirror:
 
 _RASBT = "rasbt/gpt2-from-scratch-pytorch"
 
-
 MIRRORS: Mapping[str, tuple[Mirror, ...]] = types.MappingProxyType(
     {
         "124M": (

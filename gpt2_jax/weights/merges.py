@@ -12,7 +12,6 @@ from typing import Any
 
 Merges = list[tuple[bytes, bytes]]
 
-
 _NEVER = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no UTF-8 has
 
 

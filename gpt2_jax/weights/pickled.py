@@ -196,7 +196,6 @@ _GLOBALS: dict[str, Any] = {
     **{f"torch.{name}": dtype for name, dtype in _STORAGES.items()},
 }
 
-
 _CALLABLE = (_ordered_dict, _rebuild_tensor, _rebuild_parameter)
 
 

@@ -35,7 +35,6 @@ from gpt2_jax.weights.trained import load_model, model_folder
 
 log = logging.getLogger(__name__)
 
-
 MINI_SHA256 = "d650757d55552f020e9e3507cf2fc521b160eca8dcbe6db9fec0221d681a701a"
 
 

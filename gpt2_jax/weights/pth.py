@@ -24,7 +24,6 @@ _NESTED = ("model", "model_state_dict", "state_dict", "net", "weights")
 
 _MAX_READ = 4 << 20  # bytes at once; the pickle and the directory are far smaller
 
-
 _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch's old magic number, pickled
 
 

@@ -13,7 +13,6 @@ from gpt2_jax.model.tree import Params, flatten, unflatten
 
 PREFIX = "random:"  # before the name of a size
 
-
 STD = 0.02  # of GPT-2's kernels and embeddings before training (Radford et al. 2019)
 
 

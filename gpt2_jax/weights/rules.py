@@ -102,7 +102,6 @@ HUGGING_FACE = Naming(
     prefixes=("", "transformer."),
 )
 
-
 NANOGPT = Naming(
     key="nanogpt",
     title="nanoGPT",
@@ -113,9 +112,7 @@ NANOGPT = Naming(
     prefixes=("transformer.",),
 )
 
-
 _BLOCK = "trf_blocks.{i}"
-
 
 LLMS_FROM_SCRATCH = Naming(
     key="llms-from-scratch",
@@ -186,13 +183,11 @@ OPENAI = Naming(
     prefixes=("model/",),
 )
 
-
 NAMINGS = (HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT, OPENAI)
 
 
 # What only Hugging Face's GPT-2 has, of the two that share the names of `c_attn`.
 _HUGGING_FACE_ONLY = r"score\.weight|transformer\.h\.\d+\.attn\.masked_bias"
-
 
 _ANY_BIAS = r"transformer\.(h\.\d+\.)?(ln_\w|attn\.c_\w+|mlp\.c_\w+)\.bias"
 

@@ -24,7 +24,6 @@ from gpt2_jax.weights.arrays import read_into
 
 DIGEST = "gpt2_jax_sha256"  # beside the tensors, in a file that we wrote alone
 
-
 _DTYPES = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),

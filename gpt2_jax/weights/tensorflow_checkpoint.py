@@ -22,7 +22,6 @@ from gpt2_jax.weights.arrays import read_into
 
 HPARAMS = "hparams.json"
 
-
 _STATE = "checkpoint"  # TensorFlow's note of which checkpoint is the newest
 
 
@@ -31,9 +30,7 @@ _MAGIC, _FOOTER_BYTES = 0xDB4775248B80FB57, 48
 
 _MAX_INDEX_BYTES = 1 << 20  # that of the largest GPT-2 has 20 kB
 
-
 _MAX_KEY_BYTES = 256  # a few bytes of index can name a key as long as the one before
-
 
 _DTYPES = {  # tensorflow/core/framework/types.proto
     1: np.dtype("<f4"),

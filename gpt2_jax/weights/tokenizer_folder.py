@@ -28,18 +28,13 @@ SETTINGS, ROLES, ADDED = (
     "added_tokens.json",
 )
 
-
 FILES = (tokenizer_json.NAME, VOCAB, MERGES, SETTINGS, ROLES, ADDED)
-
 
 _OTHERS = ("tokenizer.model", "spiece.model", "vocab.txt")
 
-
 _MAX_BYTES = 64 << 20  # GPT-2's have 1 to 4 MB
 
-
 _GPT2_CLASS = "GPT2Tokenizer"
-
 
 _CLASSES = (_GPT2_CLASS, "PreTrainedTokenizer", "TokenizersBackend")
 

@@ -12,7 +12,6 @@ import jax.monitoring
 # Tracing, lowering and XLA's own time; events of jax._src.dispatch.
 _COMPILE_EVENTS = "/jax/core/compile/"
 
-
 _CACHE_EVENTS = "/jax/compilation_cache/cache_"  # then "hits" or "misses"
 
 

@@ -15,7 +15,6 @@ from gpt2_jax.errors import DeviceError
 
 Writer = Callable[[Mapping[str, Any]], None]  # takes a line
 
-
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 
 

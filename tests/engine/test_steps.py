@@ -37,7 +37,6 @@ _KEY = jax.random.key(5)
 _NUM_STEPS = 3
 _CONFIG = TrainConfig(learning_rate=1e-3, batch_size=8)
 
-
 _ROWS = np.arange(8 * _NUM_STEPS).reshape(_NUM_STEPS, 8)
 _start, _texts = start_with_sgd, functools.partial(uneven_texts, _ROWS.size)
 

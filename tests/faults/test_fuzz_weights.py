@@ -24,7 +24,6 @@ from gpt2_jax.weights.trained import MODEL_FILE, load_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 
-
 _known: set[Any] = set()  # readers that have imported what they need
 
 
