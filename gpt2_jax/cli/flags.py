@@ -124,6 +124,17 @@ def with_flags(config: _T, arguments: argparse.Namespace) -> _T:
         raise UserError(str(error)) from None
 
 
+def given_flags(
+    config: Any, arguments: argparse.Namespace, *, without: Collection[str] = ()
+) -> list[str]:
+    """Return the flags of the fields of `config` that were given."""
+    return [
+        leaf.flag
+        for leaf in leaves(config)
+        if leaf.name not in without and getattr(arguments, leaf.path, None) is not None
+    ]
+
+
 def _laid_over(config: Any, arguments: argparse.Namespace, prefix: str) -> Any:
     changes = {}
     for field in dataclasses.fields(config):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2_jax.cli.flags import add_flags, with_flags
+from gpt2_jax.cli.flags import add_flags, given_flags, with_flags
 from gpt2_jax.cli.threshold import probability
 from gpt2_jax.config import DataConfig
 from gpt2_jax.config.data import LABELS, ROWS
@@ -84,6 +84,11 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     data = None
     if arguments.source is not None:
         data = with_flags(DataConfig(), arguments)
+    elif given := given_flags(DataConfig(), arguments, without=("positive",)):
+        raise UserError(
+            f"{', '.join(given)}: the run's own test part is read as the run read it; "
+            "give labelled texts with --data, or omit the flag"
+        )
     set_up_compilation(arguments)
     lines = evaluate_run(
         arguments.run,
@@ -109,6 +114,8 @@ def run_predict(arguments: argparse.Namespace) -> int:
         raise UserError(f"--top-k must be at least 1, got {arguments.top_k}")
     if arguments.resume and output is None:
         raise UserError("--resume needs the --output of the run to go on with")
+    if arguments.file is None:
+        _refuse_flags_of_files(arguments)
     own = reading(with_flags(DataConfig(), arguments))
     how = as_usual(own, usual_reading(arguments.run))
     set_up_compilation(arguments)
@@ -137,6 +144,20 @@ def run_predict(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _refuse_flags_of_files(arguments: argparse.Namespace) -> None:
+    """Refuse what is said of a table where there is none.
+
+    Raises:
+        UserError: something is said.
+    """
+    what, used = "a TEXT is read as it is", ()
+    if not arguments.texts:  # columns are those of JSON lines
+        what = "standard input holds JSON lines, or a text on each line"
+        used = ("text_column", "join", "encoding", "encoding_errors")
+    if given := given_flags(DataConfig(), arguments, without=used):
+        raise UserError(f"{', '.join(given)}: {what}; give a table with --file")
 
 
 class _Answers:

@@ -57,7 +57,7 @@ def load_dataset(
             likely = dataclasses.replace(config, **likely)
             load_dataset(likely, to_train=to_train, offline=offline, classes=classes)
         except (DataError, ValueError) as other:
-            raise DataError(f"{error}. Besides, {other}") from None
+            raise ColumnsError(f"{error}. Besides, {other}") from None
         raise
 
 

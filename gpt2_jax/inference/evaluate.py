@@ -25,17 +25,8 @@ from gpt2_jax.workdir.claim import RUN
 
 # How other data are read, too. The encoding is none of it: another than the run's
 # would be read wrongly in silence.
-_AS_TRAINED = (
-    "text_column",
-    "join",
-    "delimiter",
-    "quote",
-    "header",
-    "label_column",
-    "label_names",
-    "label_threshold",
-    "rename_labels",
-)
+_ROWS = ("text_column", "join", "delimiter", "quote", "header", "label_column")
+_LABELS = ("label_names", "label_threshold", "rename_labels")
 
 
 def evaluate_run(
@@ -141,20 +132,26 @@ def _check_own(run: Path, dataset: Dataset, rows: np.ndarray) -> None:
 
 
 def _load_other(run: Path, data: DataConfig, classes: Sequence[str]) -> Dataset:
-    """Load `data` by the run's own columns, or else by those of the default."""
-    ways = [data]
-    if (run / "config.json").is_file():  # a model alone has none
-        own, default = _stored_data(run), DataConfig()
-        unsaid = [f for f in _AS_TRAINED if getattr(data, f) == getattr(default, f)]
-        ways.insert(
-            0, dataclasses.replace(data, **{f: getattr(own, f) for f in unsaid})
-        )
-    for way in ways[:-1]:
-        try:
-            return load_dataset(way, to_train=False, classes=classes)
-        except ColumnsError:
-            continue
-    return load_dataset(ways[-1], to_train=False, classes=classes)
+    """Load `data` by the run's own columns, or else by those of the default.
+
+    What its labels mean is as the run was told, either way.
+    """
+    if not (run / "config.json").is_file():  # a model alone
+        return load_dataset(data, to_train=False, classes=classes)
+    own = _stored_data(run)
+    try:
+        way = _as_trained(data, own, _ROWS + _LABELS)
+        return load_dataset(way, to_train=False, classes=classes)
+    except ColumnsError:
+        way = _as_trained(data, own, _LABELS)
+        return load_dataset(way, to_train=False, classes=classes)
+
+
+def _as_trained(data: DataConfig, own: DataConfig, fields: Sequence[str]) -> DataConfig:
+    """Return `data` with those `fields` of the run that it says nothing of."""
+    default = DataConfig()
+    unsaid = [f for f in fields if getattr(data, f) == getattr(default, f)]
+    return dataclasses.replace(data, **{f: getattr(own, f) for f in unsaid})
 
 
 def _own_data(run: Path) -> DataConfig:

@@ -30,8 +30,9 @@ def json_line(
             {**dataclasses.asdict(word), "weight": round(word.weight, 6)}
             for word in words
         ]
-    # Half an emoji, which JSON may hold, has no UTF-8; escaped it is JSON again.
-    return _printable(json.dumps(values, ensure_ascii=False))
+    # An id of a Parquet file may be a date. Half an emoji, which JSON may hold, has no
+    # UTF-8; escaped it is JSON again.
+    return _printable(json.dumps(values, ensure_ascii=False, default=str))
 
 
 def text_line(

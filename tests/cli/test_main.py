@@ -506,3 +506,18 @@ def test_help_and_config_errors_do_not_wait_for_jax():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["evaluate", "RUN", "--label-column", "b"], "--label-column"),
+        (["evaluate", "RUN", "--delimiter", ";", "--join", " "], "--join, --delimiter"),
+        (["predict", "RUN", "a text", "--text-column", "b"], "--text-column"),
+        (["predict", "RUN", "--delimiter", ";"], "--delimiter"),
+        (["predict", "RUN", "--no-header"], "--header"),
+    ],
+)
+def test_flags_of_files_are_refused_where_there_is_none(argv, said, run, capsys):
+    argv = [str(run) if word == "RUN" else word for word in argv]
+    assert f"{said}: " in _fails(capsys, argv, 2)

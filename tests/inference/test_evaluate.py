@@ -141,6 +141,24 @@ def test_other_data_are_read_as_the_run_read_its_own(run, how, rows, tmp_path):
         assert _accuracy(evaluate_run(tmp_path / "run", data))[1] == 12
 
 
+@pytest.mark.parametrize("columns", [("review", "stars"), ("text", "label")])
+def test_labels_mean_what_the_run_was_told_whatever_the_columns(run, columns, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["data"].update(
+        text_column="review",
+        label_column="stars",
+        label_threshold=3,
+        rename_labels=["<3=ham", ">=3=spam"],
+    )
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    path = tmp_path / "a.csv"
+    rows = [f"text {i},{1 + i % 5}" for i in range(20)]
+    path.write_text("\n".join([",".join(columns), *rows]))
+    data = DataConfig(source=str(path))
+    assert _accuracy(evaluate_run(tmp_path / "run", data))[1] == 20
+
+
 def test_what_is_said_of_other_data_goes_before_what_the_run_says(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     config = json.loads((run / "config.json").read_text())

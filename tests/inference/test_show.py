@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import re
 
 import pytest
 
 from gpt2_jax.inference.classifier import Prediction
 from gpt2_jax.inference.explain import Word
-from gpt2_jax.inference.show import mark, text_line
+from gpt2_jax.inference.show import json_line, mark, text_line
 
 _TEXT = "you WON a prize, mum"
 
@@ -51,3 +53,9 @@ def test_the_likeliest_classes_are_shown_where_there_are_more(top_k, shown):
     prediction = Prediction("c", 0.5, {"a": 0.2, "b": 0.3, "c": 0.5}, 4, False)
     line = text_line(prediction, "a text", None, top_k=top_k, colour=False)
     assert line == f"c\t{shown}\ta text"
+
+
+def test_an_id_that_json_does_not_have_is_written_as_text():
+    prediction = Prediction("a", 1.0, {"a": 1.0}, 4, False)
+    line = json_line(prediction, datetime.date(2026, 1, 2), None)
+    assert json.loads(line)["id"] == "2026-01-02"

@@ -86,8 +86,9 @@ def test_weights_and_biases_gets_them_and_the_config(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_weights_and_biases_itself_takes_them(tmp_path):
     pytest.importorskip("wandb")
+    here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     code = (
-        "import sys; sys.path[:0] = ['tests/training', 'tests']\n"
+        f"import sys; sys.path[:0] = {here!r}\n"
         "from pathlib import Path\n"
         "import test_writers as t\n"
         "config = t.FinetuneConfig(train=t.TrainConfig(wandb=True))\n"
