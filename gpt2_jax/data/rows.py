@@ -57,7 +57,7 @@ def text_rows(
         name, suffix, sample[: dialect.SAMPLE], how, labelled=labelled
     )
     if form.kind == "json":
-        return documents.document_rows(text, name, form)
+        return documents.document_rows(text, name, form, how)
     rows = Rows(name, "line", form, [], iter(()))
     if form.kind == "jsonl":
         rows.rows = documents.json_lines(split_lines(text, name), rows, how)
