@@ -19,7 +19,7 @@ from gpt2_jax.data.content import STDIN, open_raw, suffixes
 from gpt2_jax.data.dataset import Dataset, make_dataset
 from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.imdb import load_imdb
-from gpt2_jax.data.join import join, part_of_file, read_labelled_ones
+from gpt2_jax.data.join import choose_files, join, read_labelled_ones
 from gpt2_jax.data.labels import label_table
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.sms_spam import load_sms, read_sms
@@ -130,12 +130,14 @@ def _own(config: DataConfig, offline: bool) -> Read:
             "none; give files with both, or omit --test-data"
         )
     if config.test_data:
-        if table.parts is not None:
-            raise DataError(
-                f"{', '.join(_names(config.source))}: has a split of its own; omit "
-                "--test-data"
-            )
         test, test_sha256 = _several(config, _names(config.test_data), offline)
+        for names, half in ((config.source, table), (config.test_data, test)):
+            if half.parts is not None and len(set(half.parts)) > 1:
+                raise DataError(
+                    f"{', '.join(_names(names))}: has a split of its own; omit "
+                    "--test-data, or name one file of it with each of --data and "
+                    "--test-data"
+                )
         train, test = (dataclasses.replace(t, parts=None) for t in (table, test))
         table = join(
             ", ".join(_names(config.source)), [("train", train), ("test", test)]
@@ -164,13 +166,10 @@ def _several(config: DataConfig, names: Sequence[str], offline: bool) -> Read:
         table, hashes[name] = _one(config, name, offline)
         return table
 
-    parts = [part_of_file(Path(name).name) for name in found]
-    split = None not in parts and len(set(parts)) > 1
-    files = [
-        (part if split else None, name, name)
-        for part, name in zip(parts, found, strict=True)
-    ]
-    tables = read_labelled_ones(files, read)
+    files, notes = choose_files(
+        ", ".join(found), [(name, name) for name in found], named=True
+    )
+    tables = read_labelled_ones(files, read, notes)
     whole = json.dumps([[part, hashes.get(name)] for part, _, name in files])
     return join(", ".join(found), tables), _sha256(whole.encode())
 
