@@ -158,6 +158,11 @@ def _renames(
             )
         if not rename[cut + 1 :]:
             raise DataError(f"{name}: --rename-label {rename}: the new name is empty")
+        if rename[:cut] in renames:
+            raise DataError(
+                f"{name}: --rename-label {rename}: {rename[:cut]!r} is renamed to "
+                f"{renames[rename[:cut]]!r} already; keep one of them"
+            )
         renames[rename[:cut]] = rename[cut + 1 :]
     return renames
 

@@ -114,10 +114,20 @@ def _table(entries: Entries) -> Table:
     labels = tuple(entry.label or "" for entry in found)
     _check_labels(rows.name, entries.columns["label"][0], labels)
     texts = tuple(entry.text for entry in found)
+    groups = _column(found, "group")
+    if lonely := sum(not group.strip() for group in groups or ()):
+        rows.notes.append(
+            f"{lonely} rows have nothing in the group column "
+            f"{entries.columns['group'][0]!r}: each is a group with those of its text"
+        )
     return Table(
         texts=texts,
         labels=labels,
-        groups=_column(found, "group"),
+        groups=groups
+        and tuple(
+            group if group.strip() else text
+            for group, text in zip(groups, texts, strict=True)
+        ),
         notes=(*rows.all_notes(), *_notes(entries, texts)),
         parts=_column(found, "part"),
         understood=_understood(entries, found, labels),
