@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
+from gpt2_jax.data.unused import UnusedError
 from gpt2_jax.errors import DataError, UserError, WeightsError
 from gpt2_jax.evaluation.metrics import evaluate_probabilities
 from gpt2_jax.evaluation.summary import format_test
@@ -142,19 +144,23 @@ def _check_own(run: Path, dataset: Dataset, rows: np.ndarray) -> None:
 
 def _load_other(run: Path, data: DataConfig, classes: Sequence[str]) -> Dataset:
     """Load `data` by the run's own columns, or else by those of the default."""
-    ways = [data]
+    unsaid: dict[str, Any] = {}
     if (run / "config.json").is_file():  # a model alone has none
         own, default = _stored_data(run), DataConfig()
-        unsaid = [f for f in _AS_TRAINED if getattr(data, f) == getattr(default, f)]
-        ways.insert(
-            0, dataclasses.replace(data, **{f: getattr(own, f) for f in unsaid})
-        )
-    for way in ways[:-1]:
+        said = [f for f in _AS_TRAINED if getattr(data, f) != getattr(default, f)]
+        unsaid = {f: getattr(own, f) for f in _AS_TRAINED if f not in said}
+    while unsaid:
+        way = dataclasses.replace(data, **unsaid)
         try:
             return load_dataset(way, to_train=False, classes=classes)
+        except UnusedError as error:  # of another form than the run's own
+            used = {f: value for f, value in unsaid.items() if f not in error.fields}
+            if used == unsaid:
+                raise
+            unsaid = used
         except ColumnsError:
-            continue
-    return load_dataset(ways[-1], to_train=False, classes=classes)
+            break
+    return load_dataset(data, to_train=False, classes=classes)
 
 
 def _own_data(run: Path) -> DataConfig:

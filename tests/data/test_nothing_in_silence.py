@@ -15,6 +15,8 @@ from gpt2_jax.config import DataConfig
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.sources import load_dataset
+from gpt2_jax.data.split import split_dataset
+from gpt2_jax.data.unused import UnusedError
 from gpt2_jax.errors import DataError
 from gpt2_jax.inference.windows import windows
 
@@ -244,3 +246,70 @@ def test_an_empty_file_to_predict_is_not_asked_for_labels(write, name):
         list(windows([], path, Reading(), io.BytesIO()))
     with pytest.raises(DataError, match="expected a header and labelled texts"):
         _load(str(path))
+
+
+_LINES = "".join(json.dumps({"text": t, "label": k}) + "\n" for t, k in ROWS)
+_CELLS = {"delimiter": ";", "quote": "'", "header": True}
+_COLUMNS = {"group_column": "a", "split_column": "b", "label_column": "c"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields"),
+    [
+        ("a.jsonl", _LINES, _CELLS),
+        ("a.json", [list(row) for row in ROWS], _CELLS),
+        ("a.txt", "".join(f"__label__{k} {t}\n" for t, k in ROWS), _CELLS),
+        ("texts.txt", "\n".join(TEXTS), {**_CELLS, **_COLUMNS}),
+        ("d", "", {**_CELLS, **_COLUMNS}),
+    ],
+)
+def test_what_a_form_has_no_use_for_is_refused(write, tmp_path, name, content, fields):
+    how = {"text_column": "text", "label_column": "label"}  # as older configs say
+    if name == "d":
+        for i, (text, label) in enumerate(ROWS):
+            write(f"d/{label}/{i}.txt", text)
+    else:
+        write(name, content)
+    if name == "texts.txt":
+        how["labels_file"] = write("labels.txt", "\n".join(LABELS))
+    source = str(tmp_path / name)
+    assert sorted(_rows(_load(source, **how))) == sorted(ROWS)
+    for field, value in fields.items():
+        flag = f"--{field.replace('_', '-')}"
+        with pytest.raises(UnusedError, match=rf"{name}: a .*; omit {flag}$"):
+            _load(source, **{**how, field: value})
+    if name == "a.jsonl":  # another of the files has a use for it
+        both = (source, write("b.csv", _csv([(" ".join(r), "x") for r in ROWS])))
+        assert len(_load(both, delimiter=",").texts) == 24
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"book": True, "limit": 5}, "limit=5 has no use with book=True"),
+        ({"book": True, "split_column": "p"}, "split_column='p' has no use with book"),
+        ({"book": True, "drop_duplicates": True}, "drop_duplicates=True has no use"),
+        ({"group": False, "group_column": "g"}, "group_column='g' has no use with gr"),
+    ],
+)
+def test_settings_that_another_one_overrules_are_refused(config, told):
+    with pytest.raises(ValueError, match=told):
+        DataConfig(**config)
+
+
+def test_rare_labels_of_a_given_split_are_told_and_not_only_trained_on(write):
+    parts = [
+        (f"{t},{k}", "test" if i > 9 else "train") for i, (t, k) in enumerate(ROWS)
+    ]
+    parts += [("odd,rare", part) for part in ("train", "test", "test")]
+    path = write("a.csv", _csv(parts, "text,label,part"))
+    assert (
+        "rare labels in the training part: 'rare' (1); leave them out with --rare drop"
+        in _load(path, split_column="part").notes
+    )
+    with pytest.raises(DataError, match="has a split of its own, and --rare train"):
+        _load(path, split_column="part", rare="train")
+    book = DataConfig(source=path, split_column=None, book=True)
+    given = _load(path, split_column="part", rare="drop")
+    with pytest.raises(DataError, match="has a split of its own; omit --preset book"):
+        split_dataset(given, book)
