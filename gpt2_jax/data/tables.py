@@ -84,30 +84,6 @@ def read_labelled(stream: Any, name: str, how: Reading) -> Table:
     )
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> list[list[str]]:
-    """Read columns of a file without labels; raises as `read_table` does."""
-    found = []
-    for column in columns:
-        how = Reading(text_column=column)
-        with content.open_raw(path) as stream:
-            rows = open_rows(stream, str(path), how, labelled=False)
-            found.append([entry.text for entry in Entries(rows, how, labelled=False)])
-    return found
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file whole.
-
-    Raises:
-        DataError: no such file, empty, not UTF-8, or with NUL bytes.
-    """
-    with content.open_input(path) as stream:
-        text = "".join(characters(stream, str(path)))
-    if not text.strip():
-        raise DataError(f"{path}: empty; expected a text")
-    return text
-
-
 def _table(entries: Entries) -> Table:
     found = list(entries)
     rows = entries.rows
