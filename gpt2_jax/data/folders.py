@@ -142,8 +142,7 @@ def _named_files(folder: Path) -> tuple[list[tuple[str | None, Path]], list[str]
         if kind_of(path.name) is not None and path.is_file()
     ]
     found, notes = choose_files(str(folder), tables)
-    parts = [(part, path) for part, _, path in found if part is not None]
-    return parts, notes
+    return [(part, path) for part, _, path in found if part is not None], notes
 
 
 def _read_json(path: Path) -> dict[str, Any]:

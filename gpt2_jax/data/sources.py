@@ -72,7 +72,7 @@ def _load(
     name = ", ".join(_names(config.source))
     if config.source in ("demo", "sms-spam", "imdb"):
         why = "a dataset with columns and parts of its own"
-        refuse_said(config.source, why, OF_FILES, config)
+        refuse_said(name, why, OF_FILES, config)
     if config.source == "demo":
         asset = importlib.resources.files("gpt2_jax") / "assets" / "demo.jsonl"
         with importlib.resources.as_file(asset) as path:
@@ -106,9 +106,9 @@ def _own(config: DataConfig, offline: bool) -> Read:
     """Read the user's files; with them those that hold the test part, and the names."""
     table, sha256 = _several(config, _names(config.source), offline)
     # Of several files some may have a use; a stream cannot be read again without.
-    alone = table.understood is not None and not table.understood.more
-    if alone and not config.test_data and config.source != STDIN:
-        refuse_unused(_names(config.source)[0], table.understood.form.kind, config)
+    known = table.understood
+    if known and not (known.more or config.test_data or config.source == STDIN):
+        refuse_unused(_names(config.source)[0], known.form.kind, config)
     if config.test_data and config.labels_file is not None:
         raise DataError(
             "--labels-file has the labels of --data alone, and --test-data would have "
