@@ -22,7 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from gpt2_jax.data.tables import read_columns, read_text
+from gpt2_jax.data import content
+from gpt2_jax.data.entries import Entries
+from gpt2_jax.data.lines import characters
+from gpt2_jax.data.reading import Reading
+from gpt2_jax.data.rows import open_rows
 from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.storage.atomic import creating
 from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, encode
@@ -37,16 +41,23 @@ def documents(paths: Iterable[Path]) -> Iterator[str]:
     """Yield the documents of files and folders, in a fixed order.
 
     Raises:
-        DataError: no such file, of another kind, or not UTF-8.
+        DataError: no such file, of another kind, empty, or not UTF-8.
     """
     for path in paths:
         if path.is_dir():
             found = (p for p in sorted(path.rglob("*")) if p.suffix in SUFFIXES)
             yield from documents(p for p in found if p.is_file() and p.stat().st_size)
         elif path.suffix == ".jsonl":
-            yield from read_columns(path, ["text"])[0]
+            how = Reading(text_column="text")
+            with content.open_raw(path) as stream:
+                rows = open_rows(stream, str(path), how, labelled=False)
+                yield from (e.text for e in Entries(rows, how, labelled=False))
         elif path.suffix in SUFFIXES:
-            yield read_text(path)
+            with content.open_input(path) as stream:
+                text = "".join(characters(stream, str(path)))
+            if not text.strip():
+                raise DataError(f"{path}: empty; expected a text")
+            yield text
         else:
             raise DataError(f"{path}: expected a folder or {', '.join(SUFFIXES)}")
 

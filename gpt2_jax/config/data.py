@@ -222,6 +222,22 @@ class DataConfig:
             self.book or self.book_split == BOOK_SPLITS[0],
             f"book_split={self.book_split!r} needs book=True (--preset book)",
         )
+        for field, unset in (
+            ("split_column", None),
+            ("limit", None),
+            ("drop_duplicates", False),
+        ):
+            value = getattr(self, field)
+            require(
+                not self.book or value == unset,
+                f"{field}={value!r} has no use with book=True (--preset book), which "
+                "has rows and a split of its own; omit one of them",
+            )
+        require(
+            self.group or self.group_column is None,
+            f"group_column={self.group_column!r} has no use with group=False; omit one "
+            "of them",
+        )
         for rename in self.rename_labels:
             require("=" in rename, f"rename_labels: {rename!r} is not OLD=NEW")
         try:

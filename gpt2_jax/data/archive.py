@@ -13,7 +13,7 @@ from typing import Any
 
 from gpt2_jax.data import content
 from gpt2_jax.data.checks import shortened
-from gpt2_jax.data.join import join, part_of_file, read_labelled_ones
+from gpt2_jax.data.join import choose_files, join, read_labelled_ones
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.rows import kind_of
 from gpt2_jax.data.tables import Table, read_labelled
@@ -121,13 +121,9 @@ def _read(
                 _seekable(stream, member), f"{path}/{member.filename}", how
             )
 
-    parts = [part_of_file(PurePosixPath(member.filename).name) for member in members]
-    if any(parts):
-        # Kaggle's sample_submission.csv and the like are no part.
-        members = [m for m, part in zip(members, parts, strict=True) if part]
-        parts = [part for part in parts if part]
-    files = list(zip(parts, [m.filename for m in members], members, strict=True))
-    tables = read_labelled_ones(files, read)
+    # Kaggle's sample_submission.csv and the like are no part.
+    files, notes = choose_files(str(path), [(m.filename, m) for m in members])
+    tables = read_labelled_ones(files, read, notes)
     if len(tables) > 1 and tables[0][0] is None:
         raise _several(str(path), members)
     if len(tables) == 1:  # its parts, if any, are its own

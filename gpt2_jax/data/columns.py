@@ -81,6 +81,13 @@ def resolve(
     if rows.form.header and (reason := _looks_like_data(found, table, how)):
         told, advice = _no_header(rows, sample, reason, labelled)
         raise ColumnsError(f"{rows.name}: {told}", advice)
+    used = [*found["text"], *found.get("label", ())]
+    if again := [name for name in used if used.count(name) > 1]:
+        role = "text" if found["text"].count(again[0]) > 1 else "label"
+        raise ColumnsError(
+            f"{rows.name}: the text column {again[0]!r} is named as {role} again; omit "
+            f"it, or choose another --{role}-column"
+        )
     _check_text(rows, found["text"], table)
     return found
 

@@ -22,6 +22,11 @@ _ROWS = 50
 
 _LABEL_COLON = re.compile(r"[A-Z][A-Z_]{1,15}:\S+ ")
 
+_SEPARATOR = re.compile(r"sep=(.)\r?\n")  # a first line that Excel knows
+
+# What such a line is, cut at that separator.
+SEPARATOR_ROW = ["sep=", ""]
+
 
 def detect(
     name: str, suffix: str, sample: str, how: Reading, *, labelled: bool
@@ -104,7 +109,10 @@ def _table(suffix: str, sample: str, how: Reading) -> Form:
     Those of the suffix are taken where they find the text column in the first row.
     """
     usual = {".csv": ",", ".tsv": "\t"}.get(suffix)
-    choices = (how.delimiter,) if how.delimiter else DELIMITERS
+    if said := _SEPARATOR.match(sample):
+        sample = sample[said.end() :]
+    delimiter = how.delimiter or (said[1] if said else None)
+    choices = (delimiter,) if delimiter else DELIMITERS
     ranked: list[tuple[tuple[bool, float, bool, bool, int], str, str]] = []
     for delimiter in choices:
         for quote in _quotes(delimiter, how):
@@ -127,7 +135,7 @@ def _table(suffix: str, sample: str, how: Reading) -> Form:
     if ranked:
         _, delimiter, quote = max(ranked, key=lambda choice: choice[0])
     else:
-        delimiter = how.delimiter or usual or ","
+        delimiter = delimiter or usual or ","
         quote = _quotes(delimiter, how)[0]
     kind = {",": "csv", "\t": "tsv"}.get(delimiter, "table")
     return Form(kind, delimiter, quote, how.header is not False, how.encoding)

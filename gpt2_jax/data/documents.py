@@ -7,7 +7,10 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from gpt2_jax.config.data import LABEL_COLUMN, TEXT_COLUMN
+from gpt2_jax.data.columns import match
 from gpt2_jax.data.parts import part_of
+from gpt2_jax.data.profile import profile
 from gpt2_jax.data.reading import Form, Reading
 from gpt2_jax.data.row import Row, Rows
 from gpt2_jax.errors import DataError
@@ -48,11 +51,12 @@ def json_lines(
         yield Row(number, values)
 
 
-def document_rows(text: Iterator[str], name: str, form: Form) -> Rows:
+def document_rows(text: Iterator[str], name: str, form: Form, how: Reading) -> Rows:
     """Return the rows of a JSON document.
 
     Known are an array of objects, of [text, label] pairs or of strings; such arrays
-    under the names of parts; an array for each column; texts under their labels.
+    under the names of parts; an array, or an object as of pandas, for each column;
+    texts under their labels.
 
     Raises:
         DataError: it is none of these.
@@ -70,35 +74,77 @@ def document_rows(text: Iterator[str], name: str, form: Form) -> Rows:
         value = json.loads("".join(pieces) or "[]", object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name}: not JSON ({error})") from None
-    rows = list(_rows(name, value))
+    rows = list(_rows(name, value, how))
     columns = list(dict.fromkeys(key for row in rows[:100] for key in row.values))
     return Rows(name, "entry", form, columns, iter(rows))
 
 
-def _rows(name: str, value: Any) -> Iterator[Row]:
+def _rows(name: str, value: Any, how: Reading) -> Iterator[Row]:
     if isinstance(value, list):
-        yield from _entries(name, value, itertools.count(1), None)
+        yield from _entries(name, value, itertools.count(1), None, how)
         return
     if not isinstance(value, dict):
         raise _unknown(name)
-    if value and all(isinstance(column, dict) for column in value.values()):
-        value = {key: list(column.values()) for key, column in value.items()}
+    by_key = bool(value) and all(isinstance(c, dict) for c in value.values())
+    if by_key:
+        value = _by_position(name, value)
     arrays = {key: array for key, array in value.items() if isinstance(array, list)}
     if not arrays:
         raise _unknown(name)
-    if any(array and isinstance(array[0], (list, dict)) for array in arrays.values()):
-        yield from _parts(name, arrays)
-    elif len({len(array) for array in arrays.values()}) == 1:
-        for number, values in enumerate(zip(*arrays.values(), strict=True), start=1):
-            yield Row(number, dict(zip(arrays, values, strict=True)))
-    else:
+    named = [key for key in (*how.texts(arrays), how.label) if match(key, [*arrays])]
+    if by_key or named:
+        yield from _columns(name, arrays)
+    elif all(map(part_of, arrays)) or any(
+        array and isinstance(array[0], (list, dict)) for array in arrays.values()
+    ):
+        yield from _parts(name, arrays, how)
+    elif _under_labels(arrays):
         numbers = itertools.count(1)
         for label, texts in arrays.items():
             for text in texts:
-                yield Row(next(numbers), {"text": text, "label": label})
+                yield Row(next(numbers), {TEXT_COLUMN: text, LABEL_COLUMN: label})
+    else:
+        yield from _columns(name, arrays)
 
 
-def _parts(name: str, arrays: dict[str, list[Any]]) -> Iterator[Row]:
+def _by_position(name: str, columns: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return the columns of pandas' to_json: each an object, a value for each row."""
+    first, *others = columns
+    for other in others:
+        if odd := sorted(columns[first].keys() ^ columns[other].keys()):
+            raise DataError(
+                f"{name}: the row {odd[0]!r} stands in only one of the columns "
+                f"{first!r} and {other!r}; write it in both"
+            )
+    return {
+        key: [column[row] for row in columns[first]] for key, column in columns.items()
+    }
+
+
+def _columns(name: str, arrays: dict[str, list[Any]]) -> Iterator[Row]:
+    first = next(iter(arrays))
+    for key, array in arrays.items():
+        if len(array) != len(arrays[first]):
+            raise DataError(
+                f"{name}: the column {key!r} has {len(array)} values, but {first!r} "
+                f"has {len(arrays[first])}; each row needs one of each"
+            )
+    for number, values in enumerate(zip(*arrays.values(), strict=True), start=1):
+        yield Row(number, dict(zip(arrays, values, strict=True)))
+
+
+def _under_labels(arrays: dict[str, list[Any]]) -> bool:
+    """Are these texts under their labels, and not columns that are named otherwise?
+
+    Columns are equally long, and one of them holds labels, numbers or ids.
+    """
+    if len({len(array) for array in arrays.values()}) > 1:
+        return True
+    seen = [profile(array) for array in arrays.values()]
+    return len(arrays) > 1 and not any(c.is_label or c.ids >= 0.5 for c in seen)
+
+
+def _parts(name: str, arrays: dict[str, list[Any]], how: Reading) -> Iterator[Row]:
     parts = {key: part_of(key) for key in arrays}
     unknown = [key for key, part in parts.items() if part is None]
     if unknown and len(arrays) > 1:
@@ -108,20 +154,27 @@ def _parts(name: str, arrays: dict[str, list[Any]]) -> Iterator[Row]:
         )
     numbers = itertools.count(1)
     for key, array in arrays.items():
-        yield from _entries(name, array, numbers, parts[key])
+        yield from _entries(name, array, numbers, parts[key], how)
 
 
 def _entries(
-    name: str, array: list[Any], numbers: Iterator[int], part: str | None
+    name: str,
+    array: list[Any],
+    numbers: Iterator[int],
+    part: str | None,
+    how: Reading,
 ) -> Iterator[Row]:
-    for value in array:
+    names, wanted = [TEXT_COLUMN, LABEL_COLUMN], [how.texts()[0], how.label]
+    for place, value in enumerate(array):
         number = next(numbers)
-        if isinstance(value, dict):
+        if place == 0 and value in (wanted, wanted[::-1]):
+            names = value  # a header
+        elif isinstance(value, dict):
             yield Row(number, value, part)
         elif isinstance(value, str):
-            yield Row(number, {"text": value}, part)
+            yield Row(number, {TEXT_COLUMN: value}, part)
         elif isinstance(value, list) and len(value) == 2:
-            yield Row(number, {"text": value[0], "label": value[1]}, part)
+            yield Row(number, dict(zip(names, value, strict=True)), part)
         else:
             shown = json.dumps(value)[:40]
             raise DataError(

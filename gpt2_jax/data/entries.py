@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from gpt2_jax.data.columns import SAMPLE_ROWS, ColumnsError, others_like_text, resolve
 from gpt2_jax.data.encodings import EncodingError
+from gpt2_jax.data.profile import is_missing
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.row import Row, Rows
 from gpt2_jax.errors import DataError
@@ -44,7 +45,7 @@ class Entries:
     row: Row
 
     def __init__(self, rows: Rows, how: Reading, *, labelled: bool) -> None:
-        self.rows, self._how = rows, how
+        self.rows, self._how, self._labelled = rows, how, labelled
         self.sample, self._failed = _first(rows)
         self.columns: dict[str, tuple[str, ...]] = {}
         self.example: dict[str, Any] = {}  # the values of the first row
@@ -64,12 +65,14 @@ class Entries:
     def __iter__(self) -> Iterator[Entry]:
         rows = self.rows
         if not self.sample and self._failed is None:
+            texts = "labelled texts" if self._labelled else "texts"
+            header = "a header and " if self._labelled else ""
             what = (
-                "a header but no rows; add"
-                if rows.columns
-                else ("empty; expected a header and")
+                f"a header but no rows; add {texts}"
+                if rows.columns and rows.form.kind != "lines"
+                else f"empty; expected {header}{texts}"
             )
-            raise DataError(f"{rows.name}: no texts ({what} labelled texts)")
+            raise DataError(f"{rows.name}: no texts ({what})")
         left = self._left()
         for row in left:
             try:
@@ -177,9 +180,9 @@ def written(where: str, column: str, value: object) -> str:
     """Return a string or a number as it is written; a string may not be whole.
 
     Raises:
-        DataError: neither.
+        DataError: neither, or NaN.
     """
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, (bool, int, float)) and not is_missing(value):
         return json.dumps(value)
     if not isinstance(value, str):
         shown = json.dumps(value, default=str)[:40]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -62,14 +63,9 @@ def open_excel(stream: Any, name: str, how: Reading) -> Rows:
             rows.rows = _rows(cells, rows)
         else:
             rows.columns = [str(i) for i in range(1, len(first) + 1)]
-            rows.rows = _rows(_chain((number, first), cells), rows)
+            rows.rows = _rows(itertools.chain([(number, first)], cells), rows)
         break
     return rows
-
-
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def _cells(name: str, sheet: Any) -> Iterator[tuple[int, list[Any]]]:
@@ -106,4 +102,4 @@ def _rows(cells: Iterator[tuple[int, list[Any]]], rows: Rows) -> Iterator[Row]:
                 f"{width} ({', '.join(rows.columns)})"
             )
         values = values[:width] + [""] * (width - len(values))
-        yield Row(number, dict(zip(rows.columns, values, strict=True)))
+        yield rows.named(number, values)

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gpt2_jax.data.checks import shortened as names_of
 from gpt2_jax.data.content import open_raw
-from gpt2_jax.data.join import join, part_of_file, read_labelled_ones
+from gpt2_jax.data.join import choose_files, join, read_labelled_ones
 from gpt2_jax.data.lines import characters
 from gpt2_jax.data.parts import PARTS, part_of
 from gpt2_jax.data.reading import Form, Reading, Understood, count_labels, shortened
@@ -27,7 +28,9 @@ def read_folder(folder: Path, how: Reading) -> tuple[Table, str]:
     Raises:
         DataError: it holds none of these, or more than one kind of file for a part.
     """
-    files = _saved_files(folder) or _named_files(folder)
+    files, notes = _saved_files(folder), list[str]()
+    if not files:
+        files, notes = _named_files(folder)
     if not files and (found := _class_files(folder)):
         return _read_classes(folder, found, how)
     if not files:
@@ -48,7 +51,7 @@ def read_folder(folder: Path, how: Reading) -> tuple[Table, str]:
             return read_labelled(stream, str(path), how)
 
     named = [(part, path.name, path) for part, path in files]
-    table = join(str(folder), read_labelled_ones(named, read))
+    table = join(str(folder), read_labelled_ones(named, read, notes))
     return table, digest.hexdigest()
 
 
@@ -64,7 +67,8 @@ def _class_files(folder: Path) -> list[tuple[str | None, str, Path]]:
     return [
         (None, label.name, path)
         for label in inside
-        for path in sorted(label.glob("*.txt"))
+        for path in sorted(label.glob("*"))
+        if path.suffix.lower() == ".txt" and path.is_file()
     ]
 
 
@@ -80,6 +84,9 @@ def _read_classes(
             )
         texts.append(text.removesuffix("\n").removesuffix("\r"))
         digest.update(json.dumps([part, label, path.name, text]).encode())
+    known = {path for _, _, path in files}
+    inside = [p for p in folder.glob("*/**/*") if p.is_file() and p not in known]
+    others = sorted(str(p.relative_to(folder)) for p in inside if p.name[0] != ".")
     labels = tuple(label for _, label, _ in files)
     parts = tuple(part or "" for part, _, _ in files)
     understood = Understood(
@@ -91,6 +98,7 @@ def _read_classes(
     table = Table(
         texts=tuple(texts),
         labels=labels,
+        notes=(f"left out, as no .txt of a class: {names_of(others)}",) * bool(others),
         parts=parts if all(parts) else None,
         understood=understood,
     )
@@ -125,21 +133,16 @@ def _arrow_files(folder: Path) -> list[Path]:
     return [folder / file["filename"] for file in state["_data_files"]]
 
 
-def _named_files(folder: Path) -> list[tuple[str | None, Path]]:
-    found: list[tuple[str | None, Path]] = []
-    for path in sorted([*folder.glob("*"), *folder.glob("data/*")]):
-        part = part_of_file(path.name)
-        if part is not None and kind_of(path.name) is not None and path.is_file():
-            found.append((part, path))
-    for part in PARTS:
-        kinds = sorted(
-            {kind_of(path.name) or "" for name, path in found if name == part}
-        )
-        if len(kinds) > 1:
-            raise DataError(
-                f"{folder}: the {part} part is there as {' and '.join(kinds)}; keep one"
-            )
-    return found
+def _named_files(folder: Path) -> tuple[list[tuple[str | None, Path]], list[str]]:
+    """Return the files that are named after parts, and a note on other tables."""
+    paths = sorted([*folder.glob("*"), *folder.glob("data/*")])
+    tables = [
+        (str(path.relative_to(folder)), path)
+        for path in paths
+        if kind_of(path.name) is not None and path.is_file()
+    ]
+    found, notes = choose_files(str(folder), tables)
+    return [(part, path) for part, _, path in found if part is not None], notes
 
 
 def _read_json(path: Path) -> dict[str, Any]:

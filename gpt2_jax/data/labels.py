@@ -51,9 +51,19 @@ def label_table(
         rare = {}
     if to_train:
         _check_classes(name, table)
+        if config.rare == "train" and table.parts is not None:
+            raise DataError(
+                f"{name}: has a split of its own, and --rare train would test on other "
+                "texts; leave rare labels out with --rare drop, or omit it"
+            )
         if rare and config.rare == "error" and table.parts is None:
             raise DataError(_rare_error(name, table, rare))
-        if rare and config.rare == "train" and table.parts is None:
+        if rare and config.rare == "error":
+            notes = [
+                f"rare labels in the training part: {_told(rare)}; leave them out with "
+                "--rare drop"
+            ]
+        if rare and config.rare == "train":
             notes = [f"trained on only, as rare labels (--rare train): {_told(rare)}"]
     notes += [
         f"{typo!r} looks like {meant!r}: --rename-label {typo}={meant}"
@@ -158,6 +168,11 @@ def _renames(
             )
         if not rename[cut + 1 :]:
             raise DataError(f"{name}: --rename-label {rename}: the new name is empty")
+        if rename[:cut] in renames:
+            raise DataError(
+                f"{name}: --rename-label {rename}: {rename[:cut]!r} is renamed to "
+                f"{renames[rename[:cut]]!r} already; keep one of them"
+            )
         renames[rename[:cut]] = rename[cut + 1 :]
     return renames
 

@@ -49,9 +49,14 @@ class Profile:
         return few and self.length < 30 and self.words < 3.5 and self.empty < 0.5
 
 
+def is_missing(value: object) -> bool:
+    """Is it null, or the NaN that pandas writes for it?"""
+    return value is None or value != value
+
+
 def profile(values: Sequence[Any]) -> Profile:
     """Return the profile of the values of a column."""
-    texts = [str(value)[:_LOOK].strip() for value in values if value is not None]
+    texts = [str(value)[:_LOOK].strip() for value in values if not is_missing(value)]
     full = [text for text in texts if text]
     count = max(1, len(full))
     numbers = sum(NUMBER.fullmatch(text) is not None for text in full)

@@ -37,6 +37,12 @@ class Rows:
     def where(self, row: Row) -> str:
         return f"{self.name}, {self.unit} {row.line}"
 
+    def named(self, line: int, values: Sequence[Any]) -> Row:
+        """Return the row of these values; text without a column's name is counted."""
+        row = dict(zip(self.columns, values, strict=True))
+        self.beyond += any(str(row[name]).strip() for name in self.unnamed)
+        return Row(line, row)
+
     def all_notes(self) -> list[str]:
         """Return what was skipped, once all rows are read."""
         notes = list(self.notes)

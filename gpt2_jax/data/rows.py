@@ -57,7 +57,7 @@ def text_rows(
         name, suffix, sample[: dialect.SAMPLE], how, labelled=labelled
     )
     if form.kind == "json":
-        return documents.document_rows(text, name, form)
+        return documents.document_rows(text, name, form, how)
     rows = Rows(name, "line", form, [], iter(()))
     if form.kind == "jsonl":
         rows.rows = documents.json_lines(split_lines(text, name), rows, how)
@@ -122,7 +122,7 @@ def _delimited(lines: Iterator[tuple[int, str]], rows: Rows) -> None:
     """Set the columns and the rows of a table."""
     fields = _fields(lines, rows.name, rows.form)
     number, first = 0, list[str]()
-    while not first:
+    while not first or first == dialect.SEPARATOR_ROW:
         if (found := next(fields, None)) is None:
             return
         number, first = found
@@ -149,10 +149,7 @@ def _table(fields: Iterable[tuple[int, list[str]]], rows: Rows) -> Iterator[Row]
                 "separator or a newline"
             )
         else:
-            row = dict(zip(columns, values, strict=True))
-            if rows.unnamed and any(row[name].strip() for name in rows.unnamed):
-                rows.beyond += 1
-            yield Row(line, row)
+            yield rows.named(line, values)
 
 
 def _fields(

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2_jax.config import DataConfig
-from gpt2_jax.config.fields import flag_of, option_of
 from gpt2_jax.data import archive, sms_spam, two_files
 from gpt2_jax.data.columns import ColumnsError
 from gpt2_jax.data.content import STDIN, open_raw, suffixes
 from gpt2_jax.data.dataset import Dataset, make_dataset
 from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.imdb import load_imdb
-from gpt2_jax.data.join import join, part_of_file, read_labelled_ones
+from gpt2_jax.data.join import choose_files, join, read_labelled_ones
 from gpt2_jax.data.labels import label_table
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.sms_spam import load_sms, read_sms
 from gpt2_jax.data.tables import Table, read_labelled, read_stdin, read_table
+from gpt2_jax.data.unused import OF_FILES, refuse_said, refuse_unused
 from gpt2_jax.errors import DataError
 from gpt2_jax.storage import bucket
 from gpt2_jax.storage.download import forbidden_by
@@ -71,7 +71,8 @@ def _load(
 ) -> Dataset:
     name = ", ".join(_names(config.source))
     if config.source in ("demo", "sms-spam", "imdb"):
-        _refuse_ways_to_read(config)
+        why = "a dataset with columns and parts of its own"
+        refuse_said(name, why, OF_FILES, config)
     if config.source == "demo":
         asset = importlib.resources.files("gpt2_jax") / "assets" / "demo.jsonl"
         with importlib.resources.as_file(asset) as path:
@@ -91,26 +92,6 @@ def _load(
     return make_dataset(name, sha256, table, classes)
 
 
-def _refuse_ways_to_read(config: DataConfig) -> None:
-    """Refuse what is said of files, where the dataset is none.
-
-    Raises:
-        ColumnsError: something is said.
-    """
-    said = [
-        flag_of(field.name, option_of(field))
-        for field in dataclasses.fields(config)
-        if field.name in (*vars(Reading()), "labels_file", "label_names", "test_data")
-        # an older config.json names the columns that are the default
-        and getattr(config, field.name) not in (field.default, option_of(field).unset)
-    ]
-    if said:
-        raise ColumnsError(
-            f"{config.source}: a dataset with columns and parts of its own; omit "
-            f"{', '.join(said)}"
-        )
-
-
 def reading(config: DataConfig) -> Reading:
     """Return what a config says of how files are read."""
     names = {field.name for field in dataclasses.fields(Reading)}
@@ -124,18 +105,24 @@ def _names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
 def _own(config: DataConfig, offline: bool) -> Read:
     """Read the user's files; with them those that hold the test part, and the names."""
     table, sha256 = _several(config, _names(config.source), offline)
+    # Of several files some may have a use; a stream cannot be read again without.
+    known = table.understood
+    if known and not (known.more or config.test_data or config.source == STDIN):
+        refuse_unused(_names(config.source)[0], known.form.kind, config)
     if config.test_data and config.labels_file is not None:
         raise DataError(
             "--labels-file has the labels of --data alone, and --test-data would have "
             "none; give files with both, or omit --test-data"
         )
     if config.test_data:
-        if table.parts is not None:
-            raise DataError(
-                f"{', '.join(_names(config.source))}: has a split of its own; omit "
-                "--test-data"
-            )
         test, test_sha256 = _several(config, _names(config.test_data), offline)
+        for names, half in ((config.source, table), (config.test_data, test)):
+            if half.parts is not None and len(set(half.parts)) > 1:
+                raise DataError(
+                    f"{', '.join(_names(names))}: has a split of its own; omit "
+                    "--test-data, or name one file of it with each of --data and "
+                    "--test-data"
+                )
         train, test = (dataclasses.replace(t, parts=None) for t in (table, test))
         table = join(
             ", ".join(_names(config.source)), [("train", train), ("test", test)]
@@ -164,13 +151,10 @@ def _several(config: DataConfig, names: Sequence[str], offline: bool) -> Read:
         table, hashes[name] = _one(config, name, offline)
         return table
 
-    parts = [part_of_file(Path(name).name) for name in found]
-    split = None not in parts and len(set(parts)) > 1
-    files = [
-        (part if split else None, name, name)
-        for part, name in zip(parts, found, strict=True)
-    ]
-    tables = read_labelled_ones(files, read)
+    files, notes = choose_files(
+        ", ".join(found), [(name, name) for name in found], named=True
+    )
+    tables = read_labelled_ones(files, read, notes)
     whole = json.dumps([[part, hashes.get(name)] for part, _, name in files])
     return join(", ".join(found), tables), _sha256(whole.encode())
 

@@ -79,6 +79,11 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
 def _book_split(
     dataset: Dataset, labels: np.ndarray, config: DataConfig
 ) -> list[np.ndarray]:
+    if dataset.parts is not None:
+        raise DataError(
+            f"{dataset.name}: has a split of its own; omit --preset book, which splits "
+            "at random"
+        )
     counts = np.bincount(labels)
     if len(counts) != 2 or counts[0] < counts[1]:
         raise DataError(

@@ -84,40 +84,26 @@ def read_labelled(stream: Any, name: str, how: Reading) -> Table:
     )
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> list[list[str]]:
-    """Read columns of a file without labels; raises as `read_table` does."""
-    found = []
-    for column in columns:
-        how = Reading(text_column=column)
-        with content.open_raw(path) as stream:
-            rows = open_rows(stream, str(path), how, labelled=False)
-            found.append([entry.text for entry in Entries(rows, how, labelled=False)])
-    return found
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file whole.
-
-    Raises:
-        DataError: no such file, empty, not UTF-8, or with NUL bytes.
-    """
-    with content.open_input(path) as stream:
-        text = "".join(characters(stream, str(path)))
-    if not text.strip():
-        raise DataError(f"{path}: empty; expected a text")
-    return text
-
-
 def _table(entries: Entries) -> Table:
     found = list(entries)
     rows = entries.rows
     labels = tuple(entry.label or "" for entry in found)
     _check_labels(rows.name, entries.columns["label"][0], labels)
     texts = tuple(entry.text for entry in found)
+    groups = _column(found, "group")
+    if lonely := sum(not group.strip() for group in groups or ()):
+        rows.notes.append(
+            f"{lonely} rows have nothing in the group column "
+            f"{entries.columns['group'][0]!r}: each is a group with those of its text"
+        )
     return Table(
         texts=texts,
         labels=labels,
-        groups=_column(found, "group"),
+        groups=groups
+        and tuple(
+            group if group.strip() else text
+            for group, text in zip(groups, texts, strict=True)
+        ),
         notes=(*rows.all_notes(), *_notes(entries, texts)),
         parts=_column(found, "part"),
         understood=_understood(entries, found, labels),

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from gpt2_jax.data.content import open_input
+from gpt2_jax.data.content import open_input, read_bytes
 from gpt2_jax.data.lines import characters, split_lines
 from gpt2_jax.data.reading import Form, Reading, Understood, count_labels, shortened
 from gpt2_jax.data.tables import Table
@@ -53,13 +53,26 @@ def name_labels(table: Table, path: Path) -> Table:
     has the number 0, or 1 where the labels are 1 to as many as there are names.
 
     Raises:
-        DataError: a label has no name there.
+        DataError: a label has no name there; some lines only have a number, or two
+            the same; it is not in UTF-8.
     """
-    lines = [line.strip() for line in _lines(path, Reading()) if line.strip()]
+    lines = [line.strip() for line in _utf8(path).split("\n") if line.strip()]
     numbered = [_NUMBERED.fullmatch(line) for line in lines]
     whole = {_number(label) for label in table.labels}
-    if lines and all(numbered):
-        names = {int(match[1]): match[2] for match in numbered if match}
+    if any(numbered):
+        names: dict[int, str] = {}
+        for line, match in zip(lines, numbered, strict=True):
+            if match is None:
+                raise DataError(
+                    f"{path}: {line[:40]!r} has no number, but other lines have one; "
+                    "omit it if it is a header, or number all lines or none"
+                )
+            if int(match[1]) in names:
+                raise DataError(
+                    f"{path}: the number {int(match[1])} stands twice, before "
+                    f"{names[int(match[1])]!r} and {match[2]!r}; keep one"
+                )
+            names[int(match[1])] = match[2]
     else:
         last = len(lines)
         first = 1 if whole <= set(range(1, last + 1)) and last in whole else 0
@@ -81,6 +94,18 @@ def name_labels(table: Table, path: Path) -> Table:
     return dataclasses.replace(
         table, labels=labels, understood=understood, notes=(*table.notes, note)
     )
+
+
+def _utf8(path: Path) -> str:
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise DataError(
+            f"{path}: not UTF-8; save it as UTF-8, whatever the texts are in"
+        )
+    return text
 
 
 def _number(label: str) -> int | None:

@@ -15,6 +15,7 @@ from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
+from gpt2_jax.data.unused import UnusedError
 from gpt2_jax.errors import DataError, UserError, WeightsError
 from gpt2_jax.evaluation.metrics import evaluate_probabilities
 from gpt2_jax.evaluation.summary import format_test
@@ -140,18 +141,27 @@ def _load_other(run: Path, data: DataConfig, classes: Sequence[str]) -> Dataset:
         return load_dataset(data, to_train=False, classes=classes)
     own = _stored_data(run)
     try:
-        way = _as_trained(data, own, _ROWS + _LABELS)
-        return load_dataset(way, to_train=False, classes=classes)
+        return _load_as_trained(data, own, _ROWS + _LABELS, classes)
+    except UnusedError:  # of what `data` says itself
+        raise
     except ColumnsError:
-        way = _as_trained(data, own, _LABELS)
-        return load_dataset(way, to_train=False, classes=classes)
+        return _load_as_trained(data, own, _LABELS, classes)
 
 
-def _as_trained(data: DataConfig, own: DataConfig, fields: Sequence[str]) -> DataConfig:
-    """Return `data` with those `fields` of the run that it says nothing of."""
+def _load_as_trained(
+    data: DataConfig, own: DataConfig, fields: Sequence[str], classes: Sequence[str]
+) -> Dataset:
+    """Load `data` with those `fields` of the run that it says nothing of."""
     default = DataConfig()
-    unsaid = [f for f in fields if getattr(data, f) == getattr(default, f)]
-    return dataclasses.replace(data, **{f: getattr(own, f) for f in unsaid})
+    unsaid = {f for f in fields if getattr(data, f) == getattr(default, f)}
+    while True:
+        way = dataclasses.replace(data, **{f: getattr(own, f) for f in unsaid})
+        try:
+            return load_dataset(way, to_train=False, classes=classes)
+        except UnusedError as error:  # of another form than the run's own
+            if not unsaid & set(error.fields):
+                raise
+            unsaid -= set(error.fields)
 
 
 def _own_data(run: Path) -> DataConfig:

@@ -157,9 +157,19 @@ def test_json_parts_are_the_parts_of_the_split(write):
         _load(write("a.json", json.dumps({"train": pairs, "holdout": pairs})))
 
 
-@pytest.mark.parametrize("text", ["5", '"a"', "[[1, 2, 3]]", '{"a": 1}', "[", '[{"a'])
-def test_json_that_holds_no_texts_is_refused(write, text):
-    with pytest.raises(DataError, match=r"a\.json"):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("5", ": no texts in this JSON; expected an array of objects"),
+        ('"a"', ": no texts in this JSON; expected an array of objects"),
+        ('{"a": 1}', ": no texts in this JSON; expected an array of objects"),
+        ("[[1, 2, 3]]", r", entry 1: \[1, 2, 3\]; expected an object or \[text, "),
+        ("[", r": not JSON \(Expecting value"),
+        ('[{"a', r": not JSON \(Unterminated string"),
+    ],
+)
+def test_json_that_holds_no_texts_is_refused(write, text, told):
+    with pytest.raises(DataError, match=rf"a\.json{told}"):
         _load(write("a.json", text))
 
 

@@ -20,7 +20,7 @@ from gpt2_jax.data.checks import near_duplicate_labels
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
-from gpt2_jax.data.tables import read_columns, read_table
+from gpt2_jax.data.tables import read_table
 from gpt2_jax.errors import DataError, DeviceError
 
 HF_DATASET = Path(__file__).parents[1] / "golden" / "hf_dataset"
@@ -62,7 +62,6 @@ def test_a_packed_file_is_what_was_packed(tmp_path, name, text, suffix, pack):
     path = tmp_path / (name + suffix)
     path.write_bytes(pack(text.encode()))
     assert _pairs(read_table(path)) == ROWS
-    assert read_columns(path, ["text"]) == [[text for text, _ in ROWS]]
 
 
 def test_packed_files_that_are_damaged_or_too_large_are_refused(tmp_path, monkeypatch):

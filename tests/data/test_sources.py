@@ -115,7 +115,7 @@ def test_a_failed_download_leaves_nothing_and_harms_nothing(server, tmp_path, pa
         fetch(server, target, path)
     assert list(tmp_path.iterdir()) == []
     target.write_bytes(b"what stood there")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=f"file could not be downloaded.*{reason}"):
         fetch(server, target, path)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"what stood there"]
 
@@ -156,7 +156,8 @@ def test_an_endless_answer_is_cut_off_at_the_limit(server, tmp_path):
 def test_a_file_of_exactly_the_limit_is_taken(server, tmp_path):
     server.answers["/good"] = (200, {}, CONTENT)
     fetch(server, tmp_path / "file", "/good", size=len(CONTENT))
-    with pytest.raises(DataError):
+    limit = f"more than the {len(CONTENT) - 1} bytes expected"
+    with pytest.raises(DataError, match=limit):
         fetch(server, tmp_path / "other", "/good", size=len(CONTENT) - 1)
 
 

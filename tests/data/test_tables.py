@@ -1,13 +1,16 @@
 import csv
+import io
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2_jax.config import DataConfig
+from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.sources import load_dataset
-from gpt2_jax.data.tables import read_columns, read_table
+from gpt2_jax.data.tables import read_table
 from gpt2_jax.errors import DataError
+from gpt2_jax.inference.windows import windows
 
 TABLE_CHARACTERS = st.one_of(
     st.sampled_from("\",\n\r\t '\u2028"),
@@ -151,7 +154,9 @@ def test_blank_lines_are_counted(write, name, content):
 
 def test_an_empty_text_in_quotes_is_a_row_of_a_file_of_texts(write):
     # else every later prediction belongs to another row
-    assert read_columns(write('text\nhi\n""\nyo\n'), ["text"]) == [["hi", "", "yo"]]
+    path = write('text\nhi\n""\nyo\n')
+    (window,) = windows([], path, Reading(), io.BytesIO())
+    assert [row.text for row in window] == ["hi", "", "yo"]
 
 
 def test_columns_that_are_not_asked_for_may_hold_anything(write):

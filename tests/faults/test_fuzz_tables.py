@@ -50,7 +50,9 @@ _TOKENS = [
     *(b'"text":', b'"label":', b"\xe2\x80\xa8", b"\x85", b"\x1b[2J", b"'", b"=cmd()"),
 ]
 
-_ABOUT_LABELS = re.compile("no column .*'label'|the label|'label' (is|holds) ")
+_ABOUT_LABELS = re.compile(
+    "no column .*'label'|the label|labelled texts|'label' (is|holds) "
+)
 
 _PREDICTION = Prediction("ham", 1.0, {"ham": 1.0}, 1, False)
 

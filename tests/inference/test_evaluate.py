@@ -99,6 +99,23 @@ def test_one_spam_among_many_can_be_evaluated(run, tmp_path):
     assert _accuracy(evaluate_run(run, DataConfig(source=str(path))))[1] == 3
 
 
+def test_what_another_form_has_no_use_for_is_not_taken_from_the_run(run, tmp_path):
+    """The rest is: the text column, and new names of labels."""
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    how = {"delimiter": ";", "text_column": "body", "rename_labels": ["ok=ham"]}
+    config["data"] |= how
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    path = tmp_path / "a.jsonl"
+    rows = [{"body": "free prize", "label": "spam"}, {"body": "lunch", "label": "ok"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    lines = evaluate_run(tmp_path / "run", DataConfig(source=str(path)))
+    assert _accuracy(lines)[1] == 2
+    said = DataConfig(source=str(path), quote="'")
+    with pytest.raises(DataError, match=r"a\.jsonl: a file of jsonl; omit --quote$"):
+        evaluate_run(tmp_path / "run", said)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="no trained classifier"):
         evaluate_run(tmp_path, None)

@@ -13,7 +13,7 @@ import pytest
 
 from gpt2_jax.data import lines
 from gpt2_jax.data.reading import Reading
-from gpt2_jax.data.tables import read_columns
+from gpt2_jax.data.tables import read_table
 from gpt2_jax.errors import DataError
 from gpt2_jax.inference.rows import Row
 from gpt2_jax.inference.windows import WINDOW_CHARACTERS, WINDOW_TEXTS, windows
@@ -157,8 +157,8 @@ def test_files_are_read_as_the_training_reads_them(tmp_path):
     values = [{"text": text, "id": i} for i, text in enumerate(("a\u2028b", "c"))]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, values)))
     for name in ("t.csv", "t.tsv", "t.jsonl"):
-        expected = read_columns(tmp_path / name, ("text",))[0]
-        assert _texts(file=tmp_path / name) == expected, name
+        expected = read_table(tmp_path / name, label_column="id").texts
+        assert _texts(file=tmp_path / name) == list(expected), name
 
 
 def test_the_id_of_a_row_stays_with_it(tmp_path):
