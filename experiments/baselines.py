@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 
-from gpt2_jax.config import FinetuneConfig, from_dict
+from gpt2_jax.config import FinetuneConfig, from_stored
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 
@@ -51,9 +51,7 @@ def parts_of(config: FinetuneConfig) -> Parts:
 
 
 def config_of(run: Path) -> FinetuneConfig:
-    return from_dict(
-        FinetuneConfig, json.loads((run / "config.json").read_text("utf-8"))
-    )
+    return from_stored(json.loads((run / "config.json").read_text("utf-8")))
 
 
 def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:

@@ -205,6 +205,7 @@ def run_config(factory: pytest.TempPathFactory, **train: Any) -> FinetuneConfig:
         weights=str(weights(factory)),
         data=DataConfig(source=str(texts(factory))),
         train=TrainConfig(**fields),
+        lexical=False,
     )
 
 

@@ -10,7 +10,7 @@ from gpt2_jax.config import DataConfig, FinetuneConfig
 
 # Changes of a FinetuneConfig; those of its `train` have a prefix.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
-    "first-defaults": {},
+    "default": {},
     "mean": {"pool": "mean"},
     "last-mean": {"pool": "last_mean"},
     "two-mean": {
@@ -31,10 +31,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 
 
 def config_of(recipe: str, data: DataConfig) -> FinetuneConfig:
-    """Return the config of a recipe on `data`; its baselines are fitted elsewhere."""
+    """Return the config of a recipe on `data`."""
     changes = RECIPES[recipe]
     prefix = "train."
-    config = FinetuneConfig(data=data, baselines="none")
+    config = FinetuneConfig(data=data)
     train = {k[len(prefix) :]: v for k, v in changes.items() if k.startswith(prefix)}
     return dataclasses.replace(
         config,

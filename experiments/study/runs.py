@@ -14,7 +14,7 @@ from typing import Any
 from experiments.study.results import read_results
 from experiments.study.spec import Row, Setting, Study
 from gpt2_jax import finetune
-from gpt2_jax.config import FinetuneConfig, from_dict, to_dict
+from gpt2_jax.config import FinetuneConfig, from_stored, to_dict
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import digest
 from gpt2_jax.workdir.identity import flat
@@ -34,16 +34,17 @@ def folder_of(config: FinetuneConfig) -> str:
     """Return a name for the runs of `config`: rows that are alike share them."""
     defaults, changes = flat(FinetuneConfig()), flat(config)
     changes = {k: v for k, v in changes.items() if v != defaults[k]}
-    changes.pop("train.seed", None)
+    for name in ("train.seed", "lexical"):
+        changes.pop(name, None)
     return digest(changes)[:12]
 
 
 def with_seed(
-    setting: Setting, seed: int, workdir: Path
+    study: Study, setting: Setting, seed: int, workdir: Path
 ) -> tuple[FinetuneConfig, Path]:
     """Return the config of a run, and its folder."""
     train = dataclasses.replace(setting.config.train, seed=seed)
-    config = dataclasses.replace(setting.config, train=train)
+    config = dataclasses.replace(setting.config, train=train, lexical=study.lexical)
     return config, workdir / f"{folder_of(config)}-seed{seed}"
 
 
@@ -66,7 +67,7 @@ def run_once(
     """Make a run, or read it where it is finished."""
     if (row := finished(study, setting, seed, workdir)) is not None:
         return row
-    config, run = with_seed(setting, seed, workdir)
+    config, run = with_seed(study, setting, seed, workdir)
     resume = (run / "config.json").is_file()
     results = runner(config, run, resume=resume, trunk_cache=workdir / "trunks")
     numbers = {**run_numbers(results), **study.measure(run, results)}
@@ -101,11 +102,11 @@ def finished(study: Study, setting: Setting, seed: int, workdir: Path) -> Row | 
     Raises:
         ValueError: the run there is another one, or lacks a number of the study.
     """
-    config, run = with_seed(setting, seed, workdir)
+    config, run = with_seed(study, setting, seed, workdir)
     if not (run / NUMBERS).is_file():
         return None
     there = json.loads((run / "config.json").read_text("utf-8"))
-    if from_dict(FinetuneConfig, there) != config:
+    if from_stored(there) != config:
         raise ValueError(f"{run}: a run of another config; move it away")
     values = json.loads((run / NUMBERS).read_text("utf-8"))
     if lacking := [name for name in study.metrics if name not in values["numbers"]]:
@@ -135,7 +136,7 @@ def adopt(study: Study, results: Path, workdir: Path) -> None:
         if lacking := [name for name in study.metrics if name not in row.numbers]:
             log.info("%s has no %s: not taken", row.run, ", ".join(lacking))
             continue
-        config, run = with_seed(settings[folder], row.seed, workdir)
+        config, run = with_seed(study, settings[folder], row.seed, workdir)
         if not (run / NUMBERS).is_file():
             values = dataclasses.asdict(row)
             del values["seed"], values["run"]  # its folder's name

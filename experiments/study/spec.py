@@ -61,6 +61,7 @@ class Study:
     log_x: bool = False
     note_label: str = ""
     measure: Measure = no_more_numbers
+    lexical: bool = False  # of every run; else it is the model alone that is compared
     # Of each set of texts; its metrics are of `metrics`.
     beside: MeasureBaselines | None = None
 

@@ -97,7 +97,7 @@ def _read_config(path: Path) -> config.FinetuneConfig:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        return config.from_dict(config.FinetuneConfig, values, str(path))
+        return config.from_stored(values, str(path))
     except ValueError as error:
         raise UserError(str(error)) from None
 

@@ -6,10 +6,10 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gpt2_jax.config.data import DataConfig
-from gpt2_jax.config.fields import check_fields, option
+from gpt2_jax.config.fields import check_fields, from_dict, option
 from gpt2_jax.config.model import Dtype, GPT2Config, PoolName
 from gpt2_jax.config.train import TrainConfig
 
@@ -51,10 +51,11 @@ class FinetuneConfig:
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=_MODEL,
     )
+    # experiments/field: better on every set
     lexical: bool = option(
-        False,
+        True,
         "add to the logits what linear models on n-grams say, fitted on the training "
-        "texts and weighed on validation (extra report)",
+        "texts and weighed on validation",
         section=_MODEL,
     )
     baselines: Baselines = option(
@@ -64,6 +65,20 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+def from_stored(values: Any, where: str = "config") -> FinetuneConfig:
+    """Return the config of a config.json.
+
+    A whole one without `lexical` is of a version that had no such part.
+
+    Raises:
+        ValueError: an unknown key, or a value of the wrong type; both name the key.
+    """
+    whole = {"weights", "data", "train", "pool", "dtype"}
+    if isinstance(values, Mapping) and whole <= values.keys():
+        values = {"lexical": False, **values}
+    return from_dict(FinetuneConfig, values, where)
 
 
 # `book`: LLMs-from-scratch ch06/01_main-chapter-code/gpt_class_finetune.py.
@@ -76,6 +91,7 @@ FINETUNE_PRESETS: Mapping[str, FinetuneConfig] = types.MappingProxyType(
             ),
             train=TrainConfig(learning_rate=5e-5, schedule="constant"),
             pool="last",
+            lexical=False,
         ),
     }
 )

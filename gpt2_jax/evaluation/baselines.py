@@ -19,7 +19,6 @@ NAMES = {
     "tfidf_logreg": "TF-IDF of characters + logistic regression",
     "tfidf_words_logreg": "TF-IDF of words + logistic regression",
 }
-NOT_MEASURED = "the linear baselines were not measured: install gpt2-jax[report]"
 
 
 def measure_baselines(

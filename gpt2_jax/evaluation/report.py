@@ -12,7 +12,7 @@ from typing import Any
 from gpt2_jax.data.balance import BALANCED
 from gpt2_jax.data.checks import counted, shortened
 from gpt2_jax.evaluation.answers import answers
-from gpt2_jax.evaluation.baselines import NAMES, NOT_MEASURED
+from gpt2_jax.evaluation.baselines import NAMES
 from gpt2_jax.evaluation.markup import escape, number_cell, page, row, table
 from gpt2_jax.evaluation.summary import format_lexical, subject
 
@@ -108,8 +108,6 @@ def headline_notes(results: Mapping[str, Any]) -> list[str]:
     """Return what a reader of the numbers must know."""
     baselines = results["baselines"]
     notes = [baselines["verdict"]] if baselines.get("verdict") else []
-    if baselines["tfidf_logreg"] is None and "left_out" not in baselines:
-        notes.append(NOT_MEASURED)
     notes += format_lexical(results.get("lexical"))
     if results["data"].get("balanced"):
         notes.append(BALANCED)

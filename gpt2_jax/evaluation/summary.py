@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpt2_jax.data.balance import BALANCED
-from gpt2_jax.evaluation.baselines import NAMES, NOT_MEASURED
+from gpt2_jax.evaluation.baselines import NAMES
 from gpt2_jax.evaluation.confusions import (
     MAX_MATRIX,
     confused_pairs,
@@ -59,8 +59,6 @@ def format_baselines(baselines: Mapping[str, Any]) -> list[str]:
                 shown += f" (macro-F1 {macro_f1[name]:.4f})"
             told.append(shown)
     lines = [f"baselines: {', '.join(told)}"]
-    if baselines.get("tfidf_logreg") is None and "left_out" not in baselines:
-        lines.append(NOT_MEASURED)
     if baselines.get("verdict"):
         lines.append(f"note: {baselines['verdict']}")
     return lines

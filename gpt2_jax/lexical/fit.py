@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,11 +17,6 @@ _BOUNDS = (0.05, 20.0), (0.0, 20.0)
 _PRIOR_MEAN, _PRIOR_PRECISION = 0.5, 1.0
 
 
-def has_library() -> bool:
-    """Is scikit-learn, of the extra `report`, there?"""
-    return importlib.util.find_spec("sklearn") is not None
-
-
 def fit_linear(
     kind: str,
     texts: Sequence[str],
@@ -33,14 +27,12 @@ def fit_linear(
 ) -> LinearModel | None:
     """Return logistic regression on TF-IDF of the n-grams `kind`.
 
-    None without scikit-learn, or when the texts hold nothing to count.
+    None when the texts hold nothing to count.
 
     Args:
         labels: classes [N].
         strength: the inverse of the regularisation, C.
     """
-    if not has_library():
-        return None
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 

@@ -128,7 +128,7 @@ def _linear_bytes(task: Task) -> int:
     Distinct n-grams grow as Heaps' law says (K and the exponent fitted to five sets);
     newton-cg holds some 13 arrays of a float32 weight for each of them and each class.
     """
-    if task.config.baselines == "none":
+    if not _fits_linear(task):
         return 0
     ngrams = 6 * _train_characters(task) ** 0.7
     return int(13 * 4 * ngrams * _logits(task))
@@ -136,10 +136,14 @@ def _linear_bytes(task: Task) -> int:
 
 def _linear_seconds(task: Task) -> float:
     """Return about how long both linear baselines take; fitted to the same sets."""
-    if task.config.baselines == "none":
+    if not _fits_linear(task):
         return 0.0
     characters = _train_characters(task)
     return characters * (5e-6 + 4e-7 * _logits(task))
+
+
+def _fits_linear(task: Task) -> bool:
+    return task.config.lexical or task.config.baselines == "linear"
 
 
 def _logits(task: Task) -> int:

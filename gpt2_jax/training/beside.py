@@ -1,4 +1,4 @@
-"""The linear models beside a trained one: baselines, and what they would add to it."""
+"""The linear models beside a trained one: baselines, and what they add to it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from gpt2_jax.engine.cut import parts_read
-from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.baselines import LINEAR
 from gpt2_jax.evaluation.calibration import fit_temperature
 from gpt2_jax.evaluation.metrics import confusion_matrix, mean_scores
-from gpt2_jax.lexical.fit import fit_lexical, fit_linear, fit_weights, has_library
+from gpt2_jax.lexical.fit import fit_lexical, fit_linear, fit_weights
 from gpt2_jax.lexical.linear import Lexical, LinearModel
 from gpt2_jax.plan.task import Task
 
@@ -26,23 +25,13 @@ class Beside:
 
     logits: dict[str, np.ndarray]  # of each part, with the lexical part of the model
     answers: Mapping[str, np.ndarray | None]  # to the test texts, by baseline
-    lexical: Lexical | None = None  # of the model, with --lexical
+    lexical: Lexical | None = None  # of the model, unless --no-lexical
     temperature_alone: float | None = None  # of the model without it
     told: dict[str, Any] | None = None  # the `lexical` entry of results.json
 
 
-def check_lexical(lexical: bool) -> None:
-    """Refuse --lexical where it could not be fitted.
-
-    Raises:
-        UserError: scikit-learn is missing.
-    """
-    if lexical and not has_library():
-        raise UserError("--lexical needs scikit-learn: pip install 'gpt2-jax[report]'")
-
-
 def fit_beside(task: Task, logits: dict[str, np.ndarray]) -> Beside:
-    """Fit the linear models; with --lexical, make them part of the model.
+    """Fit the linear models, and make them part of the model, unless --no-lexical.
 
     Args:
         logits: [N, C] of each part, of the model alone.
@@ -60,7 +49,7 @@ def fit_beside(task: Task, logits: dict[str, np.ndarray]) -> Beside:
         for name, model in models.items()
     }
     fitted = [model for model in models.values() if model is not None]
-    if not fitted:  # no scikit-learn, or no word in the texts
+    if not fitted:  # no word in the texts
         return Beside(logits, answers)
     read = {part: _read(task, part) for part in logits}
     validation = task.labels("validation")

@@ -20,7 +20,7 @@ from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
-from gpt2_jax.training.beside import check_lexical, fit_beside
+from gpt2_jax.training.beside import fit_beside
 from gpt2_jax.training.build import build_engine, describe_run_devices, first_state
 from gpt2_jax.training.loop import train
 from gpt2_jax.training.results import Results, collect, write_files
@@ -66,12 +66,10 @@ def finetune(
         UserError: something that the user gave cannot be used; see `errors`.
         workdir.signals.Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    config = config or FinetuneConfig()
     _refuse(dataset=dataset, callbacks=callbacks)
-    check_lexical(config.lexical)
     cache = None if trunk_cache is None else Path(trunk_cache)
     options = RunOptions(verbose, resume, allow_data_change, offline, cache)
-    with open_run(config, workdir, options) as run:
+    with open_run(config or FinetuneConfig(), workdir, options) as run:
         with run.phase("load"):
             classes = stored_classes(run.folder) if resume else None
             task = prepare(run.config, offline=offline, classes=classes)

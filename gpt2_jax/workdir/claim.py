@@ -92,7 +92,7 @@ def _read_config(path: Path, written: Sequence[str] | None) -> FinetuneConfig:
             "one back and change settings by flags, or choose another --workdir"
         )
     try:
-        return configs.from_dict(FinetuneConfig, values, str(path))
+        return configs.from_stored(values, str(path))
     except ValueError as error:
         raise UserError(
             f"{error}; it was written by another version: choose another --workdir"

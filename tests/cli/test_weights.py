@@ -86,13 +86,13 @@ def test_offline_reaches_the_data_of_finetune(
 def test_export_prints_what_it_checked_and_where_it_wrote(capsys, monkeypatch):
     calls = []
 
-    def export_run(*arguments):
-        calls.append(arguments)
+    def export_run(*arguments, without_lexical):
+        calls.append((*arguments, without_lexical))
         return ["what was checked", "and more"]
 
     monkeypatch.setattr(inference_export, "export_run", export_run)
     assert main(["export", "run", "x", "--format", "hf"]) == 0
-    assert calls == [(Path("run"), Path("x"), "hf")]
+    assert calls == [(Path("run"), Path("x"), "hf", False)]
     assert capsys.readouterr().out == "what was checked\nand more\nwritten: x\n"
 
 

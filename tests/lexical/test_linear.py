@@ -11,8 +11,6 @@ from gpt2_jax.lexical.fit import fit_linear
 from gpt2_jax.lexical.linear import Lexical
 from gpt2_jax.lexical.ngrams import NGRAMS, VECTORIZERS
 
-pytest.importorskip("sklearn")
-
 _TEXTS = ["win cash", "see you", "win a prize", "you there", "odd one, Odd two"] * 3
 _LABELS = np.array([1, 0, 1, 0, 2] * 3)
 _UNSEEN = ["win WIN you", "are you", "an odd prize", "", "zzz"]

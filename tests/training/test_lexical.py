@@ -16,11 +16,8 @@ from gpt2_jax.cli.main import main
 from gpt2_jax.errors import UserError
 from gpt2_jax.export.classifier import export_run
 from gpt2_jax.inference.evaluate import evaluate_run
-from gpt2_jax.lexical import fit
 from gpt2_jax.model.tree import flatten
 from gpt2_jax.weights.trained import LEXICAL_FILE, load_model
-
-pytest.importorskip("sklearn")
 
 TEXTS = ["win a free prize", "see you at lunch", "", "a long text, " * 40]
 
@@ -129,13 +126,3 @@ def test_a_damaged_one_is_refused(runs, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(UserError, match=LEXICAL_FILE):
         Classifier.load(tmp_path / "run")
-
-
-def test_without_its_library_it_is_refused_before_anything_is_done(
-    tmp_path, tmp_path_factory, monkeypatch
-):
-    monkeypatch.setattr(fit.importlib.util, "find_spec", lambda _: None)
-    config = _config(tmp_path_factory, lexical=True)
-    with pytest.raises(UserError, match=r"gpt2-jax\[report\]"):
-        finetune(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()

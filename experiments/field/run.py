@@ -1,0 +1,149 @@
+"""Is it better than a linear model on other people's texts?
+
+python -m experiments.field.run SET [SET ...] --recipes default --seeds 0 1 2
+
+A set is a folder with train.csv and test.csv, or `demo`, which ships. Finished runs are
+kept in the workdir, and a trunk's outputs are shared between the seeds and recipes that
+have the same one. Without --test the table is of the validation parts, to choose by;
+the test parts are for the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.baselines import parts_of
+from experiments.field.linear import NAMES, measure_linear, scores
+from experiments.field.recipes import RECIPES, config_of
+from experiments.field.sets import OWN, data_of
+from experiments.study.beside import measured
+from experiments.study.runs import run_once
+from experiments.study.spec import Row, Setting, Study, summarize
+from gpt2_jax.config import from_stored
+from gpt2_jax.engine.compilation import keep_compiled_programs
+from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.weights.trained import load_model
+
+log = logging.getLogger("gpt2_jax.study")
+ALONE = "alone"
+
+
+def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores of a run, and of its model without the lexical part."""
+    config = from_stored(json.loads((run / "config.json").read_text()))
+    trained, parts = load_model(run), parts_of(config)
+    numbers = {}
+    for prefix, model in (("", trained), (f"{ALONE}_", trained.alone())):
+        classifier = Classifier(model)
+        for part in ("validation", "test"):
+            texts, labels = parts[part]
+            for metric, value in scores(classifier.logits(texts), labels).items():
+                numbers[f"{prefix}{part}_{metric}"] = value
+    return numbers
+
+
+STUDY = Study(
+    name="field",
+    title="Other people's texts",
+    question="Is it better than a linear model?",
+    settings=(),
+    command="python -m experiments.field.run",
+    metrics={},
+    measure=measure,
+    lexical=True,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", default=[OWN], metavar="SET")
+    parser.add_argument("--recipes", nargs="+", default=["default"], choices=[*RECIPES])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workdir", type=Path, default=Path("checkpoints/field"))
+    parser.add_argument("--test", action="store_true", help="show the test parts")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
+    keep_compiled_programs()
+    lines = []
+    for folder in arguments.sets:
+        data, name = data_of(folder), Path(folder).name
+        config = config_of(arguments.recipes[0], data)
+        linear = measured(
+            lambda config, seed: measure_linear(config),
+            config,
+            0,
+            arguments.workdir / "linear" / name,
+        )
+        rows = {
+            recipe: [
+                run_once(
+                    STUDY,
+                    Setting(recipe, config_of(recipe, data)),
+                    seed,
+                    arguments.workdir,
+                )
+                for seed in arguments.seeds
+            ]
+            for recipe in arguments.recipes
+        }
+        lines.append((name, linear, rows))
+        log.info("%s: done", name)
+    print(table(lines, "test" if arguments.test else "validation"), end="")
+
+
+def table(
+    lines: Sequence[
+        tuple[str, Mapping[str, Mapping[str, float]], Mapping[str, Sequence[Row]]]
+    ],
+    part: str,
+) -> str:
+    """Return accuracy / macro-F1 by set, their means, and how many sets are won.
+
+    A set is won where the mean macro-F1 over seeds is not below that of the better
+    linear model.
+    """
+    metrics = [f"{part}_{metric}" for metric in ("accuracy", "macro_f1")]
+    recipes = [*lines[0][2]]
+    columns = [*NAMES.values()]
+    for recipe in recipes:
+        columns += [f"{recipe}, model alone", recipe]
+    cells, gains = [], []
+    for _, linear, rows in lines:
+        found = [[linear[name][m] for m in metrics] for name in NAMES.values()]
+        best = max(values[1] for values in found)
+        for recipe in recipes:
+            for prefix in (f"{ALONE}_", ""):
+                found.append(
+                    [
+                        summarize(
+                            [row.numbers[prefix + m] for row in rows[recipe]]
+                        ).mean
+                        for m in metrics
+                    ]
+                )
+        cells.append(found)
+        gains.append([values[1] - best for values in found])
+    text = f"| set | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}\n"
+    for (name, _, _), found in zip(lines, cells, strict=True):
+        shown = " | ".join(f"{a:.1f} / {f:.1f}" for a, f in found)
+        text += f"| {name} | {shown} |\n"
+    means = np.mean(cells, axis=0)
+    shown = " | ".join(f"{a:.1f} / {f:.1f}" for a, f in means)
+    text += f"| mean | {shown} |\n"
+    won, by = (np.asarray(gains) >= 0).sum(0), np.mean(gains, axis=0)
+    shown = " | ".join(
+        f"{n} of {len(lines)}, {g:+.1f}" for n, g in zip(won, by, strict=True)
+    )
+    return text + f"| won, and macro-F1 ahead in the mean | {shown} |\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The field benchmark: sets by folder, what is measured, and how it is told."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_helpers import run_config, shared_programs
+
+from experiments.field import run as field
+from experiments.field.linear import NAMES, STRENGTHS, measure_linear
+from experiments.field.recipes import RECIPES, config_of
+from experiments.field.sets import data_of
+from experiments.study.runs import run_once
+from experiments.study.spec import Row, Setting
+from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
+from gpt2_jax.errors import DataError
+
+_WORDS = {"good": "a lovely, lovely day number", "bad": "what an awful thing number"}
+
+
+def _write(folder: Path, head: tuple[str, ...]) -> Path:
+    folder.mkdir()
+    for part, count in (("train", 60), ("test", 20)):
+        with (folder / f"{part}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(head)
+            for i in range(count):
+                label = ("good", "bad")[i % 2]
+                text = f"{_WORDS[label]} {i} of {part}"
+                writer.writerow([text, *[f"and more: {text}"] * (len(head) - 2), label])
+    return folder
+
+
+def test_a_set_is_read_with_the_columns_that_are_advised(tmp_path):
+    plain = data_of(str(_write(tmp_path / "plain", ("text", "label"))))
+    assert plain.text_column is None and str(plain.test_data).endswith("test.csv")
+    pairs = data_of(str(_write(tmp_path / "pairs", ("one", "other", "label"))))
+    assert pairs.text_column == ("one", "other")
+    with pytest.raises(DataError):
+        data_of(str(tmp_path / "nothing"))
+
+
+def test_the_strength_of_a_linear_model_is_chosen_on_validation(tmp_path):
+    data = data_of(str(_write(tmp_path / "set", ("text", "label"))))
+    found = measure_linear(FinetuneConfig(data=data))
+    assert list(found) == list(NAMES.values())
+    for numbers in found.values():
+        assert numbers["test_accuracy"] == 100 and numbers["strength"] in STRENGTHS
+
+
+def test_a_run_is_measured_with_its_lexical_part_and_without(
+    tmp_path, tmp_path_factory
+):
+    data = data_of(str(_write(tmp_path / "set", ("text", "label"))))
+    config = run_config(tmp_path_factory, learning_rate=1e-6, epochs=1)
+    config = dataclasses.replace(config, data=data)
+    with shared_programs(tmp_path / "programs"):
+        row = run_once(field.STUDY, Setting("default", config), 0, tmp_path / "runs")
+    assert row.numbers["test_macro_f1"] == pytest.approx(100)
+    assert row.numbers["alone_test_macro_f1"] < 100
+    assert row.numbers["test"] == pytest.approx(row.numbers["test_accuracy"])
+
+
+def test_recipes_are_changes_of_the_defaults():
+    data = DataConfig(source="x.csv")
+    assert config_of("default", data) == FinetuneConfig(data=data)
+    for name, changes in RECIPES.items():
+        config = config_of(name, data)
+        assert (config == FinetuneConfig(data=data)) is (not changes)
+        assert isinstance(config.train, TrainConfig)
+
+
+def test_a_set_is_won_by_macro_f1_over_the_better_linear_model():
+    def numbers(alone: float, together: float) -> dict[str, float]:
+        values = {"alone_": alone, "": together}
+        return {
+            f"{prefix}test_{metric}": value
+            for prefix, value in values.items()
+            for metric in ("accuracy", "macro_f1")
+        }
+
+    def line(name: str, linear: tuple[float, float], runs: list[dict[str, float]]):
+        told = {
+            words: {"test_accuracy": value, "test_macro_f1": value}
+            for words, value in zip(NAMES.values(), linear, strict=True)
+        }
+        rows = [Row(i, "", each, 1.0, "", "") for i, each in enumerate(runs)]
+        return name, told, {"default": rows}
+
+    text = field.table(
+        [
+            line("one", (70, 80), [numbers(74, 86), numbers(80, 84)]),
+            line("two", (60, 50), [numbers(70, 59)]),
+        ],
+        "test",
+    )
+    rows = [[c.strip() for c in row.split("|")[1:-1]] for row in text.splitlines()]
+    assert rows[2] == [
+        "one",
+        "70.0 / 70.0",
+        "80.0 / 80.0",
+        "77.0 / 77.0",
+        "85.0 / 85.0",
+    ]
+    assert rows[4][1:] == ["65.0 / 65.0", "65.0 / 65.0", "73.5 / 73.5", "72.0 / 72.0"]
+    assert rows[5][3:] == ["1 of 2, +3.5", "1 of 2, +2.0"]
+    assert not np.isnan([float(c.split("/")[0]) for c in rows[4][1:]]).any()
