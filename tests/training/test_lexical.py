@@ -84,6 +84,20 @@ def test_it_is_put_on_and_taken_off_a_finished_run(runs, tmp_path, tmp_path_fact
             assert (workdir / name).read_text() == (runs[on] / name).read_text()
 
 
+def test_a_finished_run_tells_of_another_class_when_it_is_asked(
+    runs, tmp_path, tmp_path_factory
+):
+    shutil.copytree(runs[False], tmp_path / "run")
+    config = _config(tmp_path_factory, lexical=False)
+    other = dataclasses.replace(config.data, positive="ham")
+    before = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert before["test"]["positive"] == "spam"
+    config = dataclasses.replace(config, data=other)
+    after = finetune(config, tmp_path / "run", resume=True)
+    assert after.test["positive"] == load_model(tmp_path / "run").positive == "ham"
+    assert after.accuracy == before["accuracy"]
+
+
 def test_without_checkpoints_it_is_not_trained_again(runs, tmp_path, tmp_path_factory):
     shutil.copytree(runs[False], tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
