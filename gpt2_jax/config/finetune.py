@@ -14,7 +14,7 @@ from gpt2_jax.config.model import Dtype, GPT2Config, PoolName
 from gpt2_jax.config.train import TrainConfig
 
 Baselines = Literal["linear", "none"]
-_MODEL = "model"
+MODEL = "model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,18 +25,18 @@ class FinetuneConfig:
         "mini",
         "mini, 124M to 1558M, random:SIZE, or a path",
         metavar="W",
-        section=_MODEL,
+        section=MODEL,
     )
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     pool: PoolName = option(
-        GPT2Config.pool, "position whose hidden state is classified", section=_MODEL
+        GPT2Config.pool, "position whose hidden state is classified", section=MODEL
     )
     causal: bool = option(
         GPT2Config.causal,
         "a token sees itself and those before it only, or all others",
         flag="--causal-mask",
-        section=_MODEL,
+        section=MODEL,
     )
     max_length: int | None = option(
         None,
@@ -44,12 +44,12 @@ class FinetuneConfig:
         unset="the longest training text",
         metavar="TOKENS",
         at_least=1,
-        section=_MODEL,
+        section=MODEL,
     )
     dtype: Dtype = option(
         GPT2Config.dtype,
         "of matmuls; parameters, layer norms and softmax stay float32",
-        section=_MODEL,
+        section=MODEL,
     )
     baselines: Baselines = option(
         "linear",

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_jax import config as configs
-from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import digest, read_json
 from gpt2_jax.workdir import identity
-from gpt2_jax.workdir.identity import COURSE, FREE, Difference
+from gpt2_jax.workdir.identity import COURSE, FREE, AnyConfig, Difference
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ CONFIG, RUN = "config.json", "run.json"
 
 def claim(
     workdir: Path,
-    config: FinetuneConfig,
+    config: AnyConfig,
     run: Mapping[str, Any],
     *,
     resume: bool,
@@ -47,7 +46,7 @@ def claim(
                 "--resume it"
             )
         theirs = _read_run(workdir)
-        found = _read_config(path, theirs.get("config_sha256"))
+        found = _read_config(path, type(config), theirs.get("config_sha256"))
         new = identity.differences(identity.flat(found), identity.flat(config))
         new += identity.identity_differences(theirs["is"], run)
         _check_changes(workdir, new, allow_data_change=allow_data_change)
@@ -65,7 +64,9 @@ def claim(
         raise UserError(f"{workdir}: cannot be written ({error.strerror})") from error
 
 
-def _read_config(path: Path, written: Sequence[str] | None) -> FinetuneConfig:
+def _read_config(
+    path: Path, kind: type[AnyConfig], written: Sequence[str] | None
+) -> AnyConfig:
     """Read config.json; `written` are the hashes it may have, None: not known."""
     values = read_json(path)
     if written is not None and digest(values) not in written:
@@ -74,7 +75,7 @@ def _read_config(path: Path, written: Sequence[str] | None) -> FinetuneConfig:
             "one back and change settings by flags, or choose another --workdir"
         )
     try:
-        return configs.from_dict(FinetuneConfig, values, str(path))
+        return configs.from_dict(kind, values, str(path))
     except ValueError as error:
         raise UserError(
             f"{error}; it was written by another version: choose another --workdir"
