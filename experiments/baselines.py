@@ -51,7 +51,9 @@ def parts_of(config: FinetuneConfig) -> Parts:
 
 
 def config_of(run: Path) -> FinetuneConfig:
-    return from_stored(json.loads((run / "config.json").read_text("utf-8")))
+    return from_stored(
+        FinetuneConfig, json.loads((run / "config.json").read_text("utf-8"))
+    )
 
 
 def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:

@@ -8,24 +8,33 @@ from typing import TYPE_CHECKING, Any
 from gpt2_jax.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from gpt2_jax.config import DataConfig, FinetuneConfig, GPT2Config, TrainConfig
+    from gpt2_jax.config import (
+        AdaptConfig,
+        DataConfig,
+        FinetuneConfig,
+        GPT2Config,
+        TrainConfig,
+    )
     from gpt2_jax.engine.optimizer import create_optimizer
     from gpt2_jax.engine.param_labels import label_params
     from gpt2_jax.engine.steps import create_train_state, train_step
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.model.gpt2 import GPT2, to_classifier
+    from gpt2_jax.training.adapt import adapt
     from gpt2_jax.training.finetune import finetune
     from gpt2_jax.training.results import Results
     from gpt2_jax.weights.pretrained import load_pretrained
 
 __all__ = [
     "GPT2",
+    "AdaptConfig",
     "Classifier",
     "DataConfig",
     "FinetuneConfig",
     "GPT2Config",
     "Results",
     "TrainConfig",
+    "adapt",
     "create_optimizer",
     "create_train_state",
     "finetune",
@@ -37,12 +46,14 @@ __all__ = [
 
 _HOMES = {
     "GPT2": "gpt2_jax.model.gpt2",
+    "AdaptConfig": "gpt2_jax.config",
     "Classifier": "gpt2_jax.inference.classifier",
     "DataConfig": "gpt2_jax.config",
     "FinetuneConfig": "gpt2_jax.config",
     "GPT2Config": "gpt2_jax.config",
     "Results": "gpt2_jax.training.results",
     "TrainConfig": "gpt2_jax.config",
+    "adapt": "gpt2_jax.training.adapt",
     "create_optimizer": "gpt2_jax.engine.optimizer",
     "create_train_state": "gpt2_jax.engine.steps",
     "finetune": "gpt2_jax.training.finetune",

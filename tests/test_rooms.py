@@ -15,17 +15,8 @@ _MAX_LINES = 250
 # README's order: a room imports those above it.
 _ROOMS = (
     *("errors", "version", "config", "tokenizer", "distributed", "storage", "model"),
-    *(
-        "data",
-        "lexical",
-        "evaluation",
-        "weights",
-        "engine",
-        "checkpoints",
-        "workdir",
-        "plan",
-    ),
-    *("training", "export", "inference", "serve", "cli"),
+    *("data", "lexical", "evaluation", "weights", "engine", "checkpoints", "workdir"),
+    *("plan", "export", "training", "inference", "serve", "cli"),
 )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from experiments import baselines
 from experiments.pretrain.config import PretrainConfig
 from experiments.pretrain.export import export
-from experiments.pretrain.shard import Windows, write_shards
+from experiments.pretrain.shard import read_sequences, write_shards
 from experiments.pretrain.train import train
 from experiments.study.command import main
 from experiments.study.spec import ACCURACIES, Setting, Study
@@ -101,8 +101,8 @@ def adapt(name: str, base: Base, texts: list[str], folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(lines, "utf-8")
         write_shards([file], tokens, validation_every=20, shard_tokens=1 << 26)
-    windows = len(Windows.read(tokens, "train", LENGTH))
-    steps = max(base.epochs * windows // BATCH, 1)
+    sequences = len(read_sequences(tokens, "train", LENGTH))
+    steps = max(base.epochs * sequences // BATCH, 1)
     config = PretrainConfig(
         weights="mini",
         length=LENGTH,

@@ -26,7 +26,7 @@ from experiments.field.sets import OWN, data_of
 from experiments.study.beside import measured
 from experiments.study.runs import run_once
 from experiments.study.spec import Row, Setting, Study, summarize
-from gpt2_jax.config import from_stored
+from gpt2_jax.config import FinetuneConfig, from_stored
 from gpt2_jax.engine.compilation import keep_compiled_programs
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.weights.trained import load_model
@@ -37,7 +37,7 @@ ALONE = "alone"
 
 def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
     """Return the scores of a run, and of its model without the lexical part."""
-    config = from_stored(json.loads((run / "config.json").read_text()))
+    config = from_stored(FinetuneConfig, json.loads((run / "config.json").read_text()))
     trained, parts = load_model(run), parts_of(config)
     numbers = {}
     for prefix, model in (("", trained), (f"{ALONE}_", trained.alone())):

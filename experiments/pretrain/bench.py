@@ -19,9 +19,10 @@ import jax
 import numpy as np
 
 from experiments.pretrain.config import CHOICES, PretrainConfig
-from experiments.pretrain.steps import compile_programs, init_state
+from experiments.pretrain.steps import init_state
 from gpt2_jax import GPT2
 from gpt2_jax.engine.jit import make_mesh
+from gpt2_jax.engine.language_model import compile_programs
 
 Step = Callable[[np.ndarray], float]
 

@@ -13,7 +13,6 @@ are searched. Documents follow one another, each with an end-of-text token behin
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ from gpt2_jax.data.entries import Entries
 from gpt2_jax.data.lines import characters
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.rows import open_rows
+from gpt2_jax.engine.sequences import Sequences
 from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.storage.atomic import creating
 from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, encode
@@ -108,81 +108,32 @@ def write_shards(
     return manifest
 
 
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """The sequences of a part: T tokens, and the one after each of them.
+def read_sequences(folder: Path, part: str, length: int) -> Sequences:
+    """Map the shards of `part` into memory.
 
-    They lie end to end in a shard, whatever documents they cut; what is left at the
-    end of a shard is not used.
+    Raises:
+        DataError: they are not there, not as they were written, or too short.
     """
-
-    shards: tuple[np.ndarray, ...]  # uint16
-    length: int  # T
-
-    @classmethod
-    def read(cls, folder: Path, part: str, length: int) -> Windows:
-        """Map the shards of `part` into memory.
-
-        Raises:
-            DataError: they are not there, not as they were written, or too short.
-        """
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{folder / MANIFEST}: cannot be read ({error}); make it with python "
-                "-m experiments.pretrain.shard"
-            ) from None
-        shards = []
-        for file in manifest["parts"][part]:
-            path = folder / file["file"]
-            if not path.is_file() or _sha256(path) != file["sha256"]:
-                raise DataError(f"{path}: missing or damaged; make the shards again")
-            shards.append(np.load(path, mmap_mode="r"))
-        windows = cls(tuple(shards), length)
-        if not len(windows):
-            raise DataError(
-                f"{folder}: no {part} shard has {length + 1} tokens; give more texts "
-                "or a smaller --length"
-            )
-        return windows
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    @property
-    def _ends(self) -> np.ndarray:
-        counts = [max(len(shard) - 1, 0) // self.length for shard in self.shards]
-        return np.cumsum(counts)
-
-    def batch(self, indices: np.ndarray) -> np.ndarray:
-        """Return the windows of `indices` [B] as int32 [B, T + 1]."""
-        ends = self._ends
-        places = np.searchsorted(ends, indices, side="right")
-        starts = (indices - np.concatenate([[0], ends])[places]) * self.length
-        return np.stack(
-            [
-                self.shards[place][start : start + self.length + 1].astype(np.int32)
-                for place, start in zip(places, starts, strict=True)
-            ]
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{folder / MANIFEST}: cannot be read ({error}); make it with python "
+            "-m experiments.pretrain.shard"
+        ) from None
+    shards = []
+    for file in manifest["parts"][part]:
+        path = folder / file["file"]
+        if not path.is_file() or _sha256(path) != file["sha256"]:
+            raise DataError(f"{path}: missing or damaged; make the shards again")
+        shards.append(np.load(path, mmap_mode="r"))
+    found = Sequences(tuple(shards), length)
+    if not len(found):
+        raise DataError(
+            f"{folder}: no {part} shard has {length + 1} tokens; give more texts "
+            "or a smaller --length"
         )
-
-
-def step_windows(count: int, batch_size: int, step: int, seed: int) -> np.ndarray:
-    """Return which of `count` windows [B] make the batch of `step`.
-
-    Each epoch is a permutation of its own, and epochs follow one another without a gap:
-    a function of the step alone, so that a resumed run goes on with the same batches.
-    """
-    place = step * batch_size + np.arange(batch_size)
-    epochs = place // count
-    orders = {
-        epoch: np.random.default_rng([seed, epoch]).permutation(count)
-        for epoch in np.unique(epochs).tolist()
-    }
-    return np.asarray(
-        [orders[e][p] for e, p in zip(epochs.tolist(), place % count, strict=True)]
-    )
+    return found
 
 
 def _sha256(path: Path) -> str:

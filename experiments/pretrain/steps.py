@@ -1,28 +1,19 @@
-"""The language model's pure steps, its optimizer, and both on a mesh of devices.
-
-Shapes: `B` sequences, `T` tokens, `M` parts of a batch.
-"""
+"""The state that pre-training begins with, and its optimizer."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import re
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax.training.train_state import TrainState
-from jax import Array
-from jax.sharding import Mesh, PartitionSpec
 
 from experiments.pretrain.config import PretrainConfig
 from gpt2_jax import GPT2, load_pretrained
-from gpt2_jax.engine.jit import AXIS, by_example, replicated
 from gpt2_jax.engine.steps import create_train_state
 from gpt2_jax.errors import UserError
 from gpt2_jax.model.tree import Params, flatten, unflatten
@@ -131,77 +122,4 @@ def _block_matrices(params: optax.Params) -> optax.Params:
             else None
             for path in flatten(cast(Params, params))
         }
-    )
-
-
-def window_losses(params: Params, windows: Array, *, model: GPT2) -> Array:
-    """Return the mean cross-entropy [B] of the tokens that follow in `windows`
-    [B, T + 1].
-    """
-    logits = cast(Array, model.apply({"params": params}, windows[:, :-1]))
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, windows[:, 1:])
-    return losses.mean(axis=1)
-
-
-def train_step(
-    state: TrainState,
-    windows: Array,
-    *,
-    model: GPT2,
-    accumulate: int = 1,
-    axis_name: str | None = None,
-) -> tuple[TrainState, Array]:
-    """Take a step on the mean loss of `windows` [B, T + 1]; return it too.
-
-    Gradients of `accumulate` parts are added up before it, which bounds the memory;
-    and over `axis_name`, where B are those of one device.
-    """
-
-    def loss_fn(params: Params, part: Array) -> Array:
-        return window_losses(params, part, model=model).mean()
-
-    def add(total: Any, part: Array) -> tuple[Any, None]:
-        found = jax.value_and_grad(loss_fn)(state.params, part)
-        return jax.tree.map(jnp.add, total, found), None
-
-    parts = windows.reshape(accumulate, -1, windows.shape[1])  # [M, B/M, T + 1]
-    zero = jax.tree.map(jnp.zeros_like, (jnp.float32(0), state.params))
-    total, _ = jax.lax.scan(add, zero, parts)
-    loss, grads = jax.tree.map(lambda leaf: leaf / accumulate, total)
-    if axis_name is not None:
-        loss, grads = jax.lax.pmean((loss, grads), axis_name)
-    return state.apply_gradients(grads=grads), loss
-
-
-@dataclasses.dataclass(frozen=True)
-class Programs:
-    """The compiled steps, and how host values reach them."""
-
-    train: Callable[[TrainState, Array], tuple[TrainState, Array]]
-    losses: Callable[[Params, Array], Array]  # of windows [B, T + 1]: [B]
-    place: Callable[[Any], Any]  # of a state, on all devices
-    cut: Callable[[np.ndarray], Array]  # of windows, over the devices
-
-
-def compile_programs(model: GPT2, mesh: Mesh, accumulate: int) -> Programs:
-    train = functools.partial(train_step, model=model, accumulate=accumulate)
-    losses = functools.partial(window_losses, model=model)
-    whole, cut = replicated(mesh), by_example(mesh, 0)
-    if mesh.size > 1:
-        # check_vma off: on, it would add up the gradients as well, and so twice.
-        over = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
-        none = PartitionSpec()
-        train = over(
-            functools.partial(train, axis_name=AXIS),
-            in_specs=(none, cut.spec),
-            out_specs=(none, none),
-        )
-        losses = over(losses, in_specs=(none, cut.spec), out_specs=cut.spec)
-    return Programs(
-        train=jax.jit(train, donate_argnums=0, out_shardings=(whole, whole)),
-        losses=jax.jit(losses, out_shardings=whole),
-        place=lambda tree: jax.tree.map(
-            lambda leaf: jax.device_put(np.array(leaf), whole), tree
-        ),
-        cut=lambda windows: jax.device_put(windows, cut),
     )

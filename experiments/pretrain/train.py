@@ -13,33 +13,29 @@ import contextlib
 import hashlib
 import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 from flax.training.train_state import TrainState
 
 from experiments.pretrain.config import PretrainConfig, parse
-from experiments.pretrain.shard import MANIFEST, Windows, step_windows
-from experiments.pretrain.steps import (
-    Programs,
-    compile_programs,
-    init_state,
-    read_weights,
-)
+from experiments.pretrain.shard import MANIFEST, read_sequences
+from experiments.pretrain.steps import init_state, read_weights
 from gpt2_jax import GPT2
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.config import from_dict, to_dict
 from gpt2_jax.engine.devices import choose_devices
 from gpt2_jax.engine.jit import make_mesh
+from gpt2_jax.engine.language_model import compile_programs
 from gpt2_jax.engine.param_labels import label_params
-from gpt2_jax.errors import NonFiniteError, UserError
+from gpt2_jax.errors import UserError
 from gpt2_jax.model.gpt2 import count_params
 from gpt2_jax.storage.atomic import write_json
+from gpt2_jax.training.language_model import Course, train_language_model
+from gpt2_jax.workdir.console import console
 from gpt2_jax.workdir.lock import workdir_lock
+from gpt2_jax.workdir.signals import StopSignals
 
 MAY_CHANGE = ("log_every", "validate_every", "save_every")  # when a run is resumed
 
@@ -59,8 +55,18 @@ def train(
             needed.
     """
     config, params = read_weights(config)
-    windows = Windows.read(tokens, "train", config.length)
-    held_out = Windows.read(tokens, "validation", config.length)
+    course = Course(
+        train=read_sequences(tokens, "train", config.length),
+        held_out=read_sequences(tokens, "validation", config.length),
+        steps=config.steps,
+        batch_size=config.batch_size,
+        measured=config.validation_windows,
+        measured_at_once=config.batch_size // config.accumulate,
+        seed=config.seed,
+        log_every=config.log_every,
+        validate_every=config.validate_every,
+        save_every=config.save_every,
+    )
     mesh = make_mesh(choose_devices(devices))
     if config.batch_size % (mesh.size * config.accumulate):
         raise UserError(
@@ -68,7 +74,7 @@ def train(
             f"--accumulate {config.accumulate}"
         )
     programs = compile_programs(GPT2(config.model), mesh, config.accumulate)
-    with workdir_lock(workdir):
+    with console(verbose=True), workdir_lock(workdir):
         _claim(config, tokens, workdir, resume=resume)
         with open_checkpoints(
             workdir, state := init_state(config, params)
@@ -76,76 +82,12 @@ def train(
             found = checkpoints.restore(state, best=False) if resume else None
             state = programs.place(found[0] if found else state)
             print(
-                f"{count_params(state.params):,} parameters, {len(windows):,} sequences"
-                f" of {config.length} tokens, {mesh.size} x "
+                f"{count_params(state.params):,} parameters, {len(course.train):,} "
+                f"sequences of {config.length} tokens, {mesh.size} x "
                 f"{jax.devices()[0].device_kind}, from step {int(state.step)}"
             )
-            return _run(config, state, windows, held_out, programs, checkpoints)
-
-
-def _run(
-    config: PretrainConfig,
-    state: TrainState,
-    windows: Windows,
-    held_out: Windows,
-    programs: Programs,
-    checkpoints: Checkpoints,
-) -> TrainState:
-    metrics = checkpoints.folder.parent / "metrics.jsonl"
-    first = step = int(state.step)
-    clock, timed = time.perf_counter(), first
-    for step in range(first + 1, config.steps + 1):
-        rows = step_windows(len(windows), config.batch_size, step - 1, config.seed)
-        state, loss = programs.train(state, programs.cut(windows.batch(rows)))
-        last, values = step == config.steps, {}
-        if step % config.log_every == 0 or last or step == first + 1:
-            values["loss"] = float(loss)  # waits for the step
-            passed, done = time.perf_counter() - clock, step - timed
-            if timed > first:  # the first step is compiled in its time
-                each = config.batch_size * config.length
-                values["tokens_per_second"] = round(done * each / passed)
-        if step % config.validate_every == 0 or last:
-            values["validation_loss"] = validation_loss(
-                config, state, held_out, programs
-            )
-        if values:
-            _log(metrics, {"step": step, **values})
-        if step % config.save_every == 0 or last:
-            checkpoints.save(state, {}, None)
-        if values:
-            clock, timed = time.perf_counter(), step
-    checkpoints.finish()
-    return state
-
-
-def validation_loss(
-    config: PretrainConfig, state: TrainState, held_out: Windows, programs: Programs
-) -> float:
-    """Return the mean loss of a token of the first held-out windows."""
-    count = min(config.validation_windows, len(held_out))
-    size = config.batch_size // config.accumulate  # what fits into the memory
-    losses = []
-    for start in range(0, count, size):
-        rows = np.minimum(np.arange(start, start + size), count - 1)  # one shape
-        batch = programs.cut(held_out.batch(rows))
-        found = np.asarray(programs.losses(state.params, batch))
-        losses.append(found[: count - start])
-    return float(np.concatenate(losses).mean())
-
-
-def _log(path: Path, line: dict[str, Any]) -> None:
-    if not np.isfinite(line.get("loss", 0.0)):
-        raise NonFiniteError(
-            f"step {line['step']}: the loss is {line['loss']}; lower the learning rate "
-            "and resume from the last checkpoint in another --workdir"
-        )
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    words = (
-        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value:,}"
-        for name, value in line.items()
-    )
-    print(", ".join(words), flush=True)
+            stop = StopSignals(workdir)  # not listened to: a signal ends the process
+            return train_language_model(state, course, programs, checkpoints, stop)
 
 
 def open_checkpoints(workdir: Path, state: TrainState) -> Checkpoints:

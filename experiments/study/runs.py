@@ -106,7 +106,7 @@ def finished(study: Study, setting: Setting, seed: int, workdir: Path) -> Row | 
     if not (run / NUMBERS).is_file():
         return None
     there = json.loads((run / "config.json").read_text("utf-8"))
-    if from_stored(there) != config:
+    if from_stored(FinetuneConfig, there) != config:
         raise ValueError(f"{run}: a run of another config; move it away")
     values = json.loads((run / NUMBERS).read_text("utf-8"))
     if lacking := [name for name in study.metrics if name not in values["numbers"]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gpt2_jax import config
 from gpt2_jax.cli import weights as cli_weights
@@ -15,6 +17,8 @@ from gpt2_jax.cli.flags import add_flags, with_flags
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage import sealed
 from gpt2_jax.storage.bucket import is_url
+
+_T = TypeVar("_T")
 
 
 def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -44,14 +48,7 @@ def _add_run_flags(group: Any) -> None:
         help="where the run is written: a folder, or a bucket's gs://... "
         "(default: a new folder in checkpoints/)",
     )
-    add(
-        "--resume",
-        nargs="?",
-        const=True,
-        default=False,
-        choices=("auto",),
-        help="go on from the newest checkpoint; auto: past damaged ones",
-    )
+    add_resume(group)
     add(
         "--allow-data-change",
         action="store_true",
@@ -65,6 +62,17 @@ def _add_run_flags(group: Any) -> None:
     )
     add("--verbose", action="store_true", help="show every class")
     add("--dry-run", action="store_true", help="print what would run, and stop")
+
+
+def add_resume(group: Any) -> None:
+    group.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=("auto",),
+        help="go on from the newest checkpoint; auto: past damaged ones",
+    )
 
 
 def _add_process_flags(group: Any) -> None:
@@ -85,11 +93,16 @@ def finetune_config(arguments: argparse.Namespace) -> config.FinetuneConfig:
     """
     base = config.FINETUNE_PRESETS[arguments.preset]
     if arguments.config is not None:
-        base = _read_config(arguments.config)
+        base = read_config(config.FinetuneConfig, arguments.config)
     return with_flags(base, arguments)
 
 
-def _read_config(path: Path) -> config.FinetuneConfig:
+def read_config(kind: type[_T], path: Path) -> _T:
+    """Read a config of this kind from the config.json of a run.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
     try:
         values = sealed.parse(path.read_bytes())
     except (ValueError, TypeError) as error:
@@ -97,7 +110,7 @@ def _read_config(path: Path) -> config.FinetuneConfig:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        return config.from_stored(values, str(path))
+        return config.from_stored(kind, values, str(path))
     except ValueError as error:
         raise UserError(str(error)) from None
 
@@ -143,9 +156,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
         if arguments.resume:
             raise UserError("--resume needs the --workdir of the run to go on with")
         workdir = new_workdir()
-    # A second Ctrl-C, after the one that saves, ends the process where it stands.
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
+    with second_signal_ends():
         results = finetune(
             resolved,
             workdir,
@@ -154,13 +165,21 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
             offline=arguments.offline,
             trunk_cache=arguments.trunk_cache,
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
     if is_first():
         print(*format_results(results, verbose=arguments.verbose), sep="\n")
         print(f"run: {workdir}")
         print(f"report: {workdir}/report.html")
     return 0
+
+
+@contextlib.contextmanager
+def second_signal_ends() -> Iterator[None]:
+    """Let a second Ctrl-C, after the one that saves, end the process where it is."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:

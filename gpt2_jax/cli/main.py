@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from gpt2_jax.cli import adapt as cli_adapt
 from gpt2_jax.cli import predict as cli_predict
 from gpt2_jax.cli import threshold as cli_threshold
 from gpt2_jax.cli import tpu as cli_tpu
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_finetune(commands, common)
+    cli_adapt.add_parser(commands, common)
     add_serve(commands, common)
     cli_predict.add_parsers(commands, common)
     cli_threshold.add_parser(commands, common)
@@ -98,6 +100,7 @@ def _set_up_logging() -> None:
 
 _COMMANDS = {
     "finetune": run_finetune,
+    "adapt": cli_adapt.run_adapt,
     "evaluate": cli_predict.run_evaluate,
     "predict": cli_predict.run_predict,
     "threshold": cli_threshold.run_threshold,

@@ -1,5 +1,6 @@
 """Every default of the project, in frozen and validated dataclasses."""
 
+from gpt2_jax.config.adapt import AdaptConfig as AdaptConfig
 from gpt2_jax.config.data import BALANCES as BALANCES
 from gpt2_jax.config.data import BOOK_SPLITS as BOOK_SPLITS
 from gpt2_jax.config.data import DataConfig as DataConfig

@@ -6,7 +6,7 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from gpt2_jax.config.data import DataConfig
 from gpt2_jax.config.fields import check_fields, from_dict, option
@@ -14,7 +14,8 @@ from gpt2_jax.config.model import Dtype, GPT2Config, PoolName
 from gpt2_jax.config.train import TrainConfig
 
 Baselines = Literal["linear", "none"]
-_MODEL = "model"
+MODEL = "model"
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,18 +26,18 @@ class FinetuneConfig:
         "mini",
         "mini, 124M to 1558M, random:SIZE, or a path",
         metavar="W",
-        section=_MODEL,
+        section=MODEL,
     )
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     pool: PoolName = option(
-        GPT2Config.pool, "position whose hidden state is classified", section=_MODEL
+        GPT2Config.pool, "position whose hidden state is classified", section=MODEL
     )
     causal: bool = option(
         GPT2Config.causal,
         "a token sees itself and those before it only, or all others",
         flag="--causal-mask",
-        section=_MODEL,
+        section=MODEL,
     )
     max_length: int | None = option(
         None,
@@ -44,19 +45,19 @@ class FinetuneConfig:
         unset="the longest training text",
         metavar="TOKENS",
         at_least=1,
-        section=_MODEL,
+        section=MODEL,
     )
     dtype: Dtype = option(
         GPT2Config.dtype,
         "of matmuls; parameters, layer norms and softmax stay float32",
-        section=_MODEL,
+        section=MODEL,
     )
     # experiments/field: better on every set
     lexical: bool = option(
         True,
         "add to the logits what linear models on n-grams say, fitted on the training "
         "texts and weighed on validation",
-        section=_MODEL,
+        section=MODEL,
     )
     baselines: Baselines = option(
         "linear",
@@ -67,18 +68,18 @@ class FinetuneConfig:
         check_fields(self)
 
 
-def from_stored(values: Any, where: str = "config") -> FinetuneConfig:
-    """Return the config of a config.json.
+def from_stored(cls: type[_T], values: Any, where: str = "config") -> _T:
+    """Return the config of a config.json, of whatever job.
 
-    A whole one without `lexical` is of a version that had no such part.
+    A whole one of `finetune` without `lexical` is of a version that had no such part.
 
     Raises:
         ValueError: an unknown key, or a value of the wrong type; both name the key.
     """
     whole = {"weights", "data", "train", "pool", "dtype"}
-    if isinstance(values, Mapping) and whole <= values.keys():
-        values = {"lexical": False, **values}
-    return from_dict(FinetuneConfig, values, where)
+    if issubclass(cls, FinetuneConfig) and isinstance(values, Mapping):
+        values = {"lexical": False, **values} if whole <= values.keys() else values
+    return from_dict(cls, values, where)
 
 
 # `book`: LLMs-from-scratch ch06/01_main-chapter-code/gpt_class_finetune.py.

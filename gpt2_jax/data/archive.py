@@ -16,7 +16,7 @@ from gpt2_jax.data.checks import shortened
 from gpt2_jax.data.join import choose_files, join, read_labelled_ones
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.rows import kind_of
-from gpt2_jax.data.tables import Table, read_labelled
+from gpt2_jax.data.tables import Table, read_stream
 from gpt2_jax.errors import DataError
 
 SUFFIX = ".zip"
@@ -117,7 +117,7 @@ def _read(
 
     def read(member: zipfile.ZipInfo) -> Table:
         with archive.open(member) as stream:
-            return read_labelled(
+            return read_stream(
                 _seekable(stream, member), f"{path}/{member.filename}", how
             )
 

@@ -14,7 +14,7 @@ from gpt2_jax.data.lines import characters
 from gpt2_jax.data.parts import PARTS, part_of
 from gpt2_jax.data.reading import Form, Reading, Understood, count_labels, shortened
 from gpt2_jax.data.rows import kind_of
-from gpt2_jax.data.tables import Table, read_labelled
+from gpt2_jax.data.tables import Table, read_stream
 from gpt2_jax.errors import DataError
 
 
@@ -48,7 +48,7 @@ def read_folder(folder: Path, how: Reading) -> tuple[Table, str]:
 
     def read(path: Path) -> Table:
         with open_raw(path) as stream:
-            return read_labelled(stream, str(path), how)
+            return read_stream(stream, str(path), how)
 
     named = [(part, path.name, path) for part, path in files]
     table = join(str(folder), read_labelled_ones(named, read, notes))

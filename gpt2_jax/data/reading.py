@@ -27,6 +27,7 @@ class Reading:
     encoding_errors: str = "strict"
     usual: tuple[str, ...] = (TEXT_COLUMN,)  # the text columns of the run that is used
     whole: bool = False  # rows keep the columns that are not asked for too
+    labelled: bool = True  # False: of a table the texts alone
 
     @property
     def choices(self) -> tuple[tuple[str, ...], ...]:

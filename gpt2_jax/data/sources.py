@@ -8,8 +8,9 @@ import hashlib
 import importlib.resources
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import archive, sms_spam, two_files
@@ -22,12 +23,13 @@ from gpt2_jax.data.join import choose_files, join, read_labelled_ones
 from gpt2_jax.data.labels import label_table
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.sms_spam import load_sms, read_sms
-from gpt2_jax.data.tables import Table, read_labelled, read_stdin, read_table
+from gpt2_jax.data.tables import Table, read_stdin, read_stream, read_table
 from gpt2_jax.data.unused import OF_FILES, refuse_said, refuse_unused
 from gpt2_jax.errors import DataError
 from gpt2_jax.storage import bucket
 from gpt2_jax.storage.download import forbidden_by
 
+T = TypeVar("T")
 Read = tuple[Table, str]  # with the SHA-256 of what was read
 
 
@@ -46,16 +48,40 @@ def load_dataset(
         DataError: it cannot be had or read; or, to train on it, it has fewer than two
             classes, or rare ones.
     """
+
+    def load(config: DataConfig) -> Dataset:
+        table, sha256 = _read(config, reading(config), offline)
+        name = source_name(config)
+        table = label_table(name, table, config, to_train=to_train)
+        return make_dataset(name, sha256, table, classes)
+
+    return _with_all_advice(load, config)
+
+
+def load_texts(config: DataConfig, *, offline: bool = False) -> Read:
+    """Load the texts of what `config.source` names; labels need not be there.
+
+    Raises:
+        DataError: it cannot be had or read.
+    """
+
+    def load(config: DataConfig) -> Read:
+        how = dataclasses.replace(reading(config), labelled=False)
+        return _read(config, how, offline)
+
+    return _with_all_advice(load, config)
+
+
+def _with_all_advice(load: Callable[[DataConfig], T], config: DataConfig) -> T:
     try:
-        return _load(config, to_train=to_train, offline=offline, classes=classes)
+        return load(config)
     except ColumnsError as error:
         if not error.advice or _is_gone(config.source):
             raise
         # What else is wrong is told at once, so that the next command is right.
         likely = {"encoding_errors": "replace", **error.advice}
         try:
-            likely = dataclasses.replace(config, **likely)
-            load_dataset(likely, to_train=to_train, offline=offline, classes=classes)
+            _with_all_advice(load, dataclasses.replace(config, **likely))
         except (DataError, ValueError) as other:
             raise ColumnsError(f"{error}. Besides, {other}") from None
         raise
@@ -66,10 +92,13 @@ def _is_gone(source: str | Path | Sequence[str]) -> bool:
     return any(name == STDIN or bucket.is_url(name) for name in _names(source))
 
 
-def _load(
-    config: DataConfig, *, to_train: bool, offline: bool, classes: Sequence[str] | None
-) -> Dataset:
-    name = ", ".join(_names(config.source))
+def source_name(config: DataConfig) -> str:
+    """Return what `config.source` is called."""
+    return ", ".join(_names(config.source))
+
+
+def _read(config: DataConfig, how: Reading, offline: bool) -> Read:
+    name = source_name(config)
     if config.source in ("demo", "sms-spam", "imdb"):
         why = "a dataset with columns and parts of its own"
         refuse_said(name, why, OF_FILES, config)
@@ -85,11 +114,10 @@ def _load(
         table, sha256 = load_imdb(offline)
     else:
         try:
-            table, sha256 = _own(config, offline)
+            table, sha256 = _own(config, how, offline)
         except OSError as error:
             raise DataError(f"{name}: cannot be read ({error.strerror})") from error
-    table = label_table(name, table, config, to_train=to_train)
-    return make_dataset(name, sha256, table, classes)
+    return table, sha256
 
 
 def reading(config: DataConfig) -> Reading:
@@ -102,9 +130,9 @@ def _names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
     return tuple(source) if isinstance(source, (tuple, list)) else (str(source),)
 
 
-def _own(config: DataConfig, offline: bool) -> Read:
+def _own(config: DataConfig, how: Reading, offline: bool) -> Read:
     """Read the user's files; with them those that hold the test part, and the names."""
-    table, sha256 = _several(config, _names(config.source), offline)
+    table, sha256 = _several(config, _names(config.source), how, offline)
     # Of several files some may have a use; a stream cannot be read again without.
     known = table.understood
     if known and not (known.more or config.test_data or config.source == STDIN):
@@ -115,7 +143,7 @@ def _own(config: DataConfig, offline: bool) -> Read:
             "none; give files with both, or omit --test-data"
         )
     if config.test_data:
-        test, test_sha256 = _several(config, _names(config.test_data), offline)
+        test, test_sha256 = _several(config, _names(config.test_data), how, offline)
         for names, half in ((config.source, table), (config.test_data, test)):
             if half.parts is not None and len(set(half.parts)) > 1:
                 raise DataError(
@@ -135,11 +163,13 @@ def _own(config: DataConfig, offline: bool) -> Read:
     return table, sha256
 
 
-def _several(config: DataConfig, names: Sequence[str], offline: bool) -> Read:
+def _several(
+    config: DataConfig, names: Sequence[str], how: Reading, offline: bool
+) -> Read:
     """Read files one after another, or as parts where each is named after one."""
     found = [path for name in names for path in _expand(name)]
     if len(found) == 1:
-        return _one(config, found[0], offline)
+        return _one(config, found[0], how, offline)
     if config.labels_file is not None or STDIN in found:
         raise DataError(
             f"{', '.join(found)}: several files; --labels-file and standard input go "
@@ -148,7 +178,7 @@ def _several(config: DataConfig, names: Sequence[str], offline: bool) -> Read:
     hashes: dict[str, str] = {}
 
     def read(name: str) -> Table:
-        table, hashes[name] = _one(config, name, offline)
+        table, hashes[name] = _one(config, name, how, offline)
         return table
 
     files, notes = choose_files(
@@ -174,15 +204,15 @@ def _expand(name: str) -> list[str]:
     return found
 
 
-def _one(config: DataConfig, name: str, offline: bool) -> Read:
+def _one(config: DataConfig, name: str, how: Reading, offline: bool) -> Read:
     """Read a file, a folder, an archive or standard input."""
     if bucket.is_url(name):
         if forbidden := forbidden_by(offline):
             raise DataError(f"{name}: {forbidden} forbids to read it")
         with tempfile.TemporaryDirectory() as folder:
             copy = bucket.read_url(name, Path(folder), DataError)
-            return _one(config, str(copy), offline)
-    path, how = Path(name), reading(config)
+            return _one(config, str(copy), how, offline)
+    path = Path(name)
     if config.labels_file is not None:
         labels = Path(config.labels_file)
         table = two_files.read_two(path, labels, how)
@@ -203,7 +233,7 @@ def _one(config: DataConfig, name: str, offline: bool) -> Read:
     if suffixes(name)[0] == archive.SUFFIX:
         return archive.read_archive(path, how), sha256
     with open_raw(path) as stream:
-        return read_labelled(stream, name, how), sha256
+        return read_stream(stream, name, how), sha256
 
 
 def _sha256_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Labelled texts of one file; nothing is lost in silence."""
+"""Texts of one file, with their labels; nothing is lost in silence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Table:
     """Texts and their labels, in the order of the file."""
 
     texts: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # none, if it was read without
     groups: tuple[str, ...] | None = None  # rows of one group belong together
     notes: tuple[str, ...] = ()  # what was skipped or is odd, for the user to read
     parts: tuple[str, ...] | None = None  # of a split that is given, as it is named
@@ -52,7 +52,7 @@ def read_table(path: Path, **how: Any) -> Table:
     if str(path) == content.STDIN:
         return read_stdin(reading)
     with content.open_raw(path) as stream:
-        return read_labelled(stream, str(path), reading)
+        return read_stream(stream, str(path), reading)
 
 
 def read_stdin(how: Reading) -> Table:
@@ -70,25 +70,22 @@ def read_stdin(how: Reading) -> Table:
         yield from text
 
     suffix = ".jsonl" if first == "{" else ".json" if first == "[" else ".csv"
-    return _table(
-        Entries(
-            text_rows(whole(), name, suffix, how, labelled=True), how, labelled=True
-        )
-    )
+    rows = text_rows(whole(), name, suffix, how, labelled=how.labelled)
+    return _table(Entries(rows, how, labelled=how.labelled))
 
 
-def read_labelled(stream: Any, name: str, how: Reading) -> Table:
-    """Read the labelled texts of an open binary file; raises as `read_table` does."""
-    return _table(
-        Entries(open_rows(stream, name, how, labelled=True), how, labelled=True)
-    )
+def read_stream(stream: Any, name: str, how: Reading) -> Table:
+    """Read the texts of an open binary file; raises as `read_table` does."""
+    rows = open_rows(stream, name, how, labelled=how.labelled)
+    return _table(Entries(rows, how, labelled=how.labelled))
 
 
 def _table(entries: Entries) -> Table:
     found = list(entries)
     rows = entries.rows
-    labels = tuple(entry.label or "" for entry in found)
-    _check_labels(rows.name, entries.columns["label"][0], labels)
+    labels = _column(found, "label") or ()
+    if labels:
+        _check_labels(rows.name, entries.columns["label"][0], labels)
     texts = tuple(entry.text for entry in found)
     groups = _column(found, "group")
     if lonely := sum(not group.strip() for group in groups or ()):

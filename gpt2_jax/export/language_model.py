@@ -17,7 +17,7 @@ from gpt2_jax.model.tree import Params, flatten
 from gpt2_jax.storage.atomic import creating
 from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights import orbax_folder
-from gpt2_jax.weights.pretrained import read_pretrained
+from gpt2_jax.weights.pretrained import Pretrained, read_pretrained
 
 TOLERANCE = 1e-5  # of a probability
 
@@ -54,31 +54,39 @@ def convert_weights(
             tokenizer=tokenizer,
             offline=offline,
         )
-        config, params, own = found.config, found.params, found.tokenizer
-        if config.num_classes is not None:
+        if found.config.num_classes is not None:
             raise WeightsError(f"{source}: a classifier; gpt2-jax export is for these")
-        if to == "hf":
-            hugging_face.write_language_model(path, config, params, own)
-        elif to == "llms-from-scratch":
-            llms_from_scratch.check_tokenizer(own)
-            llms_from_scratch.write_file(path, config, params)
-        else:
-            orbax_folder.write(path, config, params, own)
-        again = read_pretrained(path, num_heads=config.num_heads)
-        written, read = again.config, again.params
-        if to != "llms-from-scratch":
-            check_tokenizer(own, again.tokenizer)
-        if written != config:
-            raise WeightsError(f"nothing written: read back, {config} was {written}")
-        checked = [
-            check_parameters(params, read),
-            check_probabilities(
-                _next_tokens(config, params),
-                _next_tokens(written, read),
-                f"next tokens after {_PROBES * _PROBE_LENGTH} probes",
-            ),
-        ]
-    return checked
+        return write_checked(path, found, to)
+
+
+def write_checked(path: Path, model: Pretrained, to: str) -> list[str]:
+    """Write a language model at `path`, read it back, and return what was checked.
+
+    Raises:
+        WeightsError: what was read back is not what was written.
+    """
+    config, params, own = model.config, model.params, model.tokenizer
+    if to == "hf":
+        hugging_face.write_language_model(path, config, params, own)
+    elif to == "llms-from-scratch":
+        llms_from_scratch.check_tokenizer(own)
+        llms_from_scratch.write_file(path, config, params)
+    else:
+        orbax_folder.write(path, config, params, own)
+    again = read_pretrained(path, num_heads=config.num_heads)
+    written, read = again.config, again.params
+    if to != "llms-from-scratch":
+        check_tokenizer(own, again.tokenizer)
+    if written != config:
+        raise WeightsError(f"nothing written: read back, {config} was {written}")
+    return [
+        check_parameters(params, read),
+        check_probabilities(
+            _next_tokens(config, params),
+            _next_tokens(written, read),
+            f"next tokens after {_PROBES * _PROBE_LENGTH} probes",
+        ),
+    ]
 
 
 def check_tokenizer(expected: Tokenizer | None, got: Tokenizer | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt2_jax import config as configs
-from gpt2_jax.config import DataConfig
+from gpt2_jax.config import DataConfig, FinetuneConfig
 from gpt2_jax.data.columns import ColumnsError
 from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.dataset import Dataset
@@ -177,6 +177,6 @@ def _own_data(run: Path) -> DataConfig:
 def _stored_data(run: Path) -> DataConfig:
     path = run / "config.json"
     try:
-        return configs.from_stored(read_json(path)).data
+        return configs.from_stored(FinetuneConfig, read_json(path)).data
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from error

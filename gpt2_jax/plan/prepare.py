@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -46,7 +47,9 @@ def prepare(
         dataset.name, dataset.classes, dataset.labels, config.data.positive
     )
     split = split_dataset(dataset, config.data)
-    pretrained, tokenizer = _load_weights(config, offline=offline)
+    pretrained, tokenizer = load_weights(
+        config.weights, config.train.seed, offline=offline
+    )
     encoded = {
         part: [tokenizer.encode(dataset.texts[row]) for row in rows]
         for part, rows in split.parts().items()
@@ -89,15 +92,20 @@ def _characters(dataset: Dataset, split: Split) -> int:
     return sum(len(dataset.texts[r]) for rows in split.parts().values() for r in rows)
 
 
-def _load_weights(
-    config: FinetuneConfig, *, offline: bool
+def load_weights(
+    weights: str | Path, seed: int, *, offline: bool
 ) -> tuple[Pretrained, Tokenizer]:
-    if str(config.weights).startswith(PREFIX):
-        return Pretrained(*untrained(str(config.weights), config.train.seed)), gpt2()
-    found = read_pretrained(config.weights, offline=offline)
+    """Read weights, or draw them, and the tokenizer that goes with them.
+
+    Raises:
+        UserError: they cannot be had, or there is no tokenizer for their vocabulary.
+    """
+    if str(weights).startswith(PREFIX):
+        return Pretrained(*untrained(str(weights), seed)), gpt2()
+    found = read_pretrained(weights, offline=offline)
     if found.tokenizer is None:
         raise UserError(
-            f"{config.weights}: a vocabulary of {found.config.vocab_size} tokens, but "
+            f"{weights}: a vocabulary of {found.config.vocab_size} tokens, but "
             f"GPT-2's encoding has {VOCAB_SIZE}, and no tokenizer lies beside the "
             "weights; lay its vocab.json and merges.txt there"
         )

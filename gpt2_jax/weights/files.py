@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.storage.sealed import check_sums, read_json
+from gpt2_jax.storage.sealed import SUMS, check_sums, read_json
 from gpt2_jax.weights import pth, tensorflow_checkpoint
 from gpt2_jax.weights import safetensors as safetensors_file
 
@@ -23,6 +23,14 @@ TORCH_SINGLE = "pytorch_model.bin"
 TORCH_INDEX = "pytorch_model.bin.index.json"
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+
+
+ADAPTED = "weights"  # the folder in a run of `gpt2-jax adapt`
+
+
+def adapted(path: Path) -> Path:
+    """Return where the weights of a run of `gpt2-jax adapt` lie; of others `path`."""
+    return path / ADAPTED if (path / ADAPTED / SUMS).is_file() else path
 
 
 @dataclasses.dataclass(frozen=True)

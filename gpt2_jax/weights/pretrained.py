@@ -72,7 +72,7 @@ def load_pretrained(
             or `.bin` file with the names of Hugging Face, of LLMs-from-scratch (a
             classifier of its chapter 6 too) or of nanoGPT; a folder of OpenAI's
             TensorFlow checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run
-            of `gpt2-jax finetune`.
+            of `gpt2-jax finetune` or of `gpt2-jax adapt`.
         num_heads: only for files of unusual size that nothing beside them describes.
         naming: "hf", "llms-from-scratch", "nanogpt" or "openai"; needed only for files
             that name their tensors `transformer.h.0...`, as both Hugging Face and
@@ -134,6 +134,7 @@ def _folder_of(name_or_path: str | Path) -> Path | None:
     path = Path(name_or_path)
     if str(name_or_path) == "mini" or not path.exists():
         return None
+    path = files.adapted(path)
     if orbax_folder.is_one(path) or model_folder(path) is not None:
         return None
     return path if path.is_dir() else path.parent
@@ -154,6 +155,7 @@ def _read(
     path = Path(name_or_path)
     if str(name_or_path) in PRESETS and not path.exists():
         return _read_released(str(name_or_path), dtype, offline=offline)
+    path = files.adapted(path)
     if orbax_folder.is_one(path):
         config, params, tokenizer = orbax_folder.read(path)
         return Pretrained(config, _as_dtype(params, dtype), tokenizer=tokenizer)

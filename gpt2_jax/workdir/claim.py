@@ -9,12 +9,11 @@ from typing import Any
 
 from gpt2_jax import config as configs
 from gpt2_jax.checkpoints.step_folders import find_steps
-from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import digest, read_json
 from gpt2_jax.workdir import identity
-from gpt2_jax.workdir.identity import COURSE, FREE, TOLD, Difference
+from gpt2_jax.workdir.identity import COURSE, FREE, TOLD, AnyConfig, Difference
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ CONFIG, RUN, RESULTS = "config.json", "run.json", "results.json"
 
 def claim(
     workdir: Path,
-    config: FinetuneConfig,
+    config: AnyConfig,
     run: Mapping[str, Any],
     *,
     resume: bool,
@@ -48,7 +47,7 @@ def claim(
                 "--resume it"
             )
         theirs = _read_run(workdir)
-        found = _read_config(path, theirs.get("config_sha256"))
+        found = _read_config(path, type(config), theirs.get("config_sha256"))
         new = identity.differences(identity.flat(found), identity.flat(config))
         new += identity.identity_differences(theirs["is"], run)
         _check_changes(workdir, new, allow_data_change=allow_data_change)
@@ -83,7 +82,9 @@ def _retell(workdir: Path) -> None:
     results.unlink(missing_ok=True)
 
 
-def _read_config(path: Path, written: Sequence[str] | None) -> FinetuneConfig:
+def _read_config(
+    path: Path, kind: type[AnyConfig], written: Sequence[str] | None
+) -> AnyConfig:
     """Read config.json; `written` are the hashes it may have, None: not known."""
     values = read_json(path)
     if written is not None and digest(values) not in written:
@@ -92,7 +93,7 @@ def _read_config(path: Path, written: Sequence[str] | None) -> FinetuneConfig:
             "one back and change settings by flags, or choose another --workdir"
         )
     try:
-        return configs.from_stored(values, str(path))
+        return configs.from_stored(kind, values, str(path))
     except ValueError as error:
         raise UserError(
             f"{error}; it was written by another version: choose another --workdir"

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpt2_jax import config as configs
-from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.config import AdaptConfig, FinetuneConfig
 from gpt2_jax.storage.sealed import digest
 
+AnyConfig = FinetuneConfig | AdaptConfig
 Difference = tuple[str, Any, Any]  # name, there, here
 
 
@@ -51,21 +52,25 @@ FREE = (
     "data.labels_file",
     "data.label_names",
     "data.test_data",
+    # Of `adapt`.
+    "devices",
+    "accumulate",
 )
 
 
-def run_id(config: FinetuneConfig, identity: Mapping[str, Any]) -> str:
+def run_id(config: AnyConfig, identity: Mapping[str, Any]) -> str:
     """Return the hash of all that a resumed run may not change."""
     values = {**identity, **flat(config)}
     return digest({k: v for k, v in values.items() if k not in (*FREE, WEIGHTS)})
 
 
-def flat(config: FinetuneConfig) -> dict[str, Any]:
+def flat(config: AnyConfig) -> dict[str, Any]:
     """Return a config as {"train.seed": 123}, in JSON's types."""
     values = json.loads(json.dumps(configs.to_dict(config)))
+    rooms = [name for name, value in values.items() if isinstance(value, dict)]
     nested = {
         f"{room}.{key}": value
-        for room in ("data", "train")
+        for room in rooms
         for key, value in values.pop(room).items()
     }
     return values | nested

@@ -32,10 +32,12 @@ class StopSignals:
     compiler has none. A second signal has its usual effect.
     """
 
-    def __init__(self, workdir: Path, url: str | None = None) -> None:
+    def __init__(
+        self, workdir: Path, url: str | None = None, *, command: str = "finetune"
+    ) -> None:
         self.requested: int | None = None
         self._agreed: int | None = None  # of several processes
-        self._workdir, self._url = workdir, url
+        self._workdir, self._url, self._command = workdir, url, command
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -83,7 +85,9 @@ class StopSignals:
         config = self._workdir / "config.json"
         how = "nothing was begun"
         if config.exists():
-            how = f"gpt2-jax finetune --config {config} --workdir {self._workdir}"
+            how = (
+                f"gpt2-jax {self._command} --config {config} --workdir {self._workdir}"
+            )
             how = f"go on with: {how} --resume"
             if self._url is not None:
                 how = f"{self._url}: go on with the same command and --resume"

@@ -18,7 +18,7 @@ from gpt2_jax.data import content
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.sources import load_dataset
-from gpt2_jax.data.tables import read_labelled, read_table
+from gpt2_jax.data.tables import read_stream, read_table
 from gpt2_jax.errors import DataError
 from gpt2_jax.inference.windows import windows
 
@@ -395,7 +395,7 @@ def test_a_file_of_texts_to_predict_is_one_a_line_unless_it_is_said(write):
 def test_a_stream_and_a_name_are_enough():
     table = "Message;Kind\n" + _lines(";", quote='"')
     how = Reading(text_column="message", label_column="kind")
-    found = read_labelled(io.BytesIO(table.encode()), "upload.csv", how)
+    found = read_stream(io.BytesIO(table.encode()), "upload.csv", how)
     assert list(zip(found.texts, found.labels, strict=True)) == ROWS
 
 

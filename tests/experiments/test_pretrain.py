@@ -18,22 +18,19 @@ from helpers import random_params
 from experiments.pretrain import train as module
 from experiments.pretrain.config import PretrainConfig
 from experiments.pretrain.export import export
-from experiments.pretrain.shard import Windows, step_windows, write_shards
-from experiments.pretrain.steps import (
-    compile_programs,
-    create_schedule,
-    init_state,
-    read_weights,
-    window_losses,
-)
+from experiments.pretrain.shard import read_sequences, write_shards
+from experiments.pretrain.steps import create_schedule, init_state, read_weights
 from experiments.pretrain.train import train
 from gpt2_jax.engine.jit import make_mesh
+from gpt2_jax.engine.language_model import compile_programs, sequence_losses
+from gpt2_jax.engine.sequences import step_sequences
 from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.export.hugging_face import write_language_model
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import flatten
 from gpt2_jax.tokenizer import END_OF_TEXT, decode
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.workdir.metrics_log import MetricsLog
 
 ROOT = Path(__file__).parents[2]
 CONFIG = PretrainConfig(
@@ -84,34 +81,20 @@ def test_shards_hold_the_documents_and_an_end_behind_each(tmp_path):
         assert np.flatnonzero(shard == END_OF_TEXT).tolist() == [len(shard) - 1]
 
 
-def test_windows_lie_end_to_end_and_share_their_ends():
-    shards = (np.arange(11, dtype=np.uint16), np.arange(100, 105, dtype=np.uint16))
-    windows = Windows((*shards, np.arange(4, dtype=np.uint16)), 4)
-    assert len(windows) == 3  # 8 of 11 tokens, 4 of 5, none of 4
-    expected = [[4, 5, 6, 7, 8], [100, 101, 102, 103, 104], [0, 1, 2, 3, 4]]
-    assert windows.batch(np.asarray([1, 2, 0])).tolist() == expected
-
-
-def test_each_epoch_meets_every_window_once_in_another_order():
-    rows = np.concatenate([step_windows(10, 4, step, seed=3) for step in range(5)])
-    assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
-    assert rows[:10].tolist() != rows[10:].tolist()
-
-
 def test_damaged_or_missing_shards_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"python -m experiments\.pretrain\.shard"):
-        Windows.read(tmp_path, "train", 4)
+        read_sequences(tmp_path, "train", 4)
     (tmp_path / "a.txt").write_text("some words\n" * 9)
     with pytest.raises(DataError, match="1 documents, none for validation"):
         write_shards([tmp_path], tmp_path / "out", validation_every=2, shard_tokens=9)
     (tmp_path / "b.txt").write_text("some words\n" * 9)
     write_shards([tmp_path], tmp_path / "out", validation_every=2, shard_tokens=9)
     with pytest.raises(DataError, match="no train shard has 1001 tokens"):
-        Windows.read(tmp_path / "out", "train", 1000)
+        read_sequences(tmp_path / "out", "train", 1000)
     shard = tmp_path / "out" / "train-00000.npy"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(DataError, match=r"train-00000\.npy: missing or damaged"):
-        Windows.read(tmp_path / "out", "train", 4)
+        read_sequences(tmp_path / "out", "train", 4)
 
 
 @pytest.mark.parametrize(("decay", "middle"), [("linear", 0.5), ("cosine", 0.5)])
@@ -142,7 +125,7 @@ def test_a_few_pages_become_weights_whether_or_not_it_was_broken_off(
     """The loss falls, a resumed run is the uninterrupted one to the bit, and what is
     exported gives the same logits.
     """
-    run, parts, log = tmp_path / "run", tmp_path / "parts", module._log
+    run, parts, write = tmp_path / "run", tmp_path / "parts", MetricsLog.write
     state = train(CONFIG, tokens, run, devices=1)
     lines = without_time(run)
     assert lines[0]["loss"] == pytest.approx(math.log(50257), abs=0.05)
@@ -150,19 +133,19 @@ def test_a_few_pages_become_weights_whether_or_not_it_was_broken_off(
     held_out = [line["validation_loss"] for line in lines if "validation_loss" in line]
     assert held_out[1] < held_out[0] < lines[0]["loss"]
 
-    def broken_off(path, line):
+    def broken_off(log, **line):
         if line["step"] == 8:
             raise KeyboardInterrupt
-        log(path, line)
+        write(log, **line)
 
-    monkeypatch.setattr(module, "_log", broken_off)
+    monkeypatch.setattr(MetricsLog, "write", broken_off)
     with pytest.raises(KeyboardInterrupt):
         train(CONFIG, tokens, parts, devices=1)
-    monkeypatch.setattr(module, "_log", log)
+    monkeypatch.setattr(MetricsLog, "write", write)
     resumed = train(CONFIG, tokens, parts, devices=1, resume=True)
     for leaf, other in zip(*map(jax.tree.leaves, (state, resumed)), strict=True):
         np.testing.assert_array_equal(leaf, other)
-    assert without_time(parts)[-1] == lines[-1]
+    assert without_time(parts) == lines
 
     assert "bit-equal" in export(parts, tmp_path / "weights")
     config, params = load_pretrained(tmp_path / "weights")
@@ -188,10 +171,10 @@ def test_it_goes_on_from_pretrained_weights(tokens, tmp_path):
     config = dataclasses.replace(CONFIG, num_layers=12, weights=str(folder))
     run = tmp_path / "run"
     train(dataclasses.replace(config, steps=4), tokens, run, devices=1)
-    first = Windows.read(tokens, "train", CONFIG.length)
-    batch = first.batch(step_windows(len(first), CONFIG.batch_size, 0, CONFIG.seed))
+    first = read_sequences(tokens, "train", CONFIG.length)
+    batch = first.batch(step_sequences(len(first), CONFIG.batch_size, 0, CONFIG.seed))
     model = dataclasses.replace(CONFIG.model, num_layers=2, max_len=32)
-    expected = window_losses(params, jnp.asarray(batch), model=GPT2(model)).mean()
+    expected = sequence_losses(params, jnp.asarray(batch), model=GPT2(model)).mean()
     lines = without_time(run)
     assert lines[0]["loss"] == pytest.approx(float(expected), rel=1e-5)
     assert lines[-1]["loss"] < lines[0]["loss"]
@@ -241,8 +224,9 @@ def test_a_run_is_not_overwritten_and_another_one_not_resumed(tokens, tmp_path):
 @pytest.mark.slow
 def test_two_devices_and_parts_of_a_batch_take_the_same_steps(tokens):
     adamw = dataclasses.replace(CONFIG, optimizer="adamw")
-    windows = Windows.read(tokens, "train", CONFIG.length)
-    batches = [windows.batch(step_windows(len(windows), 8, s, 0)) for s in range(3)]
+    sequences = read_sequences(tokens, "train", CONFIG.length)
+    order = [step_sequences(len(sequences), 8, step, 0) for step in range(3)]
+    batches = [sequences.batch(rows) for rows in order]
 
     def run(devices: int, accumulate: int):
         mesh = make_mesh(jax.devices()[:devices])
