@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
-import logging
-from collections import Counter
 from pathlib import Path
 
 import jax
@@ -14,40 +12,16 @@ from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import sha256_of
-from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
+from gpt2_jax.tokenizer import VOCAB_SIZE, gpt2
 from gpt2_jax.weights import files, hub, orbax_folder
-from gpt2_jax.weights.architecture import config_of, hint_of
-from gpt2_jax.weights.arrays import DTYPES, FLOATS
-from gpt2_jax.weights.convert import (
-    COMPILED,
-    convert_state_dict,
-    scale_queries,
-    unwrap,
-)
-from gpt2_jax.weights.hugging_face_config import (
-    attention_scale,
-    labels_of,
-    problem_type_of,
-)
-from gpt2_jax.weights.rules import HUGGING_FACE, detect_naming
+from gpt2_jax.weights.arrays import DTYPES
+from gpt2_jax.weights.convert import convert_state_dict
+from gpt2_jax.weights.rules import HUGGING_FACE
+from gpt2_jax.weights.tensors import Pretrained, convert
 from gpt2_jax.weights.tokenizer_folder import read_tokenizer
 from gpt2_jax.weights.trained import load_model, model_folder
 
-log = logging.getLogger(__name__)
-
 MINI_SHA256 = "d650757d55552f020e9e3507cf2fc521b160eca8dcbe6db9fec0221d681a701a"
-
-
-@dataclasses.dataclass(frozen=True)
-class Pretrained:
-    """A language model or a classifier, and what else the file tells of it."""
-
-    config: GPT2Config
-    params: Params
-    classes: tuple[str, ...] | None = None
-    max_length: int | None = None
-    problem_type: str | None = None  # as a Hugging Face classifier's config.json has it
-    tokenizer: Tokenizer | None = None  # None: there is none for this vocabulary
 
 
 def load_pretrained(
@@ -89,7 +63,7 @@ def load_pretrained(
             GPT-2's, or tensors that do not fit.
         ValueError: another dtype.
     """
-    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
+    found = _read_as_told(name_or_path, num_heads, naming, dtype, offline=offline)
     return found.config, found.params
 
 
@@ -110,7 +84,7 @@ def read_pretrained(
     Raises:
         WeightsError: as `load_pretrained`, or the tokenizer cannot be used.
     """
-    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
+    found = _read_as_told(name_or_path, num_heads, naming, dtype, offline=offline)
     own = found.tokenizer
     if tokenizer is not None:
         own = read_tokenizer(Path(tokenizer))
@@ -137,6 +111,29 @@ def _folder_of(name_or_path: str | Path) -> Path | None:
     if orbax_folder.is_one(path) or model_folder(path) is not None:
         return None
     return path if path.is_dir() else path.parent
+
+
+def _read_as_told(
+    name_or_path: str | Path,
+    num_heads: int | None,
+    naming: str | None,
+    dtype: str,
+    *,
+    offline: bool,
+) -> Pretrained:
+    """Read, and refuse what the user said where it is not so."""
+    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
+    if num_heads not in (None, found.config.num_heads):
+        raise WeightsError(
+            f"{name_or_path}: num_heads={num_heads}, but it says itself that it has "
+            f"{found.config.num_heads}"
+        )
+    if naming not in (None, found.naming):
+        raise WeightsError(
+            f"{name_or_path}: naming={naming!r} is for files of tensors, and this is "
+            "none; omit it"
+        )
+    return found
 
 
 def _read(
@@ -166,43 +163,9 @@ def _read(
     contents = files.read_contents(path)
     folder = path if path.is_dir() else path.parent
     try:
-        return _convert(contents, path, folder, num_heads, naming, dtype)
+        return convert(contents, path, folder, num_heads, naming, dtype)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-
-
-def _convert(
-    contents: files.Contents,
-    path: Path,
-    folder: Path,
-    num_heads: int | None,
-    naming: str | None,
-    dtype: str,
-) -> Pretrained:
-    hint = hint_of(contents, folder)
-    state, wrapper = unwrap(contents.tensors)
-    if wrapper not in ("", COMPILED):
-        log.info(f"{path}: the tensors are read without the prefix {wrapper}")
-    contents = dataclasses.replace(contents, tensors=state)
-    named, prefix = detect_naming(state, naming=naming, hint=hint)
-    config = config_of(contents, named, prefix, folder, num_heads)
-    params = convert_state_dict(state, config, (named, prefix), dtype=dtype)
-    others = Counter(
-        str(value.dtype)
-        for value in state.values()
-        if value.dtype in FLOATS and value.dtype != DTYPES[dtype]
-    )
-    for other, count in others.items():
-        log.info(f"{path}: {count} {other} tensors read as {dtype}")
-    classes = problem = None
-    if named is HUGGING_FACE:
-        if scale := attention_scale(folder, config):
-            log.info(f"{path}: its own scaling of attention goes into the queries")
-            params = scale_queries(params, scale)
-        if config.num_classes is not None:
-            classes = labels_of(folder, config.num_classes)
-            problem = problem_type_of(folder)
-    return Pretrained(config, params, classes, problem_type=problem)
 
 
 def _read_run(path: Path, dtype: str) -> Pretrained:
