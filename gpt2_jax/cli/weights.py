@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.export import CONVERT_FORMATS, EXPORT_FORMATS
-from gpt2_jax.weights.rules import NAMINGS
+from gpt2_jax.cli.flags import add_flags, with_flags
+from gpt2_jax.config import LayoutConfig
+from gpt2_jax.export import CONVERT_FORMATS, EXPORT_FORMATS, QUANTIZED
 
 
 def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -19,20 +20,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     convert.add_argument("destination", metavar="DST", type=Path)
     convert.add_argument("--to", choices=CONVERT_FORMATS, required=True)
-    convert.add_argument(
-        "--num-heads", type=int, metavar="N", help="where SRC does not tell it"
-    )
-    convert.add_argument(
-        "--naming",
-        choices=[naming.key for naming in NAMINGS],
-        help="whose names the tensors have, where SRC does not tell it",
-    )
-    convert.add_argument(
-        "--tokenizer",
-        metavar="FOLDER",
-        type=Path,
-        help="where the tokenizer of SRC lies, if not beside it",
-    )
+    add_flags(convert, LayoutConfig())
     add_offline(convert)
 
     export = commands.add_parser(
@@ -41,6 +29,11 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     export.add_argument("run", metavar="RUN", type=Path)
     export.add_argument("destination", metavar="DST", type=Path)
     export.add_argument("--format", choices=EXPORT_FORMATS, required=True)
+    export.add_argument(
+        "--quantize",
+        choices=QUANTIZED,
+        help="kernels and activations of onnx; tells how many labels stay",
+    )
 
 
 def add_offline(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +49,7 @@ def convert(arguments: argparse.Namespace) -> int:
         arguments.source,
         arguments.destination,
         arguments.to,
-        num_heads=arguments.num_heads,
-        naming=arguments.naming,
-        tokenizer=arguments.tokenizer,
+        layout=with_flags(LayoutConfig(), arguments),
         offline=arguments.offline,
     )
     return _report(checked, arguments.destination)
@@ -67,7 +58,12 @@ def convert(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     from gpt2_jax.export.classifier import export_run
 
-    checked = export_run(arguments.run, arguments.destination, arguments.format)
+    checked = export_run(
+        arguments.run,
+        arguments.destination,
+        arguments.format,
+        quantize=arguments.quantize,
+    )
     return _report(checked, arguments.destination)
 
 

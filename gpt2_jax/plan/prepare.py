@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.config import FinetuneConfig, LayoutConfig
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import load_dataset
@@ -93,13 +93,18 @@ def _load_weights(
     config: FinetuneConfig, *, offline: bool
 ) -> tuple[Pretrained, Tokenizer]:
     if str(config.weights).startswith(PREFIX):
+        if config.layout != LayoutConfig():
+            raise UserError(
+                f"{config.weights}: random weights are told by their size alone; omit "
+                "--num-heads, --naming and --tokenizer"
+            )
         return Pretrained(*untrained(str(config.weights), config.train.seed)), gpt2()
-    found = read_pretrained(config.weights, offline=offline)
+    found = read_pretrained(config.weights, offline=offline, **vars(config.layout))
     if found.tokenizer is None:
         raise UserError(
             f"{config.weights}: a vocabulary of {found.config.vocab_size} tokens, but "
             f"GPT-2's encoding has {VOCAB_SIZE}, and no tokenizer lies beside the "
-            "weights; lay its vocab.json and merges.txt there"
+            "weights; lay its vocab.json and merges.txt there, or give --tokenizer"
         )
     return found, found.tokenizer
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
+from gpt2_jax.config.layout import NamingName
 from gpt2_jax.config.model import Activation, GPT2Config, PoolName
 
 LANGUAGE, CLASSES = "language", "classes"
@@ -30,7 +31,7 @@ class Rule:
 class Naming:
     """All tensors of one kind of file."""
 
-    key: str  # what a user calls it
+    key: NamingName  # what a user calls it
     title: str
     rules: tuple[Rule, ...]
     marker: str  # a regex that tells this naming; its \d+ is the number of the block

@@ -40,21 +40,20 @@ def load_pretrained(
 
     Args:
         name_or_path: "mini" (shipped), the size of a released GPT-2 such as "124M"
-            (cached or downloaded), or a path: a Hugging Face folder (safetensors or
-            `pytorch_model.bin`, in shards or not, GPT2LMHeadModel or
-            GPT2ForSequenceClassification); a `.safetensors`, `.pth`, `.pt`, `.ckpt`
-            or `.bin` file with the names of Hugging Face, of LLMs-from-scratch (a
-            classifier of its chapter 6 too) or of nanoGPT; a folder of OpenAI's
-            TensorFlow checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run
-            of `gpt2-jax finetune`.
+            (cached or downloaded), or a path: a Hugging Face folder (safetensors,
+            `pytorch_model.bin`, in shards or not, or `flax_model.msgpack`); a
+            `.safetensors`, `.pth`, `.pt`, `.ckpt` or `.bin` file with the names of
+            Hugging Face, of LLMs-from-scratch (a classifier of its chapter 6 too), of
+            nanoGPT, minGPT or build-nanogpt; a folder of OpenAI's TensorFlow
+            checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run of
+            `gpt2-jax finetune`. What holds the model, as a prefix of its names or a
+            key of a checkpoint, makes no difference.
         num_heads: only for files of unusual size that nothing beside them describes.
-        naming: "hf", "llms-from-scratch", "nanogpt" or "openai"; needed only for files
-            that name their tensors `transformer.h.0...`, as both Hugging Face and
-            nanoGPT do, and that nothing else tells apart. It is Hugging Face's with a
-            `score.weight` or an `attn.masked_bias`, or with its config.json beside it;
-            nanoGPT's with `model_args` or `iter_num` in the checkpoint, with the prefix
-            `_orig_mod.`, or without biases. The shape of `c_attn` decides nothing, but
-            a contradiction to it is refused.
+        naming: a name of `gpt2_jax.config.NAMINGS`, where the file does not tell it.
+            Hugging Face keeps `c_attn` as [D, 3D], and nanoGPT and minGPT as [3D, D];
+            these two have the same names and another GELU. nanoGPT's is told by
+            `model_args` or `iter_num` in the checkpoint, or by the lack of biases,
+            build-nanogpt by its `config`.
         dtype: of the params: "float32" or "bfloat16".
         offline: forbid the network.
 

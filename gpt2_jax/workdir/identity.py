@@ -42,6 +42,9 @@ FREE = (
     "train.wandb",
     # Their content counts, not its name.
     "weights",
+    "layout.num_heads",
+    "layout.naming",
+    "layout.tokenizer",
     "data.source",
     "data.labels_file",
     "data.label_names",
@@ -63,7 +66,7 @@ def flat(config: FinetuneConfig) -> dict[str, Any]:
     values = json.loads(json.dumps(configs.to_dict(config)))
     nested = {
         f"{room}.{key}": value
-        for room in ("data", "train")
+        for room in ("data", "layout", "train")
         for key, value in values.pop(room).items()
     }
     return values | nested
