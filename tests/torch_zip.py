@@ -74,10 +74,16 @@ def pack(
     return path
 
 
-def pack_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write a state dict of float32 arrays."""
+def pack_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], beside: Mapping[str, bytes] = {}
+) -> Path:
+    """Write a state dict of float32 arrays; under `model` where pickles lie beside."""
     tensors, storages = {}, {}
     for index, (name, value) in enumerate(arrays.items()):
         tensors[name] = tensor(storage(str(index), value.size), value.shape)
         storages[str(index)] = np.ascontiguousarray(value, "<f4").tobytes()
-    return pack(path, state(tensors), storages)
+    pickled = state(tensors)
+    if beside:
+        items = {"model": pickled.removeprefix(PROTO_2)[:-1], **beside}
+        pickled = state(items)
+    return pack(path, pickled, storages)

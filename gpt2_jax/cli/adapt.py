@@ -13,10 +13,18 @@ from gpt2_jax.cli.finetune import add_resume, read_config, second_signal_ends
 from gpt2_jax.cli.flags import add_flags, with_flags
 from gpt2_jax.config.data import ROWS
 from gpt2_jax.config.finetune import MODEL
+from gpt2_jax.config.layout import LAYOUT
 from gpt2_jax.config.train import DEVICES, MEASURING, TRAINING
 from gpt2_jax.errors import UserError
 
-_SECTIONS = (MODEL, ROWS, TRAINING, DEVICES, MEASURING)  # all but labels and split
+_SECTIONS = (
+    MODEL,
+    LAYOUT,
+    ROWS,
+    TRAINING,
+    DEVICES,
+    MEASURING,
+)  # all but labels and split
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:

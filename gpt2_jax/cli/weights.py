@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.export import CONVERT_FORMATS, EXPORT_FORMATS
-from gpt2_jax.weights.rules import NAMINGS
+from gpt2_jax.cli.flags import add_flags, with_flags
+from gpt2_jax.config import LayoutConfig
+from gpt2_jax.export import CONVERT_FORMATS, EXPORT_FORMATS, QUANTIZED
 
 
 def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -19,20 +20,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     convert.add_argument("destination", metavar="DST", type=Path)
     convert.add_argument("--to", choices=CONVERT_FORMATS, required=True)
-    convert.add_argument(
-        "--num-heads", type=int, metavar="N", help="where SRC does not tell it"
-    )
-    convert.add_argument(
-        "--naming",
-        choices=[naming.key for naming in NAMINGS],
-        help="whose names the tensors have, where SRC does not tell it",
-    )
-    convert.add_argument(
-        "--tokenizer",
-        metavar="FOLDER",
-        type=Path,
-        help="where the tokenizer of SRC lies, if not beside it",
-    )
+    add_flags(convert, LayoutConfig())
     add_offline(convert)
 
     export = commands.add_parser(
@@ -45,6 +33,11 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "--without-lexical",
         action="store_true",
         help="the model alone, of a classifier with a lexical part",
+    )
+    export.add_argument(
+        "--quantize",
+        choices=QUANTIZED,
+        help="kernels and activations of onnx; tells how many labels stay",
     )
 
 
@@ -61,9 +54,7 @@ def convert(arguments: argparse.Namespace) -> int:
         arguments.source,
         arguments.destination,
         arguments.to,
-        num_heads=arguments.num_heads,
-        naming=arguments.naming,
-        tokenizer=arguments.tokenizer,
+        layout=with_flags(LayoutConfig(), arguments),
         offline=arguments.offline,
     )
     return _report(checked, arguments.destination)
@@ -77,6 +68,7 @@ def export(arguments: argparse.Namespace) -> int:
         arguments.destination,
         arguments.format,
         without_lexical=arguments.without_lexical,
+        quantize=arguments.quantize,
     )
     return _report(checked, arguments.destination)
 

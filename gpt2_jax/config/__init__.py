@@ -9,6 +9,9 @@ from gpt2_jax.config.fields import to_dict as to_dict
 from gpt2_jax.config.finetune import FINETUNE_PRESETS as FINETUNE_PRESETS
 from gpt2_jax.config.finetune import FinetuneConfig as FinetuneConfig
 from gpt2_jax.config.finetune import from_stored as from_stored
+from gpt2_jax.config.layout import NAMINGS as NAMINGS
+from gpt2_jax.config.layout import LayoutConfig as LayoutConfig
+from gpt2_jax.config.layout import NamingName as NamingName
 from gpt2_jax.config.model import DTYPES as DTYPES
 from gpt2_jax.config.model import POOLS as POOLS
 from gpt2_jax.config.model import PRESETS as PRESETS

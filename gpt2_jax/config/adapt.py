@@ -8,6 +8,7 @@ from pathlib import Path
 from gpt2_jax.config.data import ROWS, DataConfig
 from gpt2_jax.config.fields import check_fields, flag_of, option, option_of, require
 from gpt2_jax.config.finetune import MODEL
+from gpt2_jax.config.layout import LayoutConfig
 from gpt2_jax.config.model import Dtype, GPT2Config
 from gpt2_jax.config.train import DEVICES, MEASURING, TRAINING, TrainConfig
 
@@ -26,6 +27,7 @@ class AdaptConfig:
         metavar="W",
         section=MODEL,
     )
+    layout: LayoutConfig = LayoutConfig()
     data: DataConfig = DataConfig()
     length: int | None = option(
         None,

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from gpt2_jax.config.data import DataConfig
 from gpt2_jax.config.fields import check_fields, from_dict, option
+from gpt2_jax.config.layout import LayoutConfig
 from gpt2_jax.config.model import Dtype, GPT2Config, PoolName
 from gpt2_jax.config.train import TrainConfig
 
@@ -28,6 +29,7 @@ class FinetuneConfig:
         metavar="W",
         section=MODEL,
     )
+    layout: LayoutConfig = LayoutConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     pool: PoolName = option(

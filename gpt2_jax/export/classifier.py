@@ -1,4 +1,4 @@
-"""A trained classifier for other tools: transformers, the book's code, StableHLO."""
+"""A trained classifier for other tools: transformers, the book, ONNX, StableHLO."""
 
 from __future__ import annotations
 
@@ -14,8 +14,18 @@ from gpt2_jax.engine.forward import predict_step
 from gpt2_jax.engine.texts import pad
 from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.metrics import softmax
-from gpt2_jax.export import hugging_face, llms_from_scratch, stablehlo
-from gpt2_jax.export.language_model import check_parameters, check_probabilities
+from gpt2_jax.export import (
+    hugging_face,
+    llms_from_scratch,
+    onnx_file,
+    own_texts,
+    stablehlo,
+)
+from gpt2_jax.export.language_model import (
+    check_logits,
+    check_parameters,
+    check_probabilities,
+)
 from gpt2_jax.export.tokenizer_files import check_written
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.pools import POOLS
@@ -51,20 +61,31 @@ _READS = {
 
 
 def export_run(
-    run: Path, destination: Path, to: str, *, without_lexical: bool = False
+    run: Path,
+    destination: Path,
+    to: str,
+    *,
+    without_lexical: bool = False,
+    quantize: str | None = None,
 ) -> list[str]:
     """Write the classifier of `run` at `destination`; return what was checked.
 
     `without_lexical` leaves the lexical part of the classifier out.
 
     Other tools compute in float32, so this is what they are given. What was written is
-    read back before it stands at `destination`: it must give our probabilities.
+    read back before it stands at `destination`: it must give our probabilities. What is
+    then made "int8" by `quantize` does not, and it is told how many labels stay.
 
     Raises:
         UserError: the format cannot express the classifier, or `destination` cannot be
             written.
+        DeviceError: a package that the format needs is not installed.
         WeightsError: the run cannot be read, or the check failed.
     """
+    if quantize is not None and to != "onnx":
+        raise UserError(f"--quantize {quantize} is for --format onnx; omit it")
+    if to == "onnx":
+        onnx_file.check_installed()
     trained = load_model(run)
     if without_lexical:
         trained = trained.alone()
@@ -81,6 +102,11 @@ def export_run(
         if to == "stablehlo":
             stablehlo.write(path, plain)
             got = stablehlo.read(path)(batch["tokens"], batch["lengths"])
+        elif to == "onnx":
+            onnx_file.write(path, plain)
+            graph = onnx_file.read(path)
+            got = graph(batch["tokens"], batch["lengths"])
+            checked = [check_logits(step(plain.params, batch), got)]
         else:
             read, but = _write_parameters(path, plain, to)
             checked = [check_parameters(plain.params, read, but=but)]
@@ -90,6 +116,10 @@ def export_run(
         expected = softmax(step(plain.params, batch))
         what = f"{len(PROBES)} probe texts"
         checked.append(check_probabilities(expected, softmax(np.asarray(got)), what))
+        if to == "onnx" and quantize is not None:
+            onnx_file.quantize(path)
+            small = onnx_file.read(path)
+            checked += own_texts.compare_labels(run, plain, graph, small, quantize)
     if trained.config.dtype != "float32":
         own = softmax(_step(trained)(trained.params, batch))
         checked.append(

@@ -62,15 +62,8 @@ def write_classifier(folder: Path, trained: TrainedModel) -> None:
     """
     from gpt2_jax.version import __version__
 
-    names, own = dict(enumerate(trained.classes)), trained.tokenizer
-    pad = pad_id(own)
-    values = {
-        "architectures": ["GPT2ForSequenceClassification"],
-        "problem_type": "single_label_classification",
-        "pad_token_id": pad,
-        "id2label": {str(index): name for index, name in names.items()},
-        "label2id": {name: index for index, name in names.items()},
-    }
+    own, pad = trained.tokenizer, pad_id(trained.tokenizer)
+    values = classifier_values(trained)
     params = fold_bias(trained.params)
     write_folder(folder, trained.config, params, HEAD, values, own)
     write_tokenizer(folder, trained.max_length, classifier=True, tokenizer=own)
@@ -84,6 +77,18 @@ def write_classifier(folder: Path, trained: TrainedModel) -> None:
     )
     (folder / "README.md").write_text(readme, "utf-8")
     write_sums(folder)
+
+
+def classifier_values(trained: TrainedModel) -> dict[str, Any]:
+    """Return what a classifier's config.json says beside the sizes."""
+    names = dict(enumerate(trained.classes))
+    return {
+        "architectures": ["GPT2ForSequenceClassification"],
+        "problem_type": "single_label_classification",
+        "pad_token_id": pad_id(trained.tokenizer),
+        "id2label": {str(index): name for index, name in names.items()},
+        "label2id": {name: index for index, name in names.items()},
+    }
 
 
 def read_classifier(folder: Path, config: GPT2Config) -> Params:
@@ -155,6 +160,21 @@ def write_folder(
 ) -> None:
     """Write config.json and model.safetensors; the kernel of `out_head` is `head`."""
     folder.mkdir(parents=True)
+    write_config(folder, config, values, tokenizer)
+    body = {name: leaf for name, leaf in params.items() if name != "out_head"}
+    state = to_state_dict(body, HUGGING_FACE, PREFIX)
+    if "out_head" in params:
+        state[head] = np.ascontiguousarray(np.asarray(params["out_head"]["kernel"]).T)
+    write_safetensors(folder / files.SINGLE, state)
+
+
+def write_config(
+    folder: Path,
+    config: GPT2Config,
+    values: Mapping[str, Any],
+    tokenizer: Tokenizer | None,
+) -> None:
+    """Write config.json: the sizes, and then `values`."""
     end = None if tokenizer is None else tokenizer.end_id
     config_json = {
         "model_type": "gpt2",
@@ -176,8 +196,3 @@ def write_folder(
     }
     text = json.dumps(config_json, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, "utf-8")
-    body = {name: leaf for name, leaf in params.items() if name != "out_head"}
-    state = to_state_dict(body, HUGGING_FACE, PREFIX)
-    if "out_head" in params:
-        state[head] = np.ascontiguousarray(np.asarray(params["out_head"]["kernel"]).T)
-    write_safetensors(folder / files.SINGLE, state)

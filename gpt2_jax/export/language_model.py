@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpt2_jax.config import GPT2Config
+from gpt2_jax.config import GPT2Config, LayoutConfig
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.export import hugging_face, llms_from_scratch
 from gpt2_jax.model.gpt2 import GPT2
@@ -21,8 +21,13 @@ from gpt2_jax.weights.pretrained import Pretrained, read_pretrained
 
 TOLERANCE = 1e-5  # of a probability
 
+LOGIT_TOLERANCE = 1e-4
+
 
 _PROBES, _PROBE_LENGTH = 4, 16
+
+
+_UNSAID = LayoutConfig()
 
 
 def convert_weights(
@@ -30,9 +35,7 @@ def convert_weights(
     destination: Path,
     to: str,
     *,
-    num_heads: int | None = None,
-    naming: str | None = None,
-    tokenizer: str | Path | None = None,
+    layout: LayoutConfig = _UNSAID,
     offline: bool = False,
 ) -> list[str]:
     """Write the weights of `source` at `destination`; return what was checked.
@@ -47,13 +50,7 @@ def convert_weights(
     if to == "llms-from-scratch":
         llms_from_scratch.check_suffix(destination)
     with creating(destination) as path:
-        found = read_pretrained(
-            source,
-            num_heads=num_heads,
-            naming=naming,
-            tokenizer=tokenizer,
-            offline=offline,
-        )
+        found = read_pretrained(source, offline=offline, **vars(layout))
         if found.config.num_classes is not None:
             raise WeightsError(f"{source}: a classifier; gpt2-jax export is for these")
         return write_checked(path, found, to)
@@ -134,6 +131,21 @@ def check_probabilities(expected: np.ndarray, got: np.ndarray, what: str) -> str
             f"difference {difference:.1e}, allowed {TOLERANCE:.0e}"
         )
     return f"read back: {what}, largest difference of a probability {difference:.1e}"
+
+
+def check_logits(expected: np.ndarray, got: np.ndarray) -> str:
+    """Say how far the logits of what was read back are from ours.
+
+    Raises:
+        WeightsError: too far.
+    """
+    difference = float(np.abs(expected - got).max())
+    if not difference <= LOGIT_TOLERANCE:
+        raise WeightsError(
+            f"nothing written: read back, it gave other logits: largest difference "
+            f"{difference:.1e}, allowed {LOGIT_TOLERANCE:.0e}"
+        )
+    return f"read back: largest difference of a logit {difference:.1e}"
 
 
 def _bits(leaf: np.ndarray) -> tuple[tuple[int, ...], bytes]:

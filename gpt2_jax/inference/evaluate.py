@@ -8,21 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt2_jax import config as configs
-from gpt2_jax.config import DataConfig, FinetuneConfig
+from gpt2_jax.config import DataConfig
 from gpt2_jax.data.columns import ColumnsError
-from gpt2_jax.data.content import STDIN
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.data.unused import UnusedError
-from gpt2_jax.errors import DataError, UserError, WeightsError
+from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.evaluation.metrics import evaluate_probabilities
 from gpt2_jax.evaluation.summary import format_test
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.plan.task import ids_sha256
 from gpt2_jax.storage.sealed import read_json
 from gpt2_jax.workdir.claim import RUN
+from gpt2_jax.workdir.own_data import own_data, stored_data
 
 # How other data are read, too. The encoding is none of it: another than the run's
 # would be read wrongly in silence.
@@ -52,7 +51,7 @@ def evaluate_run(
     """
     classifier = Classifier.load(run)
     if data is None:
-        config = _own_data(run)
+        config = own_data(run)
         dataset = load_dataset(config, to_train=False, classes=classifier.labels)
         rows = split_dataset(dataset, config).test
         _check_own(run, dataset, rows)
@@ -139,7 +138,7 @@ def _load_other(run: Path, data: DataConfig, classes: Sequence[str]) -> Dataset:
     """
     if not (run / "config.json").is_file():  # a model alone
         return load_dataset(data, to_train=False, classes=classes)
-    own = _stored_data(run)
+    own = stored_data(run)
     try:
         return _load_as_trained(data, own, _ROWS + _LABELS, classes)
     except UnusedError:  # of what `data` says itself
@@ -162,21 +161,3 @@ def _load_as_trained(
             if not unsaid & set(error.fields):
                 raise
             unsaid -= set(error.fields)
-
-
-def _own_data(run: Path) -> DataConfig:
-    data = _stored_data(run)
-    if data.source == STDIN:
-        raise DataError(
-            f"{run}: was trained on standard input, which is gone; give labelled texts "
-            "with --data"
-        )
-    return data
-
-
-def _stored_data(run: Path) -> DataConfig:
-    path = run / "config.json"
-    try:
-        return configs.from_stored(FinetuneConfig, read_json(path)).data
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from error

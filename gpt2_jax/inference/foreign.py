@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.pools import POOLS
-from gpt2_jax.weights.pretrained import read_pretrained
+from gpt2_jax.weights.pretrained import Pretrained, read_pretrained
 from gpt2_jax.weights.trained import TrainedModel
 
 
@@ -58,6 +58,7 @@ def read_foreign(
             f"{path}: a vocabulary of {config.vocab_size} tokens, and no tokenizer for "
             "it; lay its vocab.json and merges.txt beside the weights"
         )
+    _refuse_padding(path, found)
     return TrainedModel(
         config,
         found.params,
@@ -65,3 +66,19 @@ def read_foreign(
         max_length or limit,
         tokenizer=found.tokenizer,
     )
+
+
+def _refuse_padding(path: str | Path, found: Pretrained) -> None:
+    """Refuse a padding that texts are written with: what ends in it is read before it.
+
+    Raises:
+        WeightsError: it is such a token.
+    """
+    own = found.tokenizer
+    if own is not None and found.pad_id in set(own.tokens.values()):
+        text = own.decode([found.pad_id])
+        raise WeightsError(
+            f"{path}: pad_token_id={found.pad_id} of its config.json is {text!r}, and "
+            "of a text that ends so its model reads the token before; give it a "
+            "pad_token_id that no text has"
+        )

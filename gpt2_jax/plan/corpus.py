@@ -74,7 +74,9 @@ def prepare_corpus(config: AdaptConfig, *, offline: bool = False) -> Corpus:
     table, sha256 = load_texts(config.data, offline=offline)
     name = source_name(config.data)
     texts, told = _distinct(name, table)
-    pretrained, tokenizer = load_weights(config.weights, config.seed, offline=offline)
+    pretrained, tokenizer = load_weights(
+        config.weights, config.layout, config.seed, offline=offline
+    )
     if pretrained.config.num_classes is not None:
         raise WeightsError(
             f"{config.weights}: a classifier; give the language model that it was "

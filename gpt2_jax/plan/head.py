@@ -41,7 +41,9 @@ def keep_head(
 
 def _unlike(pretrained: Pretrained, config: GPT2Config) -> str | None:
     """Return why the head of `pretrained` would read something else here."""
-    theirs = pretrained.config
+    theirs, problem = pretrained.config, pretrained.problem_type
+    if problem not in (None, "single_label_classification"):
+        return f"its problem_type is {problem}"
     if theirs.pool != config.pool:
         return f"it reads --pool {theirs.pool}, and this run {config.pool}"
     if theirs.causal != config.causal:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.config import FinetuneConfig, LayoutConfig
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import load_dataset
@@ -48,7 +48,7 @@ def prepare(
     )
     split = split_dataset(dataset, config.data)
     pretrained, tokenizer = load_weights(
-        config.weights, config.train.seed, offline=offline
+        config.weights, config.layout, config.train.seed, offline=offline
     )
     encoded = {
         part: [tokenizer.encode(dataset.texts[row]) for row in rows]
@@ -93,7 +93,7 @@ def _characters(dataset: Dataset, split: Split) -> int:
 
 
 def load_weights(
-    weights: str | Path, seed: int, *, offline: bool
+    weights: str | Path, layout: LayoutConfig, seed: int, *, offline: bool
 ) -> tuple[Pretrained, Tokenizer]:
     """Read weights, or draw them, and the tokenizer that goes with them.
 
@@ -101,13 +101,18 @@ def load_weights(
         UserError: they cannot be had, or there is no tokenizer for their vocabulary.
     """
     if str(weights).startswith(PREFIX):
+        if layout != LayoutConfig():
+            raise UserError(
+                f"{weights}: random weights are told by their size alone; omit "
+                "--num-heads, --naming and --tokenizer"
+            )
         return Pretrained(*untrained(str(weights), seed)), gpt2()
-    found = read_pretrained(weights, offline=offline)
+    found = read_pretrained(weights, offline=offline, **vars(layout))
     if found.tokenizer is None:
         raise UserError(
             f"{weights}: a vocabulary of {found.config.vocab_size} tokens, but "
             f"GPT-2's encoding has {VOCAB_SIZE}, and no tokenizer lies beside the "
-            "weights; lay its vocab.json and merges.txt there"
+            "weights; lay its vocab.json and merges.txt there, or give --tokenizer"
         )
     return found, found.tokenizer
 

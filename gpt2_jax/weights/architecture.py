@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,19 +14,16 @@ from gpt2_jax import config as configs
 from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.storage.sealed import read_json
-from gpt2_jax.weights.convert import COMPILED, StateDict
+from gpt2_jax.weights.detect import StateDict
 from gpt2_jax.weights.files import Contents
 from gpt2_jax.weights.hugging_face_config import CONFIG, is_hugging_face
-from gpt2_jax.weights.rules import (
-    HUGGING_FACE,
-    LLMS_FROM_SCRATCH,
-    NANOGPT,
-    OPENAI,
-    Naming,
-)
+from gpt2_jax.weights.inert import Inert
+from gpt2_jax.weights.naming import Naming
+from gpt2_jax.weights.rules import FLAX, HUGGING_FACE, MINGPT, NANOGPT, OPENAI
 from gpt2_jax.weights.tensorflow_checkpoint import HPARAMS
 
-MODEL_ARGS = "model_args"  # of a nanoGPT checkpoint, beside its tensors
+# What stands beside the tensors: of nanoGPT, and of build-nanogpt.
+MODEL_ARGS, _SETTINGS = "model_args", "config"
 
 
 # Fields of a Hugging Face config.json that must hold for our model to be that model.
@@ -54,13 +50,20 @@ _OPENAI_SIZES = _HUGGING_FACE_SIZES | {"vocab_size": "n_vocab", "max_len": "n_ct
 
 
 def hint_of(contents: Contents, folder: Path) -> str | None:
-    """Tell Hugging Face from nanoGPT by what stands beside the tensors."""
+    """Tell whose the tensors are by what stands beside them."""
     if contents.beside.keys() & {MODEL_ARGS, "iter_num"}:
         return NANOGPT.key
-    if is_hugging_face(folder):
-        return HUGGING_FACE.key
-    compiled = all(name.startswith(COMPILED) for name in contents.tensors)
-    return NANOGPT.key if compiled else None
+    if _settings(contents) is not None:
+        return MINGPT.key
+    return HUGGING_FACE.key if is_hugging_face(folder) else None
+
+
+def _settings(contents: Contents) -> Mapping[str, Any] | None:
+    """Return the fields of the GPTConfig that build-nanogpt lays beside a model."""
+    beside = contents.beside.get(_SETTINGS)
+    fields = beside.state if isinstance(beside, Inert) else None
+    found = isinstance(fields, Mapping) and "block_size" in fields
+    return fields if found else None
 
 
 def config_of(
@@ -68,8 +71,9 @@ def config_of(
 ) -> GPT2Config:
     """Return the config of the model that the tensors are.
 
-    Hugging Face's config.json, nanoGPT's model_args and OpenAI's hparams.json tell it;
-    else the shapes do, with `num_heads` where the size is of no released GPT-2.
+    Hugging Face's config.json, nanoGPT's model_args, build-nanogpt's config and
+    OpenAI's hparams.json tell it; else the shapes do, with `num_heads` where the size
+    is of no released GPT-2.
 
     Raises:
         WeightsError: it is no plain GPT-2, or not told, or the tensors are of another.
@@ -77,14 +81,15 @@ def config_of(
     state = contents.tensors
     sizes = _sizes(state, naming, prefix)
     where = "num_heads"
-    if naming is HUGGING_FACE and (folder / CONFIG).is_file():
+    values = contents.beside.get(MODEL_ARGS) or _settings(contents)
+    if naming in (HUGGING_FACE, FLAX) and (folder / CONFIG).is_file():
         where, values = CONFIG, read_json(folder / CONFIG)
         config = _from_hugging_face(values)
     elif naming is OPENAI and (folder / HPARAMS).is_file():
         where = HPARAMS
         config = _from_fields(read_json(folder / HPARAMS), _OPENAI_SIZES, where)
-    elif isinstance(values := contents.beside.get(MODEL_ARGS), Mapping):
-        where = MODEL_ARGS
+    elif isinstance(values, Mapping):
+        where = MODEL_ARGS if MODEL_ARGS in contents.beside else _SETTINGS
         config = _from_fields(values, _NANOGPT_SIZES, where)
     else:
         config = _from_sizes(sizes, num_heads)
@@ -92,8 +97,8 @@ def config_of(
     if told != found:
         raise WeightsError(f"the tensors are {found}, but {where} says {told}")
     try:
-        if naming is NANOGPT:  # its GELU is the exact one
-            config = dataclasses.replace(config, activation="gelu")
+        if where != CONFIG:
+            config = dataclasses.replace(config, activation=naming.activation)
         return dataclasses.replace(config, **_head(state, naming, prefix))
     except ValueError as error:
         raise WeightsError(str(error)) from error
@@ -102,12 +107,14 @@ def config_of(
 def _head(state: StateDict, naming: Naming, prefix: str) -> dict[str, Any]:
     """Return the fields of the config that the head decides."""
     if naming.classifier is not None and naming.classifier in state:
-        # The book reads the last position, padding or not.
-        pool = "last" if naming is LLMS_FROM_SCRATCH else "last_real"
-        return {"num_classes": len(state[naming.classifier]), "pool": pool}
-    heads = [rule.tensor for rule in naming.rules if rule.path == "out_head/kernel"]
+        return {"num_classes": len(state[naming.classifier]), "pool": naming.pool}
     wte = state[prefix + naming.tensor_of("wte/embedding")]
-    return {"tied": all(np.array_equal(state.get(h, wte), wte) for h in heads)}
+    heads = [
+        state[rule.tensor] if rule.transpose else state[rule.tensor].T
+        for rule in naming.rules
+        if rule.path == "out_head/kernel" and rule.tensor in state
+    ]
+    return {"tied": all(np.array_equal(head, wte) for head in heads)}
 
 
 def _sizes(state: StateDict, naming: Naming, prefix: str) -> dict[str, int]:
@@ -123,11 +130,7 @@ def _sizes(state: StateDict, naming: Naming, prefix: str) -> dict[str, int]:
             raise WeightsError(f"{name} is empty: {list(state[name].shape)}")
         embeddings.append(state[name])
     wte, wpe = embeddings
-    blocks = {
-        match[1]
-        for name in state
-        if (match := re.match(r"(?:h\.?|trf_blocks\.)(\d+)", name.removeprefix(prefix)))
-    }
+    blocks = {naming.block_of(name.removeprefix(prefix)) for name in state} - {None}
     return {
         "vocab_size": wte.shape[0],
         "embed_dim": wte.shape[1],

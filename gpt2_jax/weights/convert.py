@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,40 +12,9 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import Params, flatten, unflatten
 from gpt2_jax.weights.arrays import DTYPES, FLOATS, fault_of
-from gpt2_jax.weights.rules import (
-    CLASSES,
-    HUGGING_FACE,
-    LANGUAGE,
-    NANOGPT,
-    Naming,
-    Rule,
-    detect_naming,
-)
-
-StateDict = Mapping[str, np.ndarray]
-
-COMPILED = "_orig_mod."  # torch.compile puts it before every name
-
-
-# What programs that hold a model put before the names of its tensors.
-_WRAPPERS = (COMPILED, "module.", "model.", "net.")
-
-
-def unwrap(state: StateDict) -> tuple[StateDict, str]:
-    """Return the tensors without the prefix of what holds the model, and that prefix.
-
-    Raises:
-        WeightsError: some of them were compiled, and others were not.
-    """
-    wrapper = ""
-    while state and (
-        found := [w for w in _WRAPPERS if all(name.startswith(w) for name in state)]
-    ):
-        wrapper += found[0]
-        state = {name.removeprefix(found[0]): value for name, value in state.items()}
-    if any(name.startswith(COMPILED) for name in state):
-        raise WeightsError(f"holds tensors both with and without {COMPILED}")
-    return state, wrapper
+from gpt2_jax.weights.detect import StateDict, detect_naming
+from gpt2_jax.weights.naming import C_ATTN, CLASSES, LANGUAGE, Naming, Rule
+from gpt2_jax.weights.rules import NAMINGS
 
 
 def convert_state_dict(
@@ -114,18 +83,23 @@ def _is_bias(rule: Rule) -> bool:
 
 
 def _check_layout(naming: Naming, config: GPT2Config, tensors: StateDict) -> None:
-    """Refuse kernels that lie the way of the other naming with the same names."""
-    others = {HUGGING_FACE.key: NANOGPT, NANOGPT.key: HUGGING_FACE}
+    """Refuse kernels that lie the way of another naming with the same names."""
+    others = [
+        each
+        for each in NAMINGS
+        if each.marker == naming.marker and each.transposed != naming.transposed
+    ]
     ours = [config.embed_dim, 3 * config.embed_dim]
-    if naming.key == NANOGPT.key:
+    if naming.transposed:
         ours.reverse()
-    for i in range(config.num_layers if naming.key in others else 0):
-        name = f"h.{i}.attn.c_attn.weight"
+    for i in range(config.num_layers if others else 0):
+        name = naming.tensor_of(C_ATTN).format(i=i)
         if name in tensors and list(tensors[name].shape) == ours[::-1]:
+            keys = " or ".join(f"naming={each.key!r}" for each in others)
             raise WeightsError(
-                f"{name} is {ours[::-1]}, as {others[naming.key].title} keeps it, but "
-                f"the naming was taken for {naming.title}'s ({ours}); if it is not, "
-                f"give naming={others[naming.key].key!r}"
+                f"{name} is {ours[::-1]}, as {others[0].title} keeps it, but the "
+                f"naming was taken for {naming.title}'s ({ours}); if it is not, give "
+                f"{keys}"
             )
 
 

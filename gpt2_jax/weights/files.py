@@ -11,7 +11,7 @@ import numpy as np
 
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.storage.sealed import SUMS, check_sums, read_json
-from gpt2_jax.weights import pth, tensorflow_checkpoint
+from gpt2_jax.weights import flax_msgpack, formats, pth, tensorflow_checkpoint
 from gpt2_jax.weights import safetensors as safetensors_file
 
 SINGLE = "model.safetensors"
@@ -21,6 +21,8 @@ INDEX = "model.safetensors.index.json"
 TORCH_SINGLE = "pytorch_model.bin"
 
 TORCH_INDEX = "pytorch_model.bin.index.json"
+
+FLAX_SINGLE = "flax_model.msgpack"
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 
@@ -42,7 +44,7 @@ class Contents:
 
 
 def read_contents(path: Path) -> Contents:
-    """Read a `.safetensors`, `.pth`, `.pt` or `.bin` file, or a folder of weights.
+    """Read a file of weights, or a folder of them.
 
     A folder is Hugging Face's (one file or shards) or OpenAI's (TensorFlow).
 
@@ -68,29 +70,17 @@ def _read_file(path: Path) -> Contents:
             raise WeightsError(f"{path}: no such file")
     except OSError as error:  # an index may name anything
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
-    _refuse_placeholder(path)
+    formats.refuse_other_file(path)
+    if path.suffix == flax_msgpack.SUFFIX:
+        return Contents(flax_msgpack.read(path))
     if path.suffix == ".safetensors":
         return Contents(safetensors_file.read(path))
     if path.suffix in TORCH_SUFFIXES:
         return Contents(*pth.read(path))
     raise WeightsError(
         f"{path}: unknown weight format; expected .safetensors, "
-        f"{', '.join(TORCH_SUFFIXES)} or a folder"
+        f"{', '.join(TORCH_SUFFIXES)}, {flax_msgpack.SUFFIX} or a folder"
     )
-
-
-def _refuse_placeholder(path: Path) -> None:
-    """Refuse what often lies where the weights should be, by its name."""
-    with path.open("rb") as file:
-        head = file.read(512)
-    if head.startswith(b"version https://git-lfs"):
-        raise WeightsError(
-            f"{path}: a Git LFS pointer, not the weights; run git lfs pull there"
-        )
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html")):
-        raise WeightsError(
-            f"{path}: a web page, not the weights; download the file itself"
-        )
 
 
 def _read_folder(folder: Path) -> Contents:
@@ -102,6 +92,9 @@ def _read_folder(folder: Path) -> Contents:
             return Contents(_read_shards(index))
     if (folder / tensorflow_checkpoint.HPARAMS).is_file():
         return Contents(tensorflow_checkpoint.read(folder))
+    if (folder / FLAX_SINGLE).is_file():
+        return _read_file(folder / FLAX_SINGLE)
+    formats.refuse_other_folder(folder)
     raise WeightsError(
         f"{folder}: holds neither {SINGLE} nor {INDEX}, {TORCH_SINGLE}, {TORCH_INDEX} "
         f"or {tensorflow_checkpoint.HPARAMS}"

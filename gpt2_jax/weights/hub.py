@@ -10,6 +10,7 @@ import types
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import safetensors
 
 from gpt2_jax.config import PRESETS, GPT2Config
@@ -18,7 +19,7 @@ from gpt2_jax.storage import range_requests
 from gpt2_jax.storage.download import forbidden_by
 from gpt2_jax.storage.sealed import sha256_of
 from gpt2_jax.weights import files, hub_cache
-from gpt2_jax.weights.rules import detect_naming
+from gpt2_jax.weights.detect import detect_naming
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +170,8 @@ def _check_format(path: Path, config: GPT2Config) -> None:
             }
     except safetensors.SafetensorError as error:
         raise ValueError(f"not a whole safetensors file ({error})") from error
-    naming, _ = detect_naming(shapes)
+    zeros = {name: np.broadcast_to(0, shape) for name, shape in shapes.items()}
+    naming, _ = detect_naming(zeros)
     known = list(naming.expand(config.num_layers))
     missing = {rule.tensor for rule in known if not rule.optional} - {*shapes}
     larger = {rule.tensor for rule in naming.expand(config.num_layers + 1)}

@@ -45,6 +45,16 @@ def problem_type_of(folder: Path) -> str | None:
     return read_json(folder / CONFIG).get("problem_type")
 
 
+def pad_id_of(folder: Path) -> int | None:
+    """Return the token that a Hugging Face folder's classifier takes for padding."""
+    found = (
+        read_json(folder / CONFIG).get("pad_token_id")
+        if is_hugging_face(folder)
+        else None
+    )
+    return found if type(found) is int else None
+
+
 def attention_scale(folder: Path, config: GPT2Config) -> list[float] | None:
     """Return what the queries of each block are to be multiplied by; None: nothing.
 

@@ -2,61 +2,42 @@
 
 The opcodes are walked over here, and the few that a state dict needs build dicts,
 lists, numbers, strings and descriptions of tensors. Names of globals are looked up in a
-table and never imported; every other opcode, and every other name, is refused.
+table and never imported. An object of another class stays a description (see `inert`),
+and every other opcode, and every call of anything else, is refused.
 """
 
 from __future__ import annotations
 
+import codecs
 import collections
-import dataclasses
+import io
 import pickletools
 import struct
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-_STORAGES = {
-    "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "DoubleStorage": np.dtype("<f8"),
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-}
+from gpt2_jax.weights.inert import Inert, Name, call
+from gpt2_jax.weights.torch_objects import CALLABLE, GLOBALS, Storage
+
+# pickletools decodes with it before we can refuse, and Python would import it then.
+codecs.lookup("raw_unicode_escape")
 
 
-@dataclasses.dataclass(frozen=True)
-class Storage:
-    """A run of numbers in the file, which several tensors may share."""
-
-    key: str
-    dtype: np.dtype
-    size: int  # elements
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """A view of a storage; `offset` and `strides` count elements."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+# What a key may be: the hash of a nested tuple can take forever.
+_KEYS = (str, int, float, bool, type(None), Inert, Name)
 
 
 class _Mark:
     """Where the arguments of an opcode begin on the stack."""
 
 
-def parse(content: bytes) -> Any:
-    """Return what the pickle describes.
+def parse(
+    content: bytes | io.BytesIO, storages: dict[str, Storage] | None = None
+) -> Any:
+    """Return what the pickle describes; put into `storages` what it names, by key.
 
     Raises:
         ValueError: it is damaged, or asks for anything but a state dict does.
@@ -65,12 +46,12 @@ def parse(content: bytes) -> Any:
         with warnings.catch_warnings():
             # pickletools undoes the escapes of an opcode before we can refuse it.
             warnings.filterwarnings("ignore", "invalid .*escape", DeprecationWarning)
-            return _parse(content)
+            return _parse(content, {} if storages is None else storages)
     except (IndexError, KeyError, TypeError, UnicodeError, struct.error) as error:
         raise ValueError(f"a damaged pickle ({error!r})") from error
 
 
-def _parse(content: bytes) -> Any:
+def _parse(content: bytes | io.BytesIO, storages: dict[str, Storage]) -> Any:
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     argument: Any
@@ -80,6 +61,8 @@ def _parse(content: bytes) -> Any:
             stack.append(_VALUES[name](argument))
         elif name in _ON_STACK:
             _ON_STACK[name](stack)
+            if name == "BINPERSID":
+                storages[stack[-1].key] = stack[-1]
         elif name in ("BINPUT", "LONG_BINPUT"):
             memo[argument] = stack[-1]
         elif name == "MEMOIZE":
@@ -89,6 +72,8 @@ def _parse(content: bytes) -> Any:
         elif name == "STOP":
             if len(stack) != 1:
                 raise ValueError(f"a pickle of {len(stack)} values")
+            if isinstance(stack[0], Name):
+                raise ValueError(f"the pickle is the name {stack[0].name} alone")
             return stack[0]
         elif name not in ("PROTO", "FRAME"):
             raise ValueError(f"the pickle opcode {name} is not allowed")
@@ -96,12 +81,7 @@ def _parse(content: bytes) -> Any:
 
 
 def _global(name: str) -> Any:
-    if name not in _GLOBALS:
-        raise ValueError(
-            f"the pickle asks for {name}; only tensors are read, as torch.save("
-            "model.state_dict(), path) writes them"
-        )
-    return _GLOBALS[name]
+    return GLOBALS.get(name) or Name(name)
 
 
 def _stack_global(stack: list[Any]) -> None:
@@ -123,17 +103,20 @@ def _take(stack: list[Any], count: int) -> list[Any]:
 
 
 def _append(stack: list[Any], values: list[Any]) -> None:
+    if isinstance(stack[-1], Inert):
+        return
     if type(stack[-1]) is not list:
         raise ValueError("the pickle appends to something that is no list")
     stack[-1].extend(values)
 
 
 def _set_items(stack: list[Any], pairs: list[Any]) -> None:
+    if isinstance(stack[-1], Inert) and len(pairs) % 2 == 0:
+        return
     if not isinstance(stack[-1], dict) or len(pairs) % 2:
         raise ValueError("the pickle sets items of something that is no dict")
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        # Other keys are not needed, and the hash of a nested tuple can take forever.
-        if type(key) not in (str, int):
+        if type(key) not in _KEYS:
             raise ValueError(f"the pickle has a key of type {type(key).__name__}")
         if key in stack[-1]:
             raise ValueError(f"the pickle sets {key!r} twice")
@@ -142,15 +125,29 @@ def _set_items(stack: list[Any], pairs: list[Any]) -> None:
 
 def _reduce(stack: list[Any]) -> None:
     function, arguments = _take(stack, 2)
-    known = any(function is each for each in _CALLABLE)
-    if not known or type(arguments) is not tuple:
+    known = any(function is each for each in CALLABLE)
+    if type(arguments) is not tuple or not (known or isinstance(function, Name)):
         raise ValueError("the pickle calls something that is no function of torch")
-    stack.append(function(*arguments))
+    if isinstance(function, Name):
+        stack.append(call(function))
+    else:
+        stack.append(function(*arguments))
+
+
+def _new_object(stack: list[Any]) -> None:
+    function, arguments = _take(stack, 2)
+    if not isinstance(function, Name) or type(arguments) is not tuple:
+        raise ValueError("the pickle makes a new object of something that is no class")
+    stack.append(Inert(function.name))
 
 
 def _build(stack: list[Any]) -> None:
     """Drop the `_metadata` (versions of modules) that torch hangs on a state dict."""
-    target, _ = _take(stack, 2)
+    target, state = _take(stack, 2)
+    if isinstance(target, Inert):
+        target.state = state
+        stack.append(target)
+        return
     if type(target) is not collections.OrderedDict:
         raise ValueError(f"the pickle sets the state of a {type(target).__name__}")
     stack.append(target)
@@ -159,44 +156,14 @@ def _build(stack: list[Any]) -> None:
 def _load_persistent(stack: list[Any]) -> None:
     identity = stack.pop()
     match identity:
-        case ("storage", np.dtype() as dtype, str(key), str(), int(size)):
+        case (
+            ("storage", np.dtype() as dtype, str(key), str(), int(size))
+            # with the view of a storage, which torch before 0.4 had
+            | ("storage", np.dtype() as dtype, str(key), str(), int(size), None)
+        ):
             stack.append(Storage(key, dtype, size))
         case _:
             raise ValueError("the pickle has a persistent id that is no storage")
-
-
-def _ordered_dict(*arguments: Any) -> dict[Any, Any]:
-    if arguments:
-        raise ValueError("the pickle makes an OrderedDict of something")
-    return collections.OrderedDict()
-
-
-def _rebuild_tensor(
-    storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
-) -> Tensor:
-    if not isinstance(storage, Storage):
-        raise ValueError("the pickle makes a tensor of something that is no storage")
-    if type(shape) is not tuple or type(strides) is not tuple:
-        raise ValueError("the pickle has a tensor whose shape is no tuple")
-    if any(type(number) is not int for number in (offset, *shape, *strides)):
-        raise ValueError("the pickle has a tensor whose shape is no integers")
-    return Tensor(storage, offset, shape, strides)
-
-
-def _rebuild_parameter(tensor: Any, *_: Any) -> Tensor:
-    if not isinstance(tensor, Tensor):
-        raise ValueError("the pickle makes a parameter of something that is no tensor")
-    return tensor
-
-
-_GLOBALS: dict[str, Any] = {
-    "collections.OrderedDict": _ordered_dict,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_parameter": _rebuild_parameter,
-    **{f"torch.{name}": dtype for name, dtype in _STORAGES.items()},
-}
-
-_CALLABLE = (_ordered_dict, _rebuild_tensor, _rebuild_parameter)
 
 
 # Opcodes that push one value, made of their argument; those with none ignore it.
@@ -227,6 +194,7 @@ _ON_STACK: dict[str, Callable[[list[Any]], None]] = {
     "SETITEMS": lambda stack: _set_items(stack, _since_mark(stack)),
     "STACK_GLOBAL": _stack_global,
     "REDUCE": _reduce,
+    "NEWOBJ": _new_object,
     "BUILD": _build,
     "BINPERSID": _load_persistent,
 }

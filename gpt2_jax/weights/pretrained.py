@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
-import logging
-from collections import Counter
 from pathlib import Path
 
 import jax
@@ -14,40 +12,16 @@ from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import sha256_of
-from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
+from gpt2_jax.tokenizer import VOCAB_SIZE, gpt2
 from gpt2_jax.weights import files, hub, orbax_folder
-from gpt2_jax.weights.architecture import config_of, hint_of
-from gpt2_jax.weights.arrays import DTYPES, FLOATS
-from gpt2_jax.weights.convert import (
-    COMPILED,
-    convert_state_dict,
-    scale_queries,
-    unwrap,
-)
-from gpt2_jax.weights.hugging_face_config import (
-    attention_scale,
-    labels_of,
-    problem_type_of,
-)
-from gpt2_jax.weights.rules import HUGGING_FACE, detect_naming
+from gpt2_jax.weights.arrays import DTYPES
+from gpt2_jax.weights.convert import convert_state_dict
+from gpt2_jax.weights.rules import HUGGING_FACE
+from gpt2_jax.weights.tensors import Pretrained, convert
 from gpt2_jax.weights.tokenizer_folder import read_tokenizer
 from gpt2_jax.weights.trained import load_model, model_folder
 
-log = logging.getLogger(__name__)
-
 MINI_SHA256 = "d650757d55552f020e9e3507cf2fc521b160eca8dcbe6db9fec0221d681a701a"
-
-
-@dataclasses.dataclass(frozen=True)
-class Pretrained:
-    """A language model or a classifier, and what else the file tells of it."""
-
-    config: GPT2Config
-    params: Params
-    classes: tuple[str, ...] | None = None
-    max_length: int | None = None
-    problem_type: str | None = None  # as a Hugging Face classifier's config.json has it
-    tokenizer: Tokenizer | None = None  # None: there is none for this vocabulary
 
 
 def load_pretrained(
@@ -66,21 +40,20 @@ def load_pretrained(
 
     Args:
         name_or_path: "mini" (shipped), the size of a released GPT-2 such as "124M"
-            (cached or downloaded), or a path: a Hugging Face folder (safetensors or
-            `pytorch_model.bin`, in shards or not, GPT2LMHeadModel or
-            GPT2ForSequenceClassification); a `.safetensors`, `.pth`, `.pt`, `.ckpt`
-            or `.bin` file with the names of Hugging Face, of LLMs-from-scratch (a
-            classifier of its chapter 6 too) or of nanoGPT; a folder of OpenAI's
-            TensorFlow checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run
-            of `gpt2-jax finetune` or of `gpt2-jax adapt`.
+            (cached or downloaded), or a path: a Hugging Face folder (safetensors,
+            `pytorch_model.bin`, in shards or not, or `flax_model.msgpack`); a
+            `.safetensors`, `.pth`, `.pt`, `.ckpt` or `.bin` file with the names of
+            Hugging Face, of LLMs-from-scratch (a classifier of its chapter 6 too), of
+            nanoGPT, minGPT or build-nanogpt; a folder of OpenAI's TensorFlow
+            checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run of
+            `gpt2-jax finetune` or `adapt`. What holds the model, as a prefix of its
+            names or a key of a checkpoint, makes no difference.
         num_heads: only for files of unusual size that nothing beside them describes.
-        naming: "hf", "llms-from-scratch", "nanogpt" or "openai"; needed only for files
-            that name their tensors `transformer.h.0...`, as both Hugging Face and
-            nanoGPT do, and that nothing else tells apart. It is Hugging Face's with a
-            `score.weight` or an `attn.masked_bias`, or with its config.json beside it;
-            nanoGPT's with `model_args` or `iter_num` in the checkpoint, with the prefix
-            `_orig_mod.`, or without biases. The shape of `c_attn` decides nothing, but
-            a contradiction to it is refused.
+        naming: a name of `gpt2_jax.config.NAMINGS`, where the file does not tell it.
+            Hugging Face keeps `c_attn` as [D, 3D], and nanoGPT and minGPT as [3D, D];
+            these two have the same names and another GELU. nanoGPT's is told by
+            `model_args` or `iter_num` in the checkpoint, or by the lack of biases,
+            build-nanogpt by its `config`.
         dtype: of the params: "float32" or "bfloat16".
         offline: forbid the network.
 
@@ -89,7 +62,7 @@ def load_pretrained(
             GPT-2's, or tensors that do not fit.
         ValueError: another dtype.
     """
-    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
+    found = _read_as_told(name_or_path, num_heads, naming, dtype, offline=offline)
     return found.config, found.params
 
 
@@ -110,7 +83,7 @@ def read_pretrained(
     Raises:
         WeightsError: as `load_pretrained`, or the tokenizer cannot be used.
     """
-    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
+    found = _read_as_told(name_or_path, num_heads, naming, dtype, offline=offline)
     own = found.tokenizer
     if tokenizer is not None:
         own = read_tokenizer(Path(tokenizer))
@@ -138,6 +111,29 @@ def _folder_of(name_or_path: str | Path) -> Path | None:
     if orbax_folder.is_one(path) or model_folder(path) is not None:
         return None
     return path if path.is_dir() else path.parent
+
+
+def _read_as_told(
+    name_or_path: str | Path,
+    num_heads: int | None,
+    naming: str | None,
+    dtype: str,
+    *,
+    offline: bool,
+) -> Pretrained:
+    """Read, and refuse what the user said where it is not so."""
+    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
+    if num_heads not in (None, found.config.num_heads):
+        raise WeightsError(
+            f"{name_or_path}: num_heads={num_heads}, but it says itself that it has "
+            f"{found.config.num_heads}"
+        )
+    if naming not in (None, found.naming):
+        raise WeightsError(
+            f"{name_or_path}: naming={naming!r} is for files of tensors, and this is "
+            "none; omit it"
+        )
+    return found
 
 
 def _read(
@@ -168,43 +164,9 @@ def _read(
     contents = files.read_contents(path)
     folder = path if path.is_dir() else path.parent
     try:
-        return _convert(contents, path, folder, num_heads, naming, dtype)
+        return convert(contents, path, folder, num_heads, naming, dtype)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-
-
-def _convert(
-    contents: files.Contents,
-    path: Path,
-    folder: Path,
-    num_heads: int | None,
-    naming: str | None,
-    dtype: str,
-) -> Pretrained:
-    hint = hint_of(contents, folder)
-    state, wrapper = unwrap(contents.tensors)
-    if wrapper not in ("", COMPILED):
-        log.info(f"{path}: the tensors are read without the prefix {wrapper}")
-    contents = dataclasses.replace(contents, tensors=state)
-    named, prefix = detect_naming(state, naming=naming, hint=hint)
-    config = config_of(contents, named, prefix, folder, num_heads)
-    params = convert_state_dict(state, config, (named, prefix), dtype=dtype)
-    others = Counter(
-        str(value.dtype)
-        for value in state.values()
-        if value.dtype in FLOATS and value.dtype != DTYPES[dtype]
-    )
-    for other, count in others.items():
-        log.info(f"{path}: {count} {other} tensors read as {dtype}")
-    classes = problem = None
-    if named is HUGGING_FACE:
-        if scale := attention_scale(folder, config):
-            log.info(f"{path}: its own scaling of attention goes into the queries")
-            params = scale_queries(params, scale)
-        if config.num_classes is not None:
-            classes = labels_of(folder, config.num_classes)
-            problem = problem_type_of(folder)
-    return Pretrained(config, params, classes, problem_type=problem)
 
 
 def _read_run(path: Path, dtype: str) -> Pretrained:

@@ -1,11 +1,13 @@
-"""`.pth`, `.pt` and `.bin` files of torch >= 1.6, read without torch.
+"""`.pth`, `.pt`, `.ckpt` and `.bin` files of torch, read without torch.
 
 They are zip archives of a pickle (see `pickled`) and of one stored entry for each
-storage. A tensor is a view of its storage, so what torch shares we share.
+storage; see `legacy_pth` for those of torch before 1.6. A tensor is a view of its
+storage, so what torch shares we share.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import stat
 import zipfile
@@ -16,15 +18,17 @@ from typing import Any, cast
 import numpy as np
 
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.weights import legacy_pth
 from gpt2_jax.weights.arrays import read_into
-from gpt2_jax.weights.pickled import Storage, Tensor, parse
+from gpt2_jax.weights.inert import Inert
+from gpt2_jax.weights.legacy_pth import Load
+from gpt2_jax.weights.pickled import parse
+from gpt2_jax.weights.torch_objects import Storage, Tensor
 
 # Keys of nanoGPT, the book and others.
 _NESTED = ("model", "model_state_dict", "state_dict", "net", "weights")
 
 _MAX_READ = 4 << 20  # bytes at once; the pickle and the directory are far smaller
-
-_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch's old magic number, pickled
 
 
 class _CappedFile(io.FileIO):
@@ -54,23 +58,40 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         WeightsError: the file is damaged, of the old format, no state dict, or asks
             for anything else than to describe tensors.
     """
-    with path.open("rb") as file:
-        head = file.read(64)
-    if not head.startswith(b"PK"):
-        old = "the format of torch before 1.6" if _LEGACY in head else "no zip archive"
-        raise WeightsError(
-            f"{path}: {old}; write it again with a newer torch: torch.save("
-            "torch.load(path, map_location='cpu', weights_only=True), new_path)"
-        )
     try:
+        with path.open("rb") as file:
+            head = file.read(64)
+            if legacy_pth.MAGIC in head:
+                file.seek(0)
+                saved, sizes, load = legacy_pth.read(file)
+                state, beside = _state_dict(saved)
+                return _read_tensors(state, sizes, load), beside
+        if not head.startswith(b"PK"):
+            raise ValueError("no file that torch.save wrote")
         with _CappedFile(path) as file, zipfile.ZipFile(file) as archive:
             folder, entries = _entries(archive, path.stat().st_size)
             _check_byte_order(archive, entries, folder)
             pickled = archive.read(entries[f"{folder}/data.pkl"])
             state, beside = _state_dict(parse(pickled))
-            return _read_tensors(archive, entries, folder, state), beside
+            start = f"{folder}/data/"
+            sizes = {
+                name.removeprefix(start): info.file_size
+                for name, info in entries.items()
+                if name.startswith(start)
+            }
+            load = functools.partial(_load, archive, start)
+            return _read_tensors(state, sizes, load), beside
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path}: refused: {error}") from error
+
+
+def _load(archive: zipfile.ZipFile, start: str, key: str) -> np.ndarray:
+    info = archive.getinfo(start + key)
+    content = np.empty(info.file_size, np.uint8)
+    with cast(io.BufferedIOBase, archive.open(info)) as stream:
+        read_into(stream, content)
+        stream.read(1)  # at the end zipfile compares the checksum
+    return content
 
 
 def _entries(
@@ -117,9 +138,15 @@ def _check_byte_order(
 
 def _state_dict(value: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the state dict in what was pickled, and what stands beside it."""
+    if isinstance(value, Inert):
+        raise ValueError(
+            f"holds an object of {value.name}, which is never made; save its tensors: "
+            "torch.save(model.state_dict(), path)"
+        )
     if not isinstance(value, dict):
         raise ValueError(f"holds a {type(value).__name__}; expected a state dict")
     nested = [key for key in _NESTED if isinstance(value.get(key), dict)]
+    nested = nested or [key for key, item in value.items() if _all_tensors(item)]
     beside: dict[str, Any] = {}
     if len(nested) == 1:
         beside = {key: item for key, item in value.items() if key not in nested}
@@ -131,15 +158,17 @@ def _state_dict(value: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {str(key): item for key, item in value.items()}, beside
 
 
+def _all_tensors(value: Any) -> bool:
+    is_dict = isinstance(value, dict) and len(value) > 0
+    return is_dict and all(isinstance(item, Tensor) for item in value.values())
+
+
 def _read_tensors(
-    archive: zipfile.ZipFile,
-    entries: Mapping[str, zipfile.ZipInfo],
-    folder: str,
-    state: Mapping[str, Tensor],
+    state: Mapping[str, Tensor], sizes: Mapping[str, int], load: Load
 ) -> dict[str, np.ndarray]:
     for name, tensor in state.items():  # all of them, before anything is read
         try:
-            _check(tensor, entries.get(f"{folder}/data/{tensor.storage.key}"))
+            _check(tensor, sizes.get(tensor.storage.key))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     bytes_of: dict[str, np.ndarray] = {}
@@ -150,23 +179,19 @@ def _read_tensors(
         if dtype_of.setdefault(storage.key, storage.dtype) != storage.dtype:
             raise ValueError(f"{name}: shares numbers of another type")
         if storage.key not in bytes_of:
-            info = entries[f"{folder}/data/{storage.key}"]
-            bytes_of[storage.key] = np.empty(info.file_size, np.uint8)
-            with cast(io.BufferedIOBase, archive.open(info)) as stream:
-                read_into(stream, bytes_of[storage.key])
-                stream.read(1)  # at the end zipfile compares the checksum
+            bytes_of[storage.key] = load(storage.key)
         tensors[name] = _view(tensor, bytes_of[storage.key])
     return tensors
 
 
-def _check(tensor: Tensor, info: zipfile.ZipInfo | None) -> None:
+def _check(tensor: Tensor, stored: int | None) -> None:
     """Raise ValueError if the tensor is no view of a storage that is there, whole."""
     storage: Storage = tensor.storage
-    if info is None:
+    if stored is None:
         raise ValueError(f"its storage {storage.key!r} is missing")
-    if info.file_size != storage.size * storage.dtype.itemsize:
+    if stored != storage.size * storage.dtype.itemsize:
         raise ValueError(
-            f"its storage {storage.key!r} has {info.file_size:,} bytes; expected "
+            f"its storage {storage.key!r} has {stored:,} bytes; expected "
             f"{storage.size:,} of {storage.dtype}"
         )
     if len(tensor.shape) != len(tensor.strides) or len(tensor.shape) > 8:

@@ -48,6 +48,9 @@ FREE = (
     "train.wandb",
     # Their content counts, not its name.
     "weights",
+    "layout.num_heads",
+    "layout.naming",
+    "layout.tokenizer",
     "data.source",
     "data.labels_file",
     "data.label_names",

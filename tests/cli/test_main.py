@@ -163,6 +163,9 @@ def test_the_version_is_printed(capsys):
 
 _FLAGS = {
     "weights": ["some/folder"],
+    "num-heads": ["7"],
+    "naming": ["nanogpt"],
+    "tokenizer": ["a/folder"],
     "data": ["texts.csv"],
     "text-column": ["message"],
     "label-column": ["kind"],
@@ -201,7 +204,7 @@ def _resolved(*argv: str) -> dict:
 
 
 def _flat(values: dict) -> dict[str, str]:
-    rooms = {**values, **values["data"], **values["train"]}
+    rooms = {**values, **values["layout"], **values["data"], **values["train"]}
     return {key: str(value) for key, value in rooms.items()}
 
 
@@ -209,7 +212,8 @@ def _flat(values: dict) -> dict[str, str]:
 def test_each_flag_sets_its_field_and_no_other(flag):
     default, got = _flat(_resolved()), _flat(_resolved(f"--{flag}", *_FLAGS[flag]))
     field = "source" if flag == "data" else flag.replace("-", "_")
-    changed = {key for key in got if got[key] != default[key]} - {"data", "train"}
+    changed = {key for key in got if got[key] != default[key]}
+    changed -= {"data", "layout", "train"}
     assert changed == {field}
     for value in _FLAGS[flag]:
         assert value in got[field]

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, random_params, write_hugging_face
+import safetensors.numpy
+from helpers import TINY, random_params, write_hugging_face, write_table
 from tokenizers_of_others import vocabulary, write_folder
 from training_helpers import random_run, weights
 
 from gpt2_jax.cli.main import main
 from gpt2_jax.export import classifier as inference_export
+from gpt2_jax.weights.convert import to_state_dict
 from gpt2_jax.weights.pretrained import load_pretrained
+from gpt2_jax.weights.rules import MINGPT
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 
@@ -83,16 +86,36 @@ def test_offline_reaches_the_data_of_finetune(
     assert "--offline forbids to download it" in line
 
 
+def test_finetune_is_told_what_a_file_does_not_say(tmp_path, capsys):
+    words = write_folder(tmp_path / "words")
+    config = dataclasses.replace(TINY, vocab_size=len(vocabulary()[0]))
+    state = to_state_dict(random_params(config), MINGPT, "transformer.")
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file(state, path)
+    table = str(write_table(tmp_path / "a.csv"))
+    argv = ["finetune", "--weights", str(path), "--data", table, "--dry-run"]
+    assert "naming='mingpt'" in fails(capsys, argv, 5)
+    argv += ["--naming", "mingpt"]
+    assert "give num_heads" in fails(capsys, argv, 5)
+    argv += ["--num-heads", "2"]
+    assert "or give --tokenizer" in fails(capsys, argv, 2)
+    argv += ["--tokenizer", str(words)]
+    assert main(argv) == 0
+    random = ["finetune", "--weights", "random:mini", "--data", table, "--dry-run"]
+    assert "omit --num-heads" in fails(capsys, [*random, "--num-heads", "2"], 2)
+
+
 def test_export_prints_what_it_checked_and_where_it_wrote(capsys, monkeypatch):
     calls = []
 
-    def export_run(*arguments, without_lexical):
-        calls.append((*arguments, without_lexical))
+    def export_run(*arguments, **named):
+        calls.append((*arguments, named))
         return ["what was checked", "and more"]
 
     monkeypatch.setattr(inference_export, "export_run", export_run)
     assert main(["export", "run", "x", "--format", "hf"]) == 0
-    assert calls == [(Path("run"), Path("x"), "hf", False)]
+    named = {"quantize": None, "without_lexical": False}
+    assert calls == [(Path("run"), Path("x"), "hf", named)]
     assert capsys.readouterr().out == "what was checked\nand more\nwritten: x\n"
 
 
@@ -109,7 +132,7 @@ def test_export_exits_with_2_and_5(tmp_path, capsys):
 
 @pytest.mark.parametrize("command", ["convert", "export"])
 def test_the_format_must_be_given_and_known(command, capsys):
-    for flags in ([], ["--to", "onnx"], ["--format", "onnx"]):
+    for flags in ([], ["--to", "tflite"], ["--format", "tflite"]):
         with pytest.raises(SystemExit) as caught:
             main([command, "a", "b", *flags])
         assert caught.value.code == 2

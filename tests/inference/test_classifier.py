@@ -313,6 +313,20 @@ def test_a_classifier_can_be_trained_further(tmp_path_factory, tmp_path):
     assert np.abs(head - theirs).max() < 0.2 < np.abs(theirs).max()  # a few steps
 
 
+@pytest.mark.parametrize(("pad", "text"), [(0, "!"), (198, "\n"), (50256, None)])
+def test_padding_that_a_text_can_end_in_is_refused(tmp_path, pad, text):
+    """GPT2ForSequenceClassification reads the token before it."""
+    folder = hugging_face_classifier(tmp_path)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": pad}))
+    if text is None:
+        assert Classifier.from_weights(folder).labels == ("ham", "spam")
+        return
+    with pytest.raises(WeightsError, match=f"pad_token_id={pad} of") as caught:
+        Classifier.from_weights(folder)
+    assert repr(text) in str(caught.value)
+
+
 @pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
 def test_what_is_no_choice_of_one_label_is_refused_by_name(tmp_path, problem):
     folder = hugging_face_classifier(tmp_path)

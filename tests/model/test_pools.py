@@ -134,6 +134,8 @@ def test_a_format_writes_a_pool_or_refuses_it_by_name(pool, to, tmp_path):
     if pool in expresses.get(to, _ALL):
         if to == "stablehlo" and pool != "last_mean":
             return  # tests/export/test_classifier.py
+        if to == "onnx":
+            return  # tests/export/test_onnx.py
         assert export_run(run, destination, to)
         return
     with pytest.raises(UserError, match=f"cannot express the pool {pool}: "):

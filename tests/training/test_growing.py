@@ -14,9 +14,11 @@ from training_helpers import finished_run, random_run, run_config, shared_progra
 
 from gpt2_jax.config import DataConfig, FinetuneConfig
 from gpt2_jax.plan.describe import describe
+from gpt2_jax.plan.head import keep_head
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
 from gpt2_jax.training.finetune import finetune
+from gpt2_jax.weights.pretrained import read_pretrained
 from gpt2_jax.weights.trained import load_model
 
 _TEXTS = ("a small cat", "the river", "my old car", "two pens", "no more", "all right")
@@ -102,6 +104,15 @@ def test_a_head_that_cannot_be_kept_is_told(classes, fields, told, tmp_path):
     task = prepare(_config(tmp_path, run, classes, **fields))
     assert told in _told(task)
     assert abs(_column(task, classes[1])[:-1]).max() < 1  # the trained one is large
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_a_head_that_does_not_choose_one_label_is_not_kept(problem, tmp_path):
+    folder = random_run(tmp_path / "run")
+    found = dataclasses.replace(read_pretrained(folder), problem_type=problem)
+    params, told = keep_head(found, found.config, found.params, ("ham", "spam"))
+    assert params is found.params
+    assert told is not None and f"not kept: its problem_type is {problem}" in told
 
 
 def test_a_language_model_has_no_head_to_tell_of(tmp_path_factory):

@@ -108,13 +108,15 @@ def test_a_head_of_classes_is_told_by_its_name(tmp_path, naming, classes, pool):
     np.testing.assert_array_equal(ours["out_head"]["kernel"], head.T)
 
 
-def test_a_head_of_one_class_is_refused(tmp_path):
+def test_a_head_of_one_number_is_left_out_and_that_is_said(tmp_path, caplog):
     folder = write_hugging_face(tmp_path / "model", TINY, random_params(TINY))
     state = safetensors.numpy.load_file(folder / "model.safetensors")
     state["score.weight"] = np.ones((1, 12), np.float32)
     safetensors.numpy.save_file(state, folder / "model.safetensors")
-    with pytest.raises(WeightsError, match="num_classes=1 must be at least 2"):
-        load_pretrained(folder)
+    with caplog.at_level("INFO", logger="gpt2_jax"):
+        config, _ = load_pretrained(folder)
+    assert config == TINY
+    assert "left out: score.weight" in caplog.text
 
 
 def test_the_labels_of_hugging_face_are_those_of_its_config(tmp_path):

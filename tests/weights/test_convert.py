@@ -12,13 +12,8 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.tree import flatten
 from gpt2_jax.weights.convert import convert_state_dict, to_state_dict
-from gpt2_jax.weights.rules import (
-    HUGGING_FACE,
-    LLMS_FROM_SCRATCH,
-    NANOGPT,
-    OPENAI,
-    detect_naming,
-)
+from gpt2_jax.weights.detect import detect_naming
+from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT, OPENAI
 
 NAMINGS = pytest.mark.parametrize(
     "naming", [HUGGING_FACE, LLMS_FROM_SCRATCH], ids=lambda naming: naming.title

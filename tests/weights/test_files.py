@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.weights.files import INDEX, TORCH_INDEX, read_state_dict
+from gpt2_jax.weights.pretrained import load_pretrained
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -98,7 +100,7 @@ def test_a_folder_without_weights_is_refused(tmp_path):
 
 
 def test_an_unknown_format_is_refused(tmp_path):
-    path = tmp_path / "weights.npz"
+    path = tmp_path / "weights.xyz"
     path.write_bytes(b"x")
     with pytest.raises(WeightsError, match="unknown weight format"):
         read_state_dict(path)
@@ -175,3 +177,58 @@ def test_an_index_with_a_name_twice_is_refused(sharded):
     (sharded / INDEX).write_text(twice)
     with pytest.raises(WeightsError, match=f"has twice: {name}"):
         read_state_dict(sharded)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("x.gguf", b"GGUF\3\0\0\0", "a GGUF file; use the weights that"),
+        ("x.bin", b"GGUF\3\0\0\0", "a GGUF file"),
+        ("tf_model.h5", b"\x89HDF\r\n\x1a\n", "HDF5 file of Keras; .*from_tf=True"),
+        ("gpt2_124M.bin", (20240326).to_bytes(4, "little"), r"checkpoint of llm\.c; "),
+        ("model.onnx", b"\x08\x08", "an ONNX graph; use"),
+        ("model.weights.h5", b"x", "a model of KerasHub; write"),
+        ("adapter_model.safetensors", b"x", "PEFT adapters; merge"),
+        ("weights.npz", b"PK", "arrays of numpy; write"),
+    ],
+)
+def test_a_file_of_another_program_is_named_with_the_way(tmp_path, name, content, what):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=what) as caught:
+        read_state_dict(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("adapter_config.json", "PEFT adapters .*; merge"),
+        ("model-q4.gguf", "a GGUF file .*; use"),
+        ("tf_model.h5", "HDF5 file of Keras .*; write"),
+        ("saved_model.pb", "a SavedModel of TensorFlow .*; write"),
+        ("_CHECKPOINT_METADATA", "an orbax checkpoint of another program .*; write"),
+        ("checkpoint-500", "Trainer without a final model .*; give one of its"),
+        ("snapshots", "the hub's cache .*; give one of its"),
+        ("zero_to_fp32.py", "parts of a distributed checkpoint .*; put"),
+    ],
+)
+def test_a_folder_of_another_program_is_named_with_the_way(tmp_path, name, what):
+    (tmp_path / name).mkdir()
+    with pytest.raises(WeightsError, match=what):
+        read_state_dict(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("base_model.model.h.0.attn.c_attn.lora_A.default.weight", "PEFT adapters"),
+        ("transformer.h.0.attn.c_attn.qweight", "quantized weights"),
+        ("tfgpt2lm_head_model/transformer/wte/weight:0", "TensorFlow's models"),
+        ("blk.0.attn_qkv.weight", "the tensors of a GGUF file"),
+    ],
+)
+def test_tensors_of_another_program_are_named_with_the_way(tmp_path, name, what):
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file({name: np.ones(2, np.float32)}, path)
+    with pytest.raises(WeightsError, match=what):
+        load_pretrained(path)

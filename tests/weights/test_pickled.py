@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
 import copyreg
+import datetime
 import pickle
 import sys
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 from torch_zip import PROTO_2, integer, integers, named, state, storage, tensor, text
 
-from gpt2_jax.weights.pickled import Storage, Tensor, parse
+from gpt2_jax.weights.inert import Inert
+from gpt2_jax.weights.pickled import parse
+from gpt2_jax.weights.torch_objects import Storage, Tensor
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 ORDERED_DICT = named("collections", "OrderedDict")
@@ -89,9 +94,7 @@ REFUSED = {
     "torch's own loader": named("torch.storage", "_load_from_bytes") + b"C\x00\x85R.",
     "torch.load": named("torch", "load") + text("x") + CALL + b".",
     "numpy.load": named("numpy", "load") + text("x.npy") + CALL + b".",
-    "a whole model": named("__main__", "GPTModel") + b")\x81.",
     "getattr": named("builtins", "getattr") + b")R.",
-    "a numpy scalar": named("numpy._core.multiarray", "scalar") + b")R.",
     "an attribute of an allowed global": (
         named("torch._utils", "_rebuild_tensor_v2.__globals__") + b"."
     ),
@@ -101,6 +104,10 @@ REFUSED = {
     "OBJ of an allowed global": b"(" + ORDERED_DICT + b"o.",
     "INST of an allowed global": b"(icollections\nOrderedDict\n.",
     "BUILD of a dict": b"}" + b"}" + text("__class__") + b"Ns" + b"b.",
+    "NEWOBJ of what is no class": text("x") + b")\x81.",
+    "BUILD of a name": named("os", "environ") + b"}b.",
+    "the call of a placeholder": named("os", "X") + b")\x81)R.",
+    "the name of a name": named("os", "path.__loader__") + b".",
     "BUILD of a function": REBUILD + b"}" + text("__globals__") + b"Nsb.",
     "BUILD of a tensor": tensor(storage("0", 1), (1,)) + b"}b.",
     "PERSID": b"Pstorage\n.",
@@ -188,10 +195,64 @@ def test_what_no_state_dict_needs_is_refused(attack):
 
 
 def test_what_is_asked_for_is_named():
-    with pytest.raises(ValueError, match=r"asks for __main__\.GPTModel; .*state_dict"):
-        parse(REFUSED["a whole model"])
-    with pytest.raises(ValueError, match="opcode NEWOBJ is not allowed"):
+    with pytest.raises(ValueError, match=r"asks for pip\.main; .*state_dict"):
+        parse(REFUSED["pip.main"])
+    with pytest.raises(ValueError, match="of something that is no class"):
         parse(REFUSED["NEWOBJ of an allowed global"])
+
+
+# What stands beside tensors, as torch.save of protocol 2 pickles it.
+BESIDE = {
+    "argparse.Namespace": (argparse.Namespace(lr=1.0), {"lr": 1.0}),
+    "pathlib.PurePosixPath": (PurePosixPath("a/b"), None),
+    "numpy._core.multiarray.scalar": (np.float64(0.5), None),
+    "numpy._core.multiarray._reconstruct": (np.arange(3), ...),
+    "numpy.dtype": (np.dtype("f4"), ...),
+    "collections.defaultdict": (collections.defaultdict(list, a=[1]), None),
+    "collections.Counter": (collections.Counter("aab"), None),
+    "collections.deque": (collections.deque([1, 2]), None),
+    "__builtin__.set": ({1, 2}, None),
+    "__builtin__.complex": (1 + 2j, None),
+    "__builtin__.xrange": (range(3), None),
+    "__builtin__.slice": (slice(3), None),
+    "_codecs.encode": (b"ab", None),
+    "datetime.date": (datetime.date(2020, 1, 1), None),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_lies_beside_tensors_is_described_and_never_made(name):
+    value, expected = BESIDE[name]
+    pickled = pickle.dumps({"model": {}, "value": value}, protocol=2)
+    found = parse(pickled)["value"]
+    assert type(found) is Inert and found.name == name
+    assert expected is ... or found.state == expected
+
+
+@pytest.mark.fault(29)
+@pytest.mark.parametrize("name", [*BESIDE, "__main__.Config", "torch.device"])
+def test_a_placeholder_runs_nothing_that_it_is_given(name, canary):
+    """Neither its class is imported nor what its arguments and state ask for made."""
+    module, _, attribute = name.rpartition(".")
+    modules = set(sys.modules)
+    inside = named("canary_module", "anything")
+    held = parse(PROTO_2 + named(module, attribute) + inside + CALL + b"}b.")
+    assert type(held) is Inert and not canary.exists()
+    attack = named("os", "system") + shell(str(canary)) + CALL
+    for payload in (
+        named(module, attribute) + attack + CALL + b".",
+        named(module, attribute) + b")\x81" + attack + b"b.",
+    ):
+        with pytest.raises(ValueError, match=r"asks for os\.system"):
+            parse(PROTO_2 + payload)
+    assert not canary.exists()
+    assert set(sys.modules) == modules
+
+
+def test_an_object_of_an_unknown_class_keeps_its_attributes():
+    made = named("train_gpt2", "GPTConfig") + b")\x81}" + text("n_head") + b"K\x04sb."
+    found = parse(PROTO_2 + made)
+    assert (found.name, found.state) == ("train_gpt2.GPTConfig", {"n_head": 4})
 
 
 @pytest.mark.fault(29)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from helpers import TINY, random_params, write_hugging_face
+from torch_zip import integer, named, pack_arrays, text
 
 from gpt2_jax.config import PRESETS
 from gpt2_jax.errors import WeightsError
@@ -17,7 +18,7 @@ from gpt2_jax.model.tree import flatten
 from gpt2_jax.weights import pretrained
 from gpt2_jax.weights.convert import to_state_dict
 from gpt2_jax.weights.pretrained import load_pretrained
-from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH, NANOGPT
+from gpt2_jax.weights.rules import HUGGING_FACE, LLMS_FROM_SCRATCH, MINGPT, NANOGPT
 
 NAMINGS = pytest.mark.parametrize(
     "naming", [HUGGING_FACE, LLMS_FROM_SCRATCH], ids=lambda naming: naming.title
@@ -211,21 +212,45 @@ def test_a_file_of_torch_gives_the_params_of_its_twin(file, twin, given):
     assert_same(ours, load_pretrained(GOLDEN / twin, **given))
 
 
-def test_shared_names_without_anything_beside_them_need_the_users_word(tmp_path):
-    path = GOLDEN / "nanogpt.safetensors"
-    with pytest.raises(WeightsError, match="Hugging Face and nanoGPT"):
-        load_pretrained(path, num_heads=2)
+def test_how_c_attn_lies_tells_hugging_face_and_what_is_left_needs_the_users_word(
+    tmp_path,
+):
     expected = load_pretrained(GOLDEN / "hf_safetensors")
+    path = GOLDEN / "nanogpt.safetensors"
+    with pytest.raises(WeightsError, match=r"nanoGPT and minGPT.*naming='mingpt'"):
+        load_pretrained(path, num_heads=2)
     ours = load_pretrained(path, num_heads=2, naming="nanogpt")
     assert_same(ours, as_nanogpt(expected))
+    # the same tensors, and another GELU
+    assert_same(load_pretrained(path, num_heads=2, naming="mingpt"), expected)
     with pytest.raises(WeightsError, match="give naming='nanogpt'"):
         load_pretrained(path, num_heads=2, naming="hf")
     bare = shutil.copy(GOLDEN / "hf_safetensors" / "model.safetensors", tmp_path)
-    with pytest.raises(WeightsError, match="Hugging Face and nanoGPT"):
-        load_pretrained(bare, num_heads=2)
-    assert_same(load_pretrained(bare, num_heads=2, naming="hf"), expected)
+    assert_same(load_pretrained(bare, num_heads=2), expected)
     with pytest.raises(WeightsError, match="give naming='hf'"):
         load_pretrained(bare, num_heads=2, naming="nanogpt")
+
+
+@pytest.mark.parametrize("source", ["hf_safetensors", "nanogpt.pt", "mini", "book.pth"])
+def test_what_is_said_of_weights_must_be_so(source):
+    path = source if source == "mini" else GOLDEN / source
+    with pytest.raises(WeightsError, match=r"num_heads=3|not divisible by num_heads=3"):
+        load_pretrained(path, num_heads=3)
+    with pytest.raises(WeightsError, match="naming='openai'"):
+        load_pretrained(
+            path, num_heads=2 if source == "book.pth" else None, naming="openai"
+        )
+
+
+def test_build_nanogpts_config_beside_the_tensors_is_read(tmp_path):
+    config, params = load_pretrained(GOLDEN / "hf_safetensors")
+    sizes = {"block_size": config.max_len, "vocab_size": config.vocab_size}
+    sizes |= {"n_layer": config.num_layers, "n_head": 2, "n_embd": config.embed_dim}
+    fields = b"".join(text(name) + integer(size) for name, size in sizes.items())
+    made = named("__main__", "GPTConfig") + b")\x81}(" + fields + b"ub"
+    state = to_state_dict(params, MINGPT, "transformer.")
+    path = pack_arrays(tmp_path / "model_19072.pt", state, beside={"config": made})
+    assert_same(load_pretrained(path), (config, params))
 
 
 def test_nanogpts_gelu_is_the_exact_one():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import subprocess
 import sys
@@ -77,15 +78,45 @@ def refused(path, match):
     assert str(path) in str(caught.value)
 
 
-def test_the_old_format_is_refused_with_the_way_out():
-    refused(GOLDEN / "tensors_legacy.pth", r"before 1\.6; write it again.*torch\.save")
+def test_the_format_before_torch_1_6_is_read():
+    ours = read_state_dict(GOLDEN / "tensors_legacy.pth")
+    assert_same_tensors(ours, read_state_dict(GOLDEN / "tensors.safetensors"))
+
+
+@pytest.mark.fault(9)
+@pytest.mark.parametrize("keep", [20, 0.3, 0.7, -1])
+def test_an_old_file_that_is_cut_is_refused(tmp_path, keep):
+    whole = (GOLDEN / "tensors_legacy.pth").read_bytes()
+    path = tmp_path / "x.pth"
+    path.write_bytes(whole[: int(keep * len(whole)) if 0 < keep < 1 else keep])
+    refused(path, "refused")
+
+
+@pytest.mark.fault(29)
+def test_an_attack_in_an_old_file_leaves_nothing(tmp_path):
+    canary = tmp_path / "canary"
+    call = torch_zip.named("os", "system") + text(f"touch {canary}") + b"\x85R."
+    whole = (GOLDEN / "tensors_legacy.pth").read_bytes()
+    for place in [m.end() for m in re.finditer(rb"\.(?=\x80\x02)", whole)][:3]:
+        path = tmp_path / "x.pth"
+        path.write_bytes(whole[:place] + torch_zip.PROTO_2 + call + whole[place:])
+        refused(path, r"asks for os\.system")
+    assert not canary.exists()
+
+
+def test_a_key_may_hold_the_state_dict_under_any_name(tmp_path):
+    pickled = b"}" + text("layers") + ONE[2:-1] + b"s" + text("epoch") + b"K\x03s."
+    state_dict, beside = pth.read(pack(tmp_path / "x.pth", pickled, {"0": TWO_FLOATS}))
+    assert list(state_dict) == ["a"] and beside == {"epoch": 3}
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"hello", b"\x80\x02}q\x00."])
 def test_what_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "x.pth"
     path.write_bytes(content)
-    refused(path, "not a zip file" if content == b"PK" else "no zip archive")
+    refused(
+        path, "not a zip file" if content == b"PK" else "no file that torch.save wrote"
+    )
 
 
 @pytest.mark.fault(9)
@@ -255,7 +286,11 @@ def test_one_storage_of_two_types_is_refused(tmp_path):
         (b"}.", "it is empty"),
         (b"}" + text("a") + b"Ns.", "look at a"),
         (b"}" + text("model") + b"}s.", "it is empty"),
-        (b"}" + text("layers") + ONE[2:-1] + b"s.", "look at layers"),
+        (
+            b"}" + b"".join(text(k) + ONE[2:-1] + b"s" for k in ("a", "b")) + b".",
+            "look at a, b",
+        ),
+        (torch_zip.named("__main__", "GPT") + b")\x81.", "an object of __main__.GPT"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(tmp_path, pickled, match):

@@ -1,0 +1,116 @@
+"""What is often found in the place of weights, by name and with the way out of it."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from gpt2_jax.errors import WeightsError
+
+_BY_NAME = "write its tensors as safetensors, named as in Hugging Face's GPT-2"
+_WITH_TF = (
+    "write it again with transformers 4: "
+    "GPT2LMHeadModel.from_pretrained(folder, from_tf=True).save_pretrained(new_folder)"
+)
+_ORIGINAL = "use the weights that it was made of"
+_MERGE = "merge them with peft: model.merge_and_unload().save_pretrained(folder)"
+_PLAIN = "write them again in float32 or bfloat16"
+
+# How a file begins: what it is, and the way.
+_HEADS: Mapping[bytes, tuple[str, str]] = types.MappingProxyType(
+    {
+        b"version https://git-lfs": (
+            "a Git LFS pointer, not the weights",
+            "run git lfs pull there",
+        ),
+        b"GGUF": ("a GGUF file", _ORIGINAL),
+        b"\x89HDF\r\n\x1a\n": ("an HDF5 file of Keras", _WITH_TF),
+        (20240326).to_bytes(4, "little"): (
+            "a checkpoint of llm.c",
+            "write it again with its dev/eval/export_hf.py",
+        ),
+        (20240520).to_bytes(4, "little"): ("a data file of llm.c", _ORIGINAL),
+    }
+)
+
+# What a file is called: what it is, and the way.
+_NAMES: Mapping[str, tuple[str, str]] = types.MappingProxyType(
+    {
+        r"adapter_config\.json|adapter_model\.\w+": ("PEFT adapters", _MERGE),
+        r".*\.gguf": ("a GGUF file", _ORIGINAL),
+        r".*\.onnx": ("an ONNX graph", _ORIGINAL),
+        r".*\.keras|.*\.weights\.h5|task\.json": ("a model of KerasHub", _BY_NAME),
+        r".*\.h5": ("an HDF5 file of Keras", _WITH_TF),
+        r".*\.(npz|npy)": ("arrays of numpy", "write them as safetensors"),
+        r".*\.(tflite|mlmodel|engine|ot|pdparams)": (
+            "weights for another runtime",
+            _ORIGINAL,
+        ),
+        r"saved_model\.pb": ("a SavedModel of TensorFlow", _WITH_TF),
+        r"_METADATA|_CHECKPOINT_METADATA|manifest\.ocdbt": (
+            "an orbax checkpoint of another program",
+            _BY_NAME,
+        ),
+        r".*\.distcp|mp_rank_\d+_model_states\.pt|zero_to_fp32\.py": (
+            "parts of a distributed checkpoint",
+            "put them together: torch.distributed.checkpoint.format_utils, or "
+            "zero_to_fp32.py of DeepSpeed",
+        ),
+        r"checkpoint-\d+": (
+            "a folder of transformers' Trainer without a final model",
+            "give one of its checkpoint folders",
+        ),
+        r"snapshots": ("a folder of the hub's cache", "give one of its snapshots"),
+    }
+)
+
+# How a tensor is called: what the file is, and the way.
+_TENSORS: Mapping[str, tuple[str, str]] = types.MappingProxyType(
+    {
+        r".*\.lora_[AB]\..*|.*\.base_layer\.weight": ("PEFT adapters", _MERGE),
+        r".*\.(qweight|SCB|weight\.absmax|weight\.quant_map)": (
+            "quantized weights",
+            _PLAIN,
+        ),
+        r"(?i)tf_?gp_?t_?2.*|.*:0": ("weights of TensorFlow's models", _WITH_TF),
+        r"blk\.\d+\..*": ("the tensors of a GGUF file", _ORIGINAL),
+        r"(_?layers?|vars)/.*|.*/vars/\d+": ("a model of KerasHub", _BY_NAME),
+    }
+)
+
+
+def refuse_other_tensors(names: Iterable[str]) -> None:
+    """Raise WeightsError, with its name, if tensors are named as another program's."""
+    for name in names:
+        for pattern, (what, way) in _TENSORS.items():
+            if re.fullmatch(pattern, name):
+                raise WeightsError(f"{what} ({name}); {way}")
+
+
+def refuse_other_file(path: Path) -> None:
+    """Raise WeightsError, with its name, if a file is no weights that we read."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    for start, found in _HEADS.items():
+        if head.startswith(start):
+            raise _refusal(path, *found)
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html")):
+        raise _refusal(path, "a web page, not the weights", "download the file itself")
+    for pattern, found in _NAMES.items():
+        if re.fullmatch(pattern, path.name):
+            raise _refusal(path, *found)
+
+
+def refuse_other_folder(folder: Path) -> None:
+    """Raise WeightsError, with its name, if a folder is of another program."""
+    names = sorted(entry.name for entry in folder.iterdir())
+    for pattern, (what, way) in _NAMES.items():
+        for name in names:
+            if re.fullmatch(pattern, name):
+                raise _refusal(folder, f"{what} ({name})", way)
+
+
+def _refusal(path: Path, what: str, way: str) -> WeightsError:
+    return WeightsError(f"{path}: {what}; {way}")
