@@ -15,7 +15,16 @@ _MAX_LINES = 250
 # README's order: a room imports those above it.
 _ROOMS = (
     *("errors", "version", "config", "tokenizer", "distributed", "storage", "model"),
-    *("data", "evaluation", "weights", "engine", "checkpoints", "workdir", "plan"),
+    *(
+        "data",
+        "lexical",
+        "evaluation",
+        "weights",
+        "engine",
+        "checkpoints",
+        "workdir",
+        "plan",
+    ),
     *("export", "training", "inference", "serve", "cli"),
 )
 

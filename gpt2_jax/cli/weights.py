@@ -41,6 +41,11 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     export.add_argument("run", metavar="RUN", type=Path)
     export.add_argument("destination", metavar="DST", type=Path)
     export.add_argument("--format", choices=EXPORT_FORMATS, required=True)
+    export.add_argument(
+        "--without-lexical",
+        action="store_true",
+        help="the model alone, of a classifier with a lexical part",
+    )
 
 
 def add_offline(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +72,12 @@ def convert(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     from gpt2_jax.export.classifier import export_run
 
-    checked = export_run(arguments.run, arguments.destination, arguments.format)
+    checked = export_run(
+        arguments.run,
+        arguments.destination,
+        arguments.format,
+        without_lexical=arguments.without_lexical,
+    )
     return _report(checked, arguments.destination)
 
 

@@ -51,6 +51,12 @@ class FinetuneConfig:
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=MODEL,
     )
+    lexical: bool = option(
+        False,
+        "add to the logits what linear models on n-grams say, fitted on the training "
+        "texts and weighed on validation (extra report)",
+        section=MODEL,
+    )
     baselines: Baselines = option(
         "linear",
         "measured beside the majority class: linear models on TF-IDF, or none",

@@ -9,13 +9,11 @@ import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.evaluation.metrics import confusion_matrix, mean_scores
+from gpt2_jax.lexical.ngrams import CHARS, WORDS
 from gpt2_jax.model.pools import POOLS
 
-# How each linear model counts a text, and what it is called.
-_COUNTS: Mapping[str, dict[str, Any]] = {
-    "tfidf_logreg": {"analyzer": "char_wb", "ngram_range": (2, 5)},
-    "tfidf_words_logreg": {"analyzer": "word", "ngram_range": (1, 2)},
-}
+# The linear models, and what each counts.
+LINEAR: Mapping[str, str] = {"tfidf_logreg": CHARS, "tfidf_words_logreg": WORDS}
 NAMES = {
     "majority": "the majority class",
     "tfidf_logreg": "TF-IDF of characters + logistic regression",
@@ -24,65 +22,27 @@ NAMES = {
 NOT_MEASURED = "the linear baselines were not measured: install gpt2-jax[report]"
 
 
-def majority_accuracy(train_labels: np.ndarray, test_labels: np.ndarray) -> float:
-    """Return the test accuracy of always naming the commonest training class."""
-    return float((test_labels == np.bincount(train_labels).argmax()).mean())
-
-
-def tfidf_logreg(
-    name: str,
-    train_texts: Sequence[str],
-    train_labels: np.ndarray,
-    test_texts: Sequence[str],
-) -> np.ndarray | None:
-    """Return the answers [N] of the linear model `name` to the test texts.
-
-    None when scikit-learn (the extra `report`) is not installed, or when the texts hold
-    nothing to count.
-    """
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        return None
-    # Of many classes, lbfgs and float64 keep 35 times the coefficients in memory.
-    how: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32, **_COUNTS[name]}
-    vectorizer = TfidfVectorizer(**how)
-    try:
-        features = vectorizer.fit_transform(train_texts)
-    except ValueError:  # "empty vocabulary"
-        return None
-    model = LogisticRegression(C=10.0, max_iter=2000, solver="newton-cg")
-    model.fit(features, train_labels)
-    return np.asarray(model.predict(vectorizer.transform(test_texts)))
-
-
 def measure_baselines(
-    train_texts: Sequence[str],
     train_labels: np.ndarray,
-    test_texts: Sequence[str],
     test_labels: np.ndarray,
+    answers: Mapping[str, np.ndarray | None],
     *,
     num_classes: int,
     linear: bool = True,
 ) -> dict[str, Any]:
     """Return the `baselines` entry of results.json: accuracies, and macro-F1 by name.
 
-    They are fitted on the rows that the classifier is trained on. What was not measured
-    is None; without `linear` no linear model is, and `left_out` says so.
+    What was not measured is None; without `linear` that was wanted, and `left_out` says
+    so.
+
+    Args:
+        answers: classes [N] that each of `LINEAR` gives to the test texts.
     """
-    answers: dict[str, np.ndarray | None] = {
-        "majority": np.full(len(test_labels), np.bincount(train_labels).argmax())
-    }
-    for name in _COUNTS:
-        answers[name] = (
-            tfidf_logreg(name, train_texts, train_labels, test_texts)
-            if linear
-            else None
-        )
+    commonest = np.full(len(test_labels), np.bincount(train_labels).argmax())
     accuracies: dict[str, Any] = {}
     macro_f1: dict[str, float | None] = {}
-    for name, predicted in answers.items():
+    for name in NAMES:
+        predicted = commonest if name == "majority" else answers.get(name)
         accuracies[name] = macro_f1[name] = None
         if predicted is not None:
             confusion = confusion_matrix(test_labels, predicted, num_classes)
@@ -111,7 +71,7 @@ def compare_with_linear(
         }
         return [words for words, (theirs, ours) in pairs.items() if theirs >= ours]
 
-    measured = [name for name in _COUNTS if baselines.get(name) is not None]
+    measured = [name for name in LINEAR if baselines.get(name) is not None]
     best = max(measured, key=lambda n: (len(ahead(n)), scores[n]), default=None)
     if best is None or not ahead(best):
         return None
@@ -126,7 +86,7 @@ def compare_with_linear(
 
 def untried(config: FinetuneConfig) -> list[str]:
     """Return the settings that a run of `config` might gain from, as flags."""
-    train, ways = config.train, []
+    train, ways = config.train, [] if config.lexical else ["--lexical"]
     if train.trainable in (("head",), ("last_block",)):
         ways.append("--trainable last_two_blocks --learning-rate 5e-4")
     if not POOLS[config.pool].mean:

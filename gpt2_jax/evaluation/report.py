@@ -14,7 +14,7 @@ from gpt2_jax.data.checks import counted, shortened
 from gpt2_jax.evaluation.answers import answers
 from gpt2_jax.evaluation.baselines import NAMES, NOT_MEASURED
 from gpt2_jax.evaluation.markup import escape, number_cell, page, row, table
-from gpt2_jax.evaluation.summary import subject
+from gpt2_jax.evaluation.summary import format_lexical, subject
 
 MAX_SHOWN = 600  # characters of a text
 
@@ -106,14 +106,14 @@ def _headline(report: Report) -> str:
 
 def headline_notes(results: Mapping[str, Any]) -> list[str]:
     """Return what a reader of the numbers must know."""
-    verdict = results["baselines"].get("verdict")
-    notes = [f"{verdict[0].upper()}{verdict[1:]}."] if verdict else []
-    linear = results["baselines"]["tfidf_logreg"]
-    if linear is None and "left_out" not in results["baselines"]:
-        notes.append(f"{NOT_MEASURED[0].upper()}{NOT_MEASURED[1:]}.")
+    baselines = results["baselines"]
+    notes = [baselines["verdict"]] if baselines.get("verdict") else []
+    if baselines["tfidf_logreg"] is None and "left_out" not in baselines:
+        notes.append(NOT_MEASURED)
+    notes += format_lexical(results.get("lexical"))
     if results["data"].get("balanced"):
-        notes.append(f"{BALANCED[0].upper()}{BALANCED[1:]}.")
-    return notes
+        notes.append(BALANCED)
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]
 
 
 def _baseline_f1(baselines: Mapping[str, Any]) -> str:

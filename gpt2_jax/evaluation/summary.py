@@ -30,6 +30,7 @@ def format_results(results: Mapping[str, Any], *, verbose: bool = False) -> list
         f"before training: test {100 * results['accuracy_before']:.2f}%",
         *format_test(test, data["classes"], verbose=verbose),
         *format_baselines(results["baselines"]),
+        *format_lexical(results.get("lexical")),
         format_calibration(results["calibration"]),
     ]
     if data.get("balanced"):
@@ -63,6 +64,19 @@ def format_baselines(baselines: Mapping[str, Any]) -> list[str]:
     if baselines.get("verdict"):
         lines.append(f"note: {baselines['verdict']}")
     return lines
+
+
+def format_lexical(lexical: Mapping[str, Any] | None) -> list[str]:
+    """Return what the n-grams of the linear models add on validation, if measured."""
+    if lexical is None:
+        return []
+    alone, together = (
+        f"accuracy {100 * scores['accuracy']:.2f}%, macro-F1 {scores['macro_f1']:.4f}"
+        for scores in (lexical["alone"], lexical["together"])
+    )
+    if lexical["on"]:
+        return [f"lexical part: validation {together}; without it, {alone}"]
+    return [f"with --lexical: validation {together}; now {alone}"]
 
 
 def format_test(

@@ -50,8 +50,12 @@ _READS = {
 }
 
 
-def export_run(run: Path, destination: Path, to: str) -> list[str]:
+def export_run(
+    run: Path, destination: Path, to: str, *, without_lexical: bool = False
+) -> list[str]:
     """Write the classifier of `run` at `destination`; return what was checked.
+
+    `without_lexical` leaves the lexical part of the classifier out.
 
     Other tools compute in float32, so this is what they are given. What was written is
     read back before it stands at `destination`: it must give our probabilities.
@@ -62,11 +66,13 @@ def export_run(run: Path, destination: Path, to: str) -> list[str]:
         WeightsError: the run cannot be read, or the check failed.
     """
     trained = load_model(run)
+    if without_lexical:
+        trained = trained.alone()
     _refuse_inexpressible(trained, to)
     if to == "llms-from-scratch":
         llms_from_scratch.check_suffix(destination)
         llms_from_scratch.check_tokenizer(trained.tokenizer)
-    trained = fold_temperature(trained)
+    told, trained = trained, fold_temperature(trained)
     plain = dataclasses.replace(
         trained, config=dataclasses.replace(trained.config, dtype="float32")
     )
@@ -90,7 +96,7 @@ def export_run(run: Path, destination: Path, to: str) -> list[str]:
             f"it computes in float32: the probabilities of the run in "
             f"{trained.config.dtype} differ by up to {np.abs(own - expected).max():.1e}"
         )
-    return checked + _said(load_model(run))
+    return checked + _said(told)
 
 
 def fold_temperature(trained: TrainedModel) -> TrainedModel:
@@ -139,6 +145,11 @@ def _step(trained: TrainedModel) -> Callable[[Params, Batch], np.ndarray]:
 
 
 def _refuse_inexpressible(trained: TrainedModel, to: str) -> None:
+    if trained.lexical is not None:
+        raise UserError(
+            f"--format {to} cannot express the lexical part of this classifier; "
+            "--without-lexical exports the model alone, calibrated as such"
+        )
     if to not in _READS:
         return
     (pool, how), config = _READS[to], trained.config

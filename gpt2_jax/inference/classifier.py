@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from gpt2_jax.engine.forward import predict_program
-from gpt2_jax.engine.scoring import logits_by_length
-from gpt2_jax.engine.texts import lay_out, pad
-from gpt2_jax.engine.trunk import SLAB, run_trunk
+from gpt2_jax.engine.cut import count_cut, parts_read
+from gpt2_jax.engine.texts import pad
+from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
 from gpt2_jax.inference.foreign import read_foreign
+from gpt2_jax.inference.forward import Forward
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
 from gpt2_jax.inference.prediction import Prediction
 from gpt2_jax.model.pools import POOLS
-from gpt2_jax.model.tree import split_params
 from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel, load_model
-
-# Tokens whose trunk outputs are held at once: 128 MiB with mini, 384 MiB with 124M.
-SLAB_TOKENS = 2**17
 
 
 class Classifier:
@@ -41,12 +34,8 @@ class Classifier:
             trained.classes.index(threshold.positive),
             threshold.value,
         )
-        config = trained.config
-        self._params = jax.tree.map(jnp.asarray, trained.params)
-        self._pool = POOLS[config.pool]
-        # Of the last block only one token is needed, if the pool reads one alone.
-        self._depth = config.num_layers - (not self._pool.reads_all)
-        _, self._top = split_params(self._params, config.num_layers, self._depth)
+        self._pool = POOLS[trained.config.pool]
+        self._forward = Forward(trained)
 
     @classmethod
     def load(cls, run: str | Path) -> Classifier:
@@ -121,7 +110,7 @@ class Classifier:
         Raises:
             TypeError: `texts` is one string, or holds something else than strings.
         """
-        return self._proba(self._encode(texts))
+        return self._proba(texts, self._encode(texts))
 
     def decide(
         self, probabilities: np.ndarray, *, abstain_below: float = 0.0
@@ -153,7 +142,7 @@ class Classifier:
         lengths = [
             len(ids) if text else 0 for text, ids in zip(texts, encoded, strict=True)
         ]
-        rows = self._proba(encoded)
+        rows = self._proba(texts, encoded)
         answers = self.decide(rows, abstain_below=abstain_below)
         return [
             Prediction(
@@ -187,61 +176,39 @@ class Classifier:
     ) -> list[Attribution]:
         """Return the integrated gradients of each text, token by token."""
         trained, encoded = self._trained, self._encode(texts)
-        labels = decide(self._proba(encoded), self.threshold)
+        if trained.lexical is not None:
+            what = "gradients do not reach the lexical part of this classifier"
+            raise UserError(f"{what}; explain with {OCCLUSION}")
+        labels = decide(self._proba(texts, encoded), self.threshold)
         cut = [ids[: self.max_length] for ids in encoded]
         if self._pool.reads_padding:
             cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()
         limits = {"max_length": self.max_length, "end_id": self.tokenizer.end_id}
         return integrated_gradients(
-            trained.config, self._params, cut, labels, steps=steps, **limits
+            trained.config, self._forward.params, cut, labels, steps=steps, **limits
         )
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Return float32 class logits [N, C], before the calibration."""
-        return self._logits(self._encode(texts))
+        return self._logits(texts, self._encode(texts))
 
-    def _proba(self, encoded: Sequence[list[int]]) -> np.ndarray:
-        return softmax(self._logits(encoded) / self._trained.temperature)
+    def _proba(self, texts: Sequence[str], encoded: Sequence[list[int]]) -> np.ndarray:
+        return softmax(self._logits(texts, encoded) / self._trained.temperature)
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("expected a sequence of strings, such as ['a text']")
         return [self.tokenizer.encode(text) for text in texts]
 
-    def _logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
-        out = [np.empty((0, len(self.labels)), np.float32)]
-        start = tokens = 0
-        padded = self._pool.reads_padding
-        for end, ids in enumerate(encoded, start=1):
-            tokens += self.max_length if padded else min(len(ids), self.max_length)
-            full = end - start == SLAB or tokens >= SLAB_TOKENS
-            if full or end == len(encoded):
-                out.append(self._slab_logits(encoded[start:end]))
-                start, tokens = end, 0
-        return np.concatenate(out)
-
-    def _slab_logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
-        config = self._trained.config
-        limit, padded = self.max_length, self._pool.reads_padding
-        pad_id = self.tokenizer.end_id
-        tokens = lay_out(
-            encoded, limit=limit, padded=padded, pad_id=pad_id, longest=limit
+    def _logits(self, texts: Sequence[str], encoded: Sequence[list[int]]) -> np.ndarray:
+        logits, lexical = self._forward.logits(encoded), self._trained.lexical
+        if lexical is None:
+            return logits
+        sizes = map(len, encoded)
+        return logits + lexical.logits(
+            parts_read(texts, sizes, self.max_length, self.tokenizer)
         )
-        hidden = run_trunk(config, self._params, tokens, self._depth)
-        program = predict_program(config, self._depth)
-
-        def predict(rows: np.ndarray, width: int) -> Array:
-            batch = hidden.batches(rows, width)
-            read = {name: batch[name] for name in ("features", "lengths")}
-            return program(self._top, read)
-
-        return logits_by_length(predict, hidden, np.arange(len(encoded)))
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
-        # A token is at least one byte of the text, but for one before it, and a space:
-        # few texts need their tokens counted.
-        encode, least = self.tokenizer.encode, self.max_length - 2
-        sizes = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
-        may_be = [t for t, n in zip(texts, sizes, strict=True) if n > least]
-        return sum(len(encode(text)) > self.max_length for text in may_be)
+        return count_cut(texts, self.max_length, self.tokenizer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import itertools
 import re
@@ -12,9 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
+from gpt2_jax.engine.cut import byte_ends, part_read
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.gradients import Attribution
-from gpt2_jax.tokenizer import Tokenizer, gpt2
+from gpt2_jax.tokenizer import Tokenizer
 
 OCCLUSION, GRADIENTS = METHODS = ("occlusion", "gradients")
 
@@ -102,18 +102,6 @@ def explain(
     ]
 
 
-def part_read(text: str, max_length: int, tokenizer: Tokenizer | None = None) -> str:
-    """Return the beginning of `text` that its first `max_length` tokens hold.
-
-    The tokenizer is GPT-2's where none is given.
-    """
-    ends = (tokenizer or gpt2()).byte_ends(text)
-    if not text or len(ends) <= max_length:
-        return text
-    size = ends[max_length - 1]
-    return text[: bisect.bisect_right(list(_byte_ends(text, size)), size)]
-
-
 def _by_occlusion(
     classifier: Explainable, texts: Sequence[str], parts: Sequence[str]
 ) -> Iterator[list[tuple[Span, float]]]:
@@ -141,21 +129,11 @@ def _by_gradients(
     if not spans:
         return []
     token_ends = np.asarray(tokenizer.byte_ends(text))
-    byte_ends = [0, *_byte_ends(text, int(token_ends[-1]))]
-    word_ends = [byte_ends[end] for _, end in spans]
+    ends = [0, *byte_ends(text, int(token_ends[-1]))]
+    word_ends = [ends[end] for _, end in spans]
     words = np.searchsorted(word_ends, token_ends).clip(max=len(spans) - 1)
     weights = np.bincount(words, tokens[: len(words)], minlength=len(spans))
     return list(zip(spans, weights.tolist(), strict=True))
-
-
-def _byte_ends(text: str, size: int) -> Iterator[int]:
-    """Yield where each character ends in UTF-8, up to and over `size` bytes."""
-    end = 0
-    for character in text:
-        end += len(character.encode("utf-8", "surrogatepass"))
-        yield end
-        if end > size:
-            return
 
 
 def occlusion(

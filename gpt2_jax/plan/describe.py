@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gpt2_jax.config import DataConfig
@@ -9,7 +11,7 @@ from gpt2_jax.data.checks import counted
 from gpt2_jax.engine.param_labels import trained_leaves
 from gpt2_jax.engine.widths import BUCKETS
 from gpt2_jax.model.gpt2 import count_params
-from gpt2_jax.plan.task import Task
+from gpt2_jax.plan.task import Task, ids_sha256
 
 LENGTH_BINS = 40
 
@@ -117,3 +119,24 @@ def length_histogram(task: Task) -> list[str]:
         f"{low + 1:5d} to {high:4d} tokens {count:6d} {bar}"
         for low, high, count, bar in zip(edges, edges[1:], counts, bars, strict=False)
     ]
+
+
+def describe_data(task: Task) -> dict[str, Any]:
+    """Return the `data` entry of results.json."""
+    dataset, split = task.dataset, task.split
+    return {
+        "name": dataset.name,
+        "sha256": dataset.sha256,
+        "rows": len(dataset.texts),
+        "classes": list(dataset.classes),
+        "used": {part: len(rows) for part, rows in task.texts.parts.items()},
+        "class_counts": class_counts(task),
+        "split": split_kind(task),
+        "notes": [*dataset.notes, *split.notes],
+        "balance": task.config.data.balance,
+        "balanced": split.balanced,
+        "repeated_texts": len(task.repeated_texts()),
+        "dropped": split.dropped,
+        "cut": task.cut,
+        "test_ids_sha256": ids_sha256(split.test),
+    }

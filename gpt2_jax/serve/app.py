@@ -17,12 +17,12 @@ from starlette.types import ASGIApp
 
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.data.reading import Reading
+from gpt2_jax.engine.cut import part_read
 from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.explain import (
     MAX_SPANS,
-    part_read,
     variants,
     word_spans,
     word_weights,

@@ -15,8 +15,8 @@ from gpt2_jax.config import DataConfig
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.rows import open_rows
 from gpt2_jax.data.sources import reading
+from gpt2_jax.engine.cut import part_read
 from gpt2_jax.errors import DataError
-from gpt2_jax.inference.explain import part_read
 from gpt2_jax.inference.rows import as_usual, open_entries
 from gpt2_jax.serve.schema import Columns, Result, TableQuery
 from gpt2_jax.tokenizer import Tokenizer

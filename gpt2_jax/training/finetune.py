@@ -20,6 +20,7 @@ from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
+from gpt2_jax.training.beside import check_lexical, fit_beside
 from gpt2_jax.training.build import build_engine, describe_run_devices, first_state
 from gpt2_jax.training.loop import train
 from gpt2_jax.training.results import Results, collect, write_files
@@ -65,10 +66,12 @@ def finetune(
         UserError: something that the user gave cannot be used; see `errors`.
         workdir.signals.Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    config = config or FinetuneConfig()
     _refuse(dataset=dataset, callbacks=callbacks)
+    check_lexical(config.lexical)
     cache = None if trunk_cache is None else Path(trunk_cache)
     options = RunOptions(verbose, resume, allow_data_change, offline, cache)
-    with open_run(config or FinetuneConfig(), workdir, options) as run:
+    with open_run(config, workdir, options) as run:
         with run.phase("load"):
             classes = stored_classes(run.folder) if resume else None
             task = prepare(run.config, offline=offline, classes=classes)
@@ -96,9 +99,9 @@ def finetune(
             if run.config.train.keep == "best":
                 state = _best(checkpoints, state, run)
         with run.phase("evaluate"):
-            logits = engine.logits_by_part(state.params)
-            trained, results = collect(task, engine, state, logits, before, steps, run)
-        return write_files(task, trained, logits, results, run)
+            beside = fit_beside(task, engine.logits_by_part(state.params))
+            trained, results = collect(task, engine, state, beside, before, steps, run)
+        return write_files(task, trained, beside.logits, results, run)
 
 
 def _refuse(**given: Any) -> None:

@@ -32,9 +32,10 @@ from gpt2_jax.evaluation.metrics import (
 from gpt2_jax.evaluation.model_card import write_model_card
 from gpt2_jax.evaluation.report import Report, write_report_html
 from gpt2_jax.model.gpt2 import count_params
-from gpt2_jax.plan.describe import class_counts, length_counts, split_kind
-from gpt2_jax.plan.task import Task, ids_sha256
+from gpt2_jax.plan.describe import describe_data, length_counts
+from gpt2_jax.plan.task import Task
 from gpt2_jax.storage.atomic import write_json
+from gpt2_jax.training.beside import Beside
 from gpt2_jax.weights.trained import TrainedModel, save_model
 from gpt2_jax.workdir.metrics_log import MetricsLog
 from gpt2_jax.workdir.predictions import PREDICTIONS, write_predictions
@@ -67,6 +68,8 @@ class Results(Mapping[str, Any]):
     # Results of the first versions have neither.
     date: str | None = None  # when the run ended, ISO 8601 with the offset to UTC
     run: str | None = None  # the name of its folder
+    # What n-grams add on validation: "on", scores "alone" and "together" (held out).
+    lexical: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what results.json holds, in JSON's types."""
@@ -93,7 +96,7 @@ def collect(
     task: Task,
     engine: Engine,
     state: TrainState,
-    logits: dict[str, np.ndarray],
+    beside: Beside,
     before: float,
     steps: int,
     run: Run,
@@ -102,10 +105,11 @@ def collect(
 
     Args:
         state: the last state, or the best one.
-        logits: of each part under `state`.
+        beside: with the logits of each part under `state`.
         before: accuracy on test before training.
         steps: how many were taken.
     """
+    logits = beside.logits
     labels = {part: task.labels(part) for part in logits}
     temperature = fit_temperature(logits["validation"], labels["validation"])
     train, dataset = task.config.train, task.dataset
@@ -122,7 +126,7 @@ def collect(
             "errors": _errors(probabilities, labels["test"], dataset.classes),
         },
         calibration=describe_calibration(logits, labels, temperature),
-        baselines=_baselines(task, accuracies["test"], test["macro_f1"]),
+        baselines=_baselines(task, beside, accuracies["test"], test["macro_f1"]),
         seconds=run.clock.seconds,
         steps=steps,
         examples_seen=steps * train.batch_size,
@@ -131,23 +135,30 @@ def collect(
             "trainable": count_params(trained_leaves(task.params, task.param_labels)),
         },
         weights=str(task.config.weights),
-        data=_describe_data(task),
+        data=describe_data(task),
         seed=train.seed,
         device=f"{engine.steps.num_devices} x {jax.devices()[0].device_kind}",
         versions=versions(),
         compilation_cache=run.clock.cache,
         date=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         run=run.name,
+        lexical=beside.told,
     )
-    return task.trained_model(state.params, temperature), results
+    trained = task.trained_model(state.params, temperature)
+    return dataclasses.replace(
+        trained,
+        lexical=beside.lexical,
+        temperature_alone=beside.temperature_alone,
+    ), results
 
 
-def _baselines(task: Task, accuracy: float, macro_f1: float) -> dict[str, Any]:
+def _baselines(
+    task: Task, beside: Beside, accuracy: float, macro_f1: float
+) -> dict[str, Any]:
     measured = baselines.measure_baselines(
-        task.texts_of("train"),
         task.labels("train"),
-        task.texts_of("test"),
         task.labels("test"),
+        beside.answers,
         num_classes=len(task.dataset.classes),
         linear=task.config.baselines == "linear",
     )
@@ -168,26 +179,6 @@ def _errors(
         }
         for row in confident_errors(probabilities, labels, MAX_ERRORS)
     ]
-
-
-def _describe_data(task: Task) -> dict[str, Any]:
-    dataset, split = task.dataset, task.split
-    return {
-        "name": dataset.name,
-        "sha256": dataset.sha256,
-        "rows": len(dataset.texts),
-        "classes": list(dataset.classes),
-        "used": {part: len(rows) for part, rows in task.texts.parts.items()},
-        "class_counts": class_counts(task),
-        "split": split_kind(task),
-        "notes": [*dataset.notes, *split.notes],
-        "balance": task.config.data.balance,
-        "balanced": split.balanced,
-        "repeated_texts": len(task.repeated_texts()),
-        "dropped": split.dropped,
-        "cut": task.cut,
-        "test_ids_sha256": ids_sha256(split.test),
-    }
 
 
 def versions() -> dict[str, str]:

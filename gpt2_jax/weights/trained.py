@@ -12,6 +12,7 @@ import numpy as np
 from gpt2_jax import config as configs
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.lexical.linear import Lexical
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import Params, flatten, unflatten
 from gpt2_jax.storage.atomic import replacing, write_json
@@ -31,7 +32,8 @@ from gpt2_jax.weights.tokenizer_folder import read_tokenizer, write_files
 def save_model(folder: Path, trained: TrainedModel) -> None:
     """Write `params.safetensors`, and then `classifier.json` with its SHA-256.
 
-    A tokenizer that is not GPT-2's comes beside them, in the files that it came in.
+    A tokenizer that is not GPT-2's comes beside them, in the files that it came in, and
+    the lexical part as `lexical.safetensors`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     flat = {
@@ -41,6 +43,11 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
     write_files(folder, trained.tokenizer)
     with replacing(folder / PARAMS_FILE) as path:
         write_safetensors(path, flat)
+    names = [PARAMS_FILE, *trained.tokenizer.files]
+    if trained.lexical is not None:
+        names.append(LEXICAL_FILE)
+        with replacing(folder / LEXICAL_FILE) as path:
+            write_safetensors(path, trained.lexical.tensors())
     write_json(
         folder / MODEL_FILE,
         sealed(
@@ -52,13 +59,18 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
                 "threshold": trained.threshold
                 and dataclasses.asdict(trained.threshold),
                 "positive": trained.positive,
-                FILES: hash_files(folder, only=(PARAMS_FILE, *trained.tokenizer.files)),
+                # without the lexical part
+                "temperature_alone": trained.temperature_alone,
+                FILES: hash_files(folder, only=names),
             }
         ),
     )
+    if trained.lexical is None:  # it may have had one before
+        (folder / LEXICAL_FILE).unlink(missing_ok=True)
 
 
 PARAMS_FILE, MODEL_FILE = "params.safetensors", "classifier.json"
+LEXICAL_FILE = "lexical.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +93,17 @@ class TrainedModel:
     threshold: Threshold | None = None  # None: the likeliest class is the answer
     positive: str | None = None  # whose precision is told; None: the second of two
     tokenizer: Tokenizer = dataclasses.field(default_factory=gpt2)
+    lexical: Lexical | None = None  # what n-grams add to the logits
+    temperature_alone: float | None = None  # without that; None: the same
+
+    def alone(self) -> TrainedModel:
+        """Return the model without its lexical part."""
+        if self.lexical is None:
+            return self
+        temperature = self.temperature_alone or self.temperature
+        return dataclasses.replace(
+            self, lexical=None, temperature=temperature, temperature_alone=None
+        )
 
 
 def model_folder(run: Path) -> Path | None:
@@ -110,8 +133,10 @@ def load_model(run: Path) -> TrainedModel:
         max_length = int(values["max_length"])
         if FILES not in values:  # earlier versions named the one file's hash
             values[FILES] = {PARAMS_FILE: values["params_sha256"]}
-        # Models of the first versions have neither.
+        # Models of the first versions have none of these.
         temperature = float(values.get("temperature", 1.0))
+        alone = values.get("temperature_alone")
+        alone = None if alone is None else float(alone)
         threshold = values.get("threshold")
         if threshold is not None:
             threshold = configs.from_dict(Threshold, threshold, "threshold")
@@ -119,8 +144,11 @@ def load_model(run: Path) -> TrainedModel:
         positive = values.get("positive")
         if positive is not None:
             classes.index(positive)
-        if not (1 <= max_length <= config.max_len and 0 < temperature < math.inf):
-            raise ValueError(f"max_length={max_length}, temperature={temperature}")
+        if not 1 <= max_length <= config.max_len:
+            raise ValueError(f"max_length={max_length}")
+        for value in (temperature, alone):
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"temperature={value}")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{folder / MODEL_FILE}: {error}") from error
     path = folder / PARAMS_FILE
@@ -145,7 +173,21 @@ def load_model(run: Path) -> TrainedModel:
         threshold,
         positive,
         tokenizer,
+        _read_lexical(folder, values[FILES], len(classes)),
+        alone,
     )
+
+
+def _read_lexical(
+    folder: Path, hashes: Mapping[str, str], num_classes: int
+) -> Lexical | None:
+    if LEXICAL_FILE not in hashes:
+        return None
+    path = folder / LEXICAL_FILE
+    try:
+        return Lexical.from_tensors(files.read_state_dict(path), num_classes)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def _fits(flat: Mapping[str, np.ndarray], config: GPT2Config) -> bool:

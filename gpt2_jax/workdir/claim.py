@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_jax import config as configs
+from gpt2_jax.checkpoints.step_folders import find_steps
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import digest, read_json
 from gpt2_jax.workdir import identity
-from gpt2_jax.workdir.identity import COURSE, FREE, AnyConfig, Difference
+from gpt2_jax.workdir.identity import COURSE, FREE, TOLD, AnyConfig, Difference
 
 log = logging.getLogger(__name__)
 
 
-CONFIG, RUN = "config.json", "run.json"
+CONFIG, RUN, RESULTS = "config.json", "run.json", "results.json"
 
 
 def claim(
@@ -52,6 +53,8 @@ def claim(
         _check_changes(workdir, new, allow_data_change=allow_data_change)
         if not new:
             return
+        if any(name in TOLD for name, *_ in new):
+            _retell(workdir)
         changes = [*theirs["changes"], new]
         written.append(digest(configs.to_dict(found)))  # if a kill comes in between
     try:
@@ -62,6 +65,21 @@ def claim(
         write_json(path, configs.to_dict(config))
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror})") from error
+
+
+def _retell(workdir: Path) -> None:
+    """Let a finished run be evaluated again: from its checkpoints, without a step.
+
+    Raises:
+        UserError: they are gone, so that it would be trained again.
+    """
+    results = workdir / RESULTS
+    if results.exists() and not find_steps(workdir / "checkpoints"):
+        raise UserError(
+            f"{workdir}: is finished, and its checkpoints are gone; without them "
+            f"{', '.join(TOLD)} cannot be changed: choose another --workdir"
+        )
+    results.unlink(missing_ok=True)
 
 
 def _read_config(
@@ -132,6 +150,6 @@ def stored_classes(workdir: Path) -> list[str] | None:
 
 def finished_results(workdir: Path, steps: int) -> dict[str, Any] | None:
     """Return the results of the run in `workdir`, if it has taken all `steps`."""
-    path = workdir / "results.json"
+    path = workdir / RESULTS
     results = read_json(path) if path.exists() else {}
     return results if results.get("steps") == steps else None

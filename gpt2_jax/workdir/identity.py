@@ -25,8 +25,13 @@ COURSE = ("train.epochs", "train.learning_rate", "train.patience")
 PRETRAINED, WEIGHTS = "pretrained.sha256", "weights.sha256"
 
 
+# These change what is made of a trained run, and told of it, and not its training.
+TOLD = ("lexical", "baselines", "data.positive")
+
+
 FREE = (
     *COURSE,
+    *TOLD,
     "train.parallel",
     "train.devices",
     "train.accumulate",
@@ -47,9 +52,6 @@ FREE = (
     "data.labels_file",
     "data.label_names",
     "data.test_data",
-    # What is told of it, and not what it is.
-    "data.positive",
-    "baselines",
     # Of `adapt`.
     "devices",
     "accumulate",

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.evaluation.baselines import (
     compare_with_linear,
-    majority_accuracy,
     measure_baselines,
-    tfidf_logreg,
     untried,
 )
 from gpt2_jax.evaluation.metrics import (
@@ -148,36 +146,18 @@ def test_accuracy_is_the_share_of_hits():
     assert accuracy(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0])) == 0.5
 
 
-def test_the_majority_is_that_of_the_training_part():
-    assert majority_accuracy(np.array([1, 1, 0]), np.array([0, 0, 0, 1])) == 0.25
-
-
-def test_the_text_baseline_learns_words_and_gives_up_without_any():
-    pytest.importorskip("sklearn")
-    texts = ["win cash", "see you", "win a prize", "you there"] * 3
-    labels = np.array([1, 0, 1, 0] * 3)
-    unseen = ["win win", "are you"]
-    for name in ("tfidf_logreg", "tfidf_words_logreg"):
-        found = tfidf_logreg(name, texts, labels, unseen)
-        assert found is not None and found.tolist() == [1, 0]
-        assert tfidf_logreg(name, [" "] * 12, labels, unseen) is None
-
-
 def test_baselines_have_accuracy_and_macro_f1_of_the_same_answers():
     metrics = pytest.importorskip("sklearn.metrics")
-    texts = ["win cash", "see you", "win a prize", "you there", "odd one"] * 4
-    labels = np.array([1, 0, 1, 0, 2] * 4)
-    unseen, truth = ["win win", "are you", "cash"], np.array([1, 0, 2])
-    got = measure_baselines(texts, labels, unseen, truth, num_classes=3)
-    for name in ("tfidf_logreg", "tfidf_words_logreg"):
-        predicted = tfidf_logreg(name, texts, labels, unseen)
-        assert got[name] == pytest.approx((predicted == truth).mean())
-        expected = metrics.f1_score(truth, predicted, average="macro")
-        assert got["macro_f1"][name] == pytest.approx(expected)
+    labels, truth = np.array([1, 0, 1, 0, 2] * 4), np.array([1, 0, 2])
+    answers = {"tfidf_logreg": np.array([1, 0, 0]), "tfidf_words_logreg": None}
+    got = measure_baselines(labels, truth, answers, num_classes=3)
+    predicted = answers["tfidf_logreg"]
+    assert got["tfidf_logreg"] == pytest.approx((predicted == truth).mean())
+    expected = metrics.f1_score(truth, predicted, average="macro")
+    assert got["macro_f1"]["tfidf_logreg"] == pytest.approx(expected)
     assert got["majority"] == pytest.approx(1 / 3)
     assert got["macro_f1"]["majority"] == pytest.approx(1 / 6)
-    none = measure_baselines(texts, labels, unseen, truth, num_classes=3, linear=False)
-    assert none["tfidf_logreg"] is none["macro_f1"]["tfidf_words_logreg"] is None
+    assert got["tfidf_words_logreg"] is got["macro_f1"]["tfidf_words_logreg"] is None
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from gpt2_jax.config import DataConfig
 from gpt2_jax.data import dataset
 from gpt2_jax.data.balance import BALANCED
 from gpt2_jax.inference.evaluate import evaluate_run
+from gpt2_jax.training import beside
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.weights.trained import load_model
 
@@ -125,21 +126,18 @@ def test_baselines_are_fitted_on_the_rows_that_are_trained_on(
     tmp_path, tmp_path_factory, monkeypatch
 ):
     pytest.importorskip("sklearn")
-    from gpt2_jax.evaluation import baselines
+    seen, before = [], beside.fit_linear
 
-    seen = []
-    before = baselines.tfidf_logreg
+    def spy(kind, texts, labels, num_classes):
+        seen.append((kind, np.bincount(labels).tolist(), len(texts)))
+        return before(kind, texts, labels, num_classes)
 
-    def spy(name, texts, labels, unseen):
-        seen.append((name, np.bincount(labels).tolist(), len(unseen)))
-        return before(name, texts, labels, unseen)
-
-    monkeypatch.setattr(baselines, "tfidf_logreg", spy)
+    monkeypatch.setattr(beside, "fit_linear", spy)
     path = _write(tmp_path / "texts.csv", {"hate": 30, "ok": 90})
     config = _config(tmp_path_factory, path, balance="undersample")
     results = finetune(config, tmp_path / "run")
     names = ["tfidf_logreg", "tfidf_words_logreg"]
-    assert seen == [(name, [21, 21], 12) for name in names]
+    assert seen == [(kind, [21, 21], 42) for kind in ("chars", "words")]
     found = results["baselines"]
     assert all(0 <= found["macro_f1"][name] <= 1 for name in names)
     assert "verdict" in found

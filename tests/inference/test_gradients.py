@@ -9,9 +9,9 @@ import pytest
 from helpers import random_params
 from training_helpers import ON_DISK, compilations
 
+from gpt2_jax.engine.cut import part_read
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.classifier import Classifier
-from gpt2_jax.inference.explain import part_read
 from gpt2_jax.tokenizer import END_OF_TEXT, encode
 from gpt2_jax.weights.trained import TrainedModel
 

@@ -1,0 +1,114 @@
+"""The linear models beside a trained one: baselines, and what they would add to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpt2_jax.engine.cut import parts_read
+from gpt2_jax.errors import UserError
+from gpt2_jax.evaluation.baselines import LINEAR
+from gpt2_jax.evaluation.calibration import fit_temperature
+from gpt2_jax.evaluation.metrics import confusion_matrix, mean_scores
+from gpt2_jax.lexical.fit import fit_lexical, fit_linear, fit_weights, has_library
+from gpt2_jax.lexical.linear import Lexical, LinearModel
+from gpt2_jax.plan.task import Task
+
+_FOLDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What linear models on the same training texts do beside a trained model."""
+
+    logits: dict[str, np.ndarray]  # of each part, with the lexical part of the model
+    answers: Mapping[str, np.ndarray | None]  # to the test texts, by baseline
+    lexical: Lexical | None = None  # of the model, with --lexical
+    temperature_alone: float | None = None  # of the model without it
+    told: dict[str, Any] | None = None  # the `lexical` entry of results.json
+
+
+def check_lexical(lexical: bool) -> None:
+    """Refuse --lexical where it could not be fitted.
+
+    Raises:
+        UserError: scikit-learn is missing.
+    """
+    if lexical and not has_library():
+        raise UserError("--lexical needs scikit-learn: pip install 'gpt2-jax[report]'")
+
+
+def fit_beside(task: Task, logits: dict[str, np.ndarray]) -> Beside:
+    """Fit the linear models; with --lexical, make them part of the model.
+
+    Args:
+        logits: [N, C] of each part, of the model alone.
+    """
+    if task.config.baselines == "none" and not task.config.lexical:
+        return Beside(logits, {})
+    texts, labels = task.texts_of("train"), task.labels("train")
+    num_classes = len(task.dataset.classes)
+    models = {
+        name: fit_linear(kind, texts, labels, num_classes)
+        for name, kind in LINEAR.items()
+    }
+    answers = {
+        name: model and model.logits(task.texts_of("test")).argmax(-1)
+        for name, model in models.items()
+    }
+    fitted = [model for model in models.values() if model is not None]
+    if not fitted:  # no scikit-learn, or no word in the texts
+        return Beside(logits, answers)
+    read = {part: _read(task, part) for part in logits}
+    validation = task.labels("validation")
+    told = {
+        "on": task.config.lexical,
+        "alone": _scores(logits["validation"], validation),
+        "together": _scores(
+            _held_out(fitted, read["validation"], logits["validation"], validation),
+            validation,
+        ),
+    }
+    if not task.config.lexical:
+        return Beside(logits, answers, told=told)
+    lexical = fit_lexical(fitted, read["validation"], logits["validation"], validation)
+    return Beside(
+        {part: logits[part] + lexical.logits(read[part]) for part in logits},
+        answers,
+        lexical,
+        fit_temperature(logits["validation"], validation),
+        told,
+    )
+
+
+def _read(task: Task, part: str) -> list[str]:
+    """Return what is read of the texts of a part."""
+    lengths = task.texts.lengths[task.texts.parts[part]].tolist()
+    return parts_read(task.texts_of(part), lengths, task.max_length, task.tokenizer)
+
+
+def _held_out(
+    models: list[LinearModel], texts: list[str], logits: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Return the joint logits [N, C], weighed without the texts that they are of."""
+    every = [logits, *(model.logits(texts) for model in models)]
+    joint = np.empty(logits.shape)
+    for fold in range(_FOLDS):
+        held = np.arange(len(labels)) % _FOLDS == fold
+        weights = fit_weights([rows[~held] for rows in every], labels[~held])
+        joint[held] = sum(
+            w * rows[held] for w, rows in zip(weights, every, strict=True)
+        )
+    return joint
+
+
+def _scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    predicted = logits.argmax(-1)
+    confusion = confusion_matrix(labels, predicted, logits.shape[-1])
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "macro_f1": mean_scores(confusion)["macro_f1"],
+    }
