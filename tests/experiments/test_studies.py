@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from experiments import baselines
+from experiments.adaptation import field
 from experiments.adaptation import run as adaptation
 from experiments.calibration import run as calibration
 from experiments.cut.run import STUDY as CUT
@@ -24,11 +25,12 @@ from experiments.prevalence import run as prevalence
 from experiments.robustness import run as robustness
 from experiments.study.runs import folder_of
 from gpt2_jax.config import PRESETS, DataConfig, FinetuneConfig
-from gpt2_jax.data.sources import load_dataset
+from gpt2_jax.data.sources import load_dataset, load_texts
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.tokenizer import encode
+from gpt2_jax.training.adapt import Adapted
 from gpt2_jax.weights.pretrained import load_pretrained
 
 NAMES = list(baselines.NAMES.values())
@@ -244,3 +246,35 @@ def test_a_base_model_is_adapted_once(tmp_path, monkeypatch):
     assert adaptation.adapt("part", base, texts, tmp_path) == weights
     with pytest.raises(ValueError, match="other texts; move"):
         adaptation.adapt("part", base, texts[1:], tmp_path)
+
+
+def test_what_is_read_before_fine_tuning_validates_and_tests_nothing(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "set" / "train.csv"
+    path.parent.mkdir()
+    rows = [f"a text about {i},{'ab'[i % 2]}" for i in range(60)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n", "utf-8")
+    read = []
+
+    def adapt(config, run, *, resume):
+        table, _ = load_texts(config.data)
+        read.extend(table.texts)
+        return Adapted(run / "weights", 1, 1, 2.0, 1.0)
+
+    monkeypatch.setattr(field, "adapt", adapt)
+    arguments = argparse.Namespace(folders=[path.parent], workdir=tmp_path / "work")
+    shipped, adapted = field.build(arguments).settings
+    dataset = load_dataset(shipped.config.data)
+    train = split_dataset(dataset, shipped.config.data).parts()["train"]
+    assert sorted(read) == sorted(dataset.texts[row] for row in train)
+    assert shipped.config == dataclasses.replace(adapted.config, weights="mini")
+
+
+def test_validation_macro_f1_is_of_the_answers_that_a_run_kept(tmp_path):
+    answers = [("a", "a"), ("a", "b"), ("b", "b"), ("b", "b")]
+    lines = [f"text,{label},{answer}" for label, answer in answers]
+    path = tmp_path / "validation_predictions.csv"
+    path.write_text("\n".join(["text,label,predicted", *lines]) + "\n", "utf-8")
+    found = field.validation_macro_f1(tmp_path, {})
+    assert found["macro_f1"] == pytest.approx(100 * (2 / 3 + 4 / 5) / 2)

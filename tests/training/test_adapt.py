@@ -78,7 +78,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
 def plain_loss(corpus: Corpus, params: Any) -> float:
     """Return the mean loss of the held-out tokens that are followed by one."""
     tokens = corpus.held_out.batch(np.arange(len(corpus.held_out)))
-    logits = GPT2(corpus.model.config).apply({"params": params}, tokens[:, :-1])
+    logits: Any = GPT2(corpus.model.config).apply({"params": params}, tokens[:, :-1])
     chosen = np.take_along_axis(
         np.asarray(jax.nn.log_softmax(logits)), tokens[:, 1:, None], axis=-1
     )
