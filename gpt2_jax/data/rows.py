@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 from typing import Any
 
 from gpt2_jax.data import arrow, content, dialect, documents, excel
@@ -15,6 +16,8 @@ from gpt2_jax.errors import DataError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
+PLAIN_SUFFIXES = (".txt", ".text", ".data", ".label", ".ft", "")
+
 SUFFIXES = (*TEXT_SUFFIXES, *arrow.SUFFIXES, *excel.SUFFIXES)
 
 
@@ -22,6 +25,13 @@ def kind_of(name: str) -> str | None:
     """Return which of `SUFFIXES` a file has, before that of its packing, if any."""
     suffix, packing = content.suffixes(name)
     return suffix if suffix in (TEXT_SUFFIXES if packing else SUFFIXES) else None
+
+
+def is_plain(name: str) -> bool:
+    """Is it a file of text whose content tells its form, and no note on the others?"""
+    suffix = content.suffixes(name)[0]
+    stem = PurePath(name).stem.lower()
+    return suffix in PLAIN_SUFFIXES and not stem.startswith(("readme", "licen"))
 
 
 def open_rows(stream: Any, name: str, how: Reading, *, labelled: bool) -> Rows:
