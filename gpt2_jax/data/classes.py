@@ -25,7 +25,7 @@ class ClassFile(NamedTuple):
 
 
 def is_hidden(name: str) -> bool:
-    """Is it what systems leave beside files, or a path that leads out of the archive?"""
+    """Is it what systems leave beside files, or a path out of the archive?"""
     return any(p.startswith((".", "__MACOSX")) for p in PurePosixPath(name).parts)
 
 

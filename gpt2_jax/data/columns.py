@@ -208,10 +208,10 @@ def _no_header(
     rows: Rows, sample: Sequence[Row], reason: str, labelled: bool
 ) -> tuple[str, dict[str, Any]]:
     """Return that there is no header, and the flags and fields that read all rows."""
-    columns = rows.columns
+    cells = zip(rows.header, rows.columns, strict=True)
     table = {
-        str(i): [name, *(row.values.get(name) for row in sample)]
-        for i, name in enumerate(columns, start=1)
+        str(i): [cell, *(row.values.get(name) for row in sample)]
+        for i, (cell, name) in enumerate(cells, start=1)
     }
     text, label = likely(table)
     if holds_no_texts(table):

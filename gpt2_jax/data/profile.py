@@ -29,18 +29,19 @@ class Profile:
     numbers: float  # share of values that are numbers
     ids: float  # share that are numbers or ids
     empty: float
+    nested: bool  # are there objects or lists of JSON in it?
 
     @property
     def is_text(self) -> bool:
         """Long free text, as many values as rows or nearly."""
         long = self.words >= 3 or self.length >= 8
-        return long and self.ids < 0.5 and self.distinct > self.count / 2
+        return long and not self.nested and self.ids < 0.5 and self.distinct > self.count / 2
 
     @property
     def may_be_text(self) -> bool:
         """Is it not only ids, numbers, labels or nothing?"""
         free = self.words >= 2 or (self.length >= 8 and self.ids < 0.5)
-        return free and not self.is_label
+        return free and not self.nested and not self.is_label
 
     @property
     def is_label(self) -> bool:
@@ -72,6 +73,7 @@ def profile(values: Sequence[Any]) -> Profile:
         numbers=numbers / count,
         ids=ids / count,
         empty=1 - len(full) / max(1, len(values)),
+        nested=any(isinstance(value, (dict, list)) for value in values),
     )
 
 

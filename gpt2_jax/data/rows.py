@@ -59,13 +59,18 @@ def text_rows(
     text: Iterator[str], name: str, suffix: str, how: Reading, *, labelled: bool
 ) -> Rows:
     """Return the rows of a text that comes in pieces; raises as `open_rows` does."""
-    sample, text = _peek(text)
+    sample, text, failed = _peek(text)
     if not sample.strip() and len(sample) < dialect.SAMPLE:
         text = (piece for piece in text if False)  # its errors, but nothing of it
         sample = ""
-    form = dialect.detect(
-        name, suffix, sample[: dialect.SAMPLE], how, labelled=labelled
-    )
+    try:
+        form = dialect.detect(
+            name, suffix, sample[: dialect.SAMPLE], how, labelled=labelled
+        )
+    except DataError:
+        if failed is not None:  # what was read of it tells little
+            raise failed from None
+        raise
     if form.kind == "json":
         return documents.document_rows(text, name, form, how)
     rows = Rows(name, "line", form, [], iter(()))
@@ -82,26 +87,26 @@ def text_rows(
     return rows
 
 
-def _peek(text: Iterator[str]) -> tuple[str, Iterator[str]]:
-    """Return the first pieces, and all pieces; an error stays where it comes."""
+def _peek(text: Iterator[str]) -> tuple[str, Iterator[str], DataError | None]:
+    """Return the first pieces, all pieces, where an error stays, and that error."""
     pieces: list[str] = []
-    failed: list[DataError] = []
+    failed: DataError | None = None
     size = 0
     try:
         while size < dialect.SAMPLE and (piece := next(text, None)) is not None:
             pieces.append(piece)
             size += len(piece)
     except DataError as error:
-        failed.append(error)
+        failed = error
 
     def all_pieces() -> Iterator[str]:
         yield from pieces
         pieces.clear()
-        if failed:
-            raise failed[0]
+        if failed is not None:
+            raise failed
         yield from text
 
-    return "".join(pieces), all_pieces()
+    return "".join(pieces), all_pieces(), failed
 
 
 def _plain_lines(lines: Iterable[tuple[int, str]], rows: Rows) -> Iterator[Row]:

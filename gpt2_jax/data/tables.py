@@ -56,24 +56,11 @@ def read_table(path: Path, **how: Any) -> Table:
 
 
 def read_stdin(how: Reading) -> Table:
-    """Read standard input: JSON lines where it starts with a brace, else a table."""
+    """Read standard input; its content tells the form."""
     name = "standard input"
     text = characters(content.stdin(), name, how.encoding, how.encoding_errors)
-    first = ""
-    pieces = []
-    while not first and (piece := next(text, None)) is not None:
-        pieces.append(piece)
-        first = piece.lstrip()[:1]
-
-    def whole():
-        yield from pieces
-        yield from text
-
-    suffix = ".jsonl" if first == "{" else ".json" if first == "[" else ".csv"
     return _table(
-        Entries(
-            text_rows(whole(), name, suffix, how, labelled=True), how, labelled=True
-        )
+        Entries(text_rows(text, name, "", how, labelled=True), how, labelled=True)
     )
 
 
