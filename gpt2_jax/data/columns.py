@@ -12,10 +12,10 @@ from typing import Any
 
 from gpt2_jax.data.profile import (
     ENOUGH,
-    NO_TEXTS,
     NUMBER,
     holds_no_texts,
     likely,
+    no_texts,
     profile,
     several_labels,
 )
@@ -124,7 +124,7 @@ def _missing(
     text, label = likely(table)
     roles = {role for role, _ in missing}
     if "text" in roles and holds_no_texts(table):
-        return f"{where}; {NO_TEXTS}", {}
+        return f"{where}; {no_texts(table)}", {}
     advice, flags, fields = [], [], {}
     for role, names in (("text", text), ("label", [label] if label else [])):
         if role in roles and names:
@@ -215,7 +215,7 @@ def _no_header(
     }
     text, label = likely(table)
     if holds_no_texts(table):
-        return f"there is no header, and {NO_TEXTS}", {}
+        return f"there is no header, and {no_texts(table)}", {}
     flags = [f"--text-column {name}" for name in text or ["N"]]
     if labelled:
         flags.append(f"--label-column {label or 'N'}")
@@ -241,7 +241,7 @@ def _check_text(
             continue
         what = "numbers" if column.numbers == 1 else "ids"
         text = likely(table)[0]
-        way = f"choose --text-column {quoted(text[0])}" if text else NO_TEXTS
+        way = f"choose --text-column {quoted(text[0])}" if text else no_texts(table)
         raise DataError(
             f"{rows.name}: the text column {name!r} holds only {what}; {way}"
         )

@@ -77,13 +77,14 @@ def detect(
 
 
 def _json_kind(sample: str) -> str:
-    """Tell lines of objects from one document, which may be long."""
+    """Tell lines of objects or pairs from one document, which may be long."""
     first, newline, rest = sample.lstrip().partition("\n")
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
         return "json"
-    return "jsonl" if isinstance(value, dict) and newline and rest.strip() else "json"
+    several = newline and rest.strip()
+    return "jsonl" if isinstance(value, (dict, list)) and several else "json"
 
 
 def _names_text(lines: Sequence[str], how: Reading) -> bool:
