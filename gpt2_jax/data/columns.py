@@ -156,25 +156,6 @@ def quoted(name: str) -> str:
     return shlex.quote(name[:60])
 
 
-def others_like_text(
-    sample: Sequence[Row], used: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """Return the columns that look like texts too, and are not used."""
-    names = {name for names in used.values() for name in names}
-    columns = dict.fromkeys(name for row in sample for name in row.values)
-    table = {
-        name: [row.values.get(name) for row in sample]
-        for name in columns
-        if name not in names
-    }
-    seen = {name: profile(values) for name, values in table.items()}
-    return [
-        name
-        for name, column in seen.items()
-        if column.is_text and column.words >= 3 and column.count > len(sample) / 2 >= 3
-    ]
-
-
 def _looks_like_data(
     found: Mapping[str, tuple[str, ...]],
     table: Mapping[str, Sequence[Any]],

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -62,17 +63,19 @@ def detect(
     ):
         return found
     if all(_LABEL_COLON.match(line) for line in lines):
+        file = shlex.quote(name)
         raise DataError(
             f"{name}: each line is LABEL:SUB and a text; make the first space a tab, "
             f"and read it with --no-header --text-column 2 --label-column 1: sed "
             r"'s/:[^ ]* /\t/'"
-            f" {name} > texts.tsv keeps the label before the colon, sed "
+            f" {file} > texts.tsv keeps the label before the colon, sed "
             r"'s/ /\t/'"
             " the whole one"
         )
     raise DataError(
         f"{name}: one text a line, without labels; give them with --labels-file FILE, "
-        "one a line, or name the --delimiter between text and label"
+        "one a line (of --test-data: --test-labels-file), or name the --delimiter "
+        "between text and label"
     )
 
 
@@ -124,7 +127,8 @@ def _table(suffix: str, sample: str, how: Reading) -> Form:
             width, count = Counter(map(len, rows)).most_common(1)[0]
             even = count / len(rows) if width > 1 else 0.0
             if named and quote != "'" and delimiter == usual:
-                even = 1.0  # as it always was read
+                # As it always was read, unless quotes alone make rows of tabs even.
+                even = max(even, 0.99) if delimiter == "\t" else 1.0
             rank = (
                 named and how.header is not False,
                 even,
@@ -145,7 +149,7 @@ def _table(suffix: str, sample: str, how: Reading) -> Form:
 def _quotes(delimiter: str, how: Reading) -> tuple[str, ...]:
     if how.quote is not None:
         return (how.quote,)
-    return ("",) if delimiter == "\t" else ('"', "'")
+    return ("", '"') if delimiter == "\t" else ('"', "'")
 
 
 def _width(form: Form, sample: str) -> int:

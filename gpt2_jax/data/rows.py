@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from gpt2_jax.data import arrow, content, dialect, documents, excel
 from gpt2_jax.data.lines import MAX_LINE, characters, split_lines
+from gpt2_jax.data.profile import profile
 from gpt2_jax.data.reading import Form, Reading
 from gpt2_jax.data.row import Row, Rows, name_columns
 from gpt2_jax.errors import DataError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+
+_QUOTES = ", and say --quote '\"' where they are"
 
 PLAIN_SUFFIXES = (".txt", ".text", ".data", ".label", ".ft", "")
 
@@ -83,7 +86,8 @@ def text_rows(
         rows.columns = list(how.texts()[:1])
         rows.rows = _plain_lines(split_lines(text, name), rows)
     else:
-        _delimited(split_lines(text, name, universal=True), rows)
+        known = dialect.split_sample(sample, form.delimiter or ",", form.quote or "")
+        _delimited(split_lines(text, name, universal=True), rows, known)
     return rows
 
 
@@ -133,8 +137,10 @@ def _fasttext(lines: Iterable[tuple[int, str]], rows: Rows) -> Iterator[Row]:
         yield Row(number, {"text": words, "label": labels})
 
 
-def _delimited(lines: Iterator[tuple[int, str]], rows: Rows) -> None:
-    """Set the columns and the rows of a table."""
+def _delimited(
+    lines: Iterator[tuple[int, str]], rows: Rows, known: Sequence[list[str]]
+) -> None:
+    """Set the columns and the rows of a table; its first rows are `known`."""
     fields = _fields(lines, rows.name, rows.form)
     number, first = 0, list[str]()
     while not first or first == dialect.SEPARATOR_ROW:
@@ -143,12 +149,29 @@ def _delimited(lines: Iterator[tuple[int, str]], rows: Rows) -> None:
         number, first = found
         rows.blank += not first
     if rows.form.header:
-        name_columns(rows, first)
+        below = [row for row in known if row not in (first, dialect.SEPARATOR_ROW)]
+        name_columns(rows, _as_wide(first, below))
     else:
         rows.columns = [str(i) for i in range(1, len(first) + 1)]
         fields = itertools.chain([(number, first)], fields)
     rows.header_line = number
     rows.rows = _table(fields, rows)
+
+
+def _as_wide(header: list[str], below: Sequence[list[str]]) -> list[str]:
+    """Return a header that is as wide as the rows below it.
+
+    R writes row numbers without a name before the first column, and others a delimiter
+    behind the last value.
+    """
+    if {len(row) for row in below} != {len(header) + 1}:
+        return header
+    if not any(row[-1].strip() for row in below):
+        return [*header, ""]
+    first = [row[0] for row in below]
+    if len(set(first)) == len(first) > 1 and profile(first).ids == 1:
+        return ["", *header]
+    return header
 
 
 def _table(fields: Iterable[tuple[int, list[str]]], rows: Rows) -> Iterator[Row]:
@@ -161,7 +184,7 @@ def _table(fields: Iterable[tuple[int, list[str]]], rows: Rows) -> Iterator[Row]
             raise DataError(
                 f"{rows.name}, line {line}: {len(values)} fields, but {above} "
                 f"{len(columns)} ({', '.join(columns)}); quote fields that hold the "
-                "separator or a newline"
+                f"separator or a newline{'' if rows.form.quote else _QUOTES}"
             )
         else:
             yield rows.named(line, values)

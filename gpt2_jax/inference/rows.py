@@ -28,15 +28,6 @@ class Row:
     id: Any = None  # any JSON value; None: it has none
 
 
-def file_rows(
-    file: BinaryIO, name: str, how: Reading, member: str | None = None
-) -> Iterator[Row]:
-    """Yield the rows of an open file; raises as `open_entries` does."""
-    with open_entries(file, name, how, member) as entries:
-        for entry in entries:
-            yield Row(entry.text, entry.id)
-
-
 @contextlib.contextmanager
 def open_entries(
     file: BinaryIO, name: str, how: Reading, member: str | None = None

@@ -46,6 +46,7 @@ FREE = (
     "data.labels_file",
     "data.label_names",
     "data.test_data",
+    "data.test_labels_file",
     # What is told of it, and not what it is.
     "data.positive",
     "baselines",
