@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from gpt2_jax.config.fields import require
 
-if TYPE_CHECKING:
-    from gpt2_jax.config.data import DataConfig
 
-
-def check_clashes(config: DataConfig) -> None:
-    """Refuse what is set and would do nothing.
+def check_clashes(config: Any) -> None:
+    """Refuse what is set in a `DataConfig` and would do nothing.
 
     Raises:
         ValueError: it names both settings, and what to do.

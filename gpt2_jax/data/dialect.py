@@ -79,6 +79,16 @@ def detect(
     )
 
 
+def split_labels(words: str) -> tuple[list[str], str]:
+    """Return the labels that a line of fastText begins with, and its text."""
+    labels: list[str] = []
+    while words.startswith(LABEL_PREFIX):
+        label, *rest = words.split(maxsplit=1)  # a space or a tab
+        words = rest[0] if rest else ""
+        labels.append(label.removeprefix(LABEL_PREFIX))
+    return labels, words
+
+
 def _json_kind(sample: str) -> str:
     """Tell lines of objects or pairs from one document, which may be long."""
     first, newline, rest = sample.lstrip().partition("\n")

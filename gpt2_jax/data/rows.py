@@ -129,11 +129,7 @@ def _fasttext(lines: Iterable[tuple[int, str]], rows: Rows) -> Iterator[Row]:
         if not words:
             rows.blank += 1
             continue
-        labels: list[str] = []
-        while words.startswith(dialect.LABEL_PREFIX):
-            label, *rest = words.split(maxsplit=1)  # a space or a tab
-            words = rest[0] if rest else ""
-            labels.append(label.removeprefix(dialect.LABEL_PREFIX))
+        labels, words = dialect.split_labels(words)
         yield Row(number, {"text": words, "label": labels})
 
 

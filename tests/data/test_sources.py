@@ -316,7 +316,7 @@ def test_what_is_said_of_files_is_refused_where_there_are_none(
 
 def test_labels_of_test_data_are_refused_with_a_dataset_that_has_none():
     config = DataConfig(test_data="t.txt", test_labels_file="l.txt")
-    with pytest.raises(DataError, match="omit --test-data, --test-labels-file$"):
+    with pytest.raises(DataError, match=r"omit --test-data, --test-labels-file$"):
         load_dataset(config, offline=True)
 
 

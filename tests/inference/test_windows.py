@@ -103,6 +103,7 @@ def test_lines_of_a_pipe_come_in_groups_and_in_order():
         ("plain, with commas\r\n", Row("plain, with commas")),
         ('{"text": ""}\n', Row("")),
         ("  indented\n", Row("  indented")),
+        ("__label__ham see you\n", Row("see you")),  # as in a file
         ("\ufeffmark\n", Row("mark")),
         ('"<|endoftext|>"', Row("<|endoftext|>")),
     ],
