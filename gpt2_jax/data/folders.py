@@ -15,6 +15,7 @@ from gpt2_jax.data.parts import PARTS, part_of
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.rows import is_plain, kind_of
 from gpt2_jax.data.tables import Table, read_labelled
+from gpt2_jax.data.two_files import pair_flags
 from gpt2_jax.errors import DataError
 
 
@@ -36,6 +37,8 @@ def read_folder(folder: Path, how: Reading) -> tuple[Table, str]:
     found = class_files(names)
     if not files and len({file.label for file in found}) < 2:  # data/train.txt is none
         files, notes = _named_files(folder, is_plain)
+        if flags := pair_flags(folder):
+            raise DataError(f"{folder}: texts and labels in two files; say {flags}")
     if found and not files:
         table = read_classes(
             str(folder), found, names, lambda name: open_raw(folder / name), how

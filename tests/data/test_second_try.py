@@ -137,3 +137,22 @@ def test_a_value_more_than_the_header_has_a_column_without_a_name(write, delimit
     odd = [f"same{delimiter}{row}" for row in rows]  # nothing says which is left out
     with pytest.raises(DataError, match="line 2: 3 fields, but the header has 2"):
         _load(write("\n".join([head, *odd])))
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_the_flags_for_texts_and_labels_in_two_files_can_be_pasted(tmp_path, test):
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    for part, rows in (("train", slice(14)), ("test", slice(14, None)))[: 1 + test]:
+        for name, lines in (("text", TEXTS[rows]), ("labels", LABELS[rows])):
+            (folder / f"{part}_{name}.txt").write_text("\n".join(lines) + "\n")
+    (folder / "mapping.txt").write_text("0\tgood\n")
+    with pytest.raises(DataError, match="texts and labels in two files; say") as caught:
+        _load(str(folder))
+    dataset = load_dataset(_pasted(DataConfig(), str(caught.value).split("say ")[1]))
+    number = len(TEXTS) if test else 14
+    assert (
+        dataset.texts == tuple(TEXTS[:number]) and _labels(dataset) == LABELS[:number]
+    )
+    parts = ("train",) * 14 + ("test",) * (number - 14)
+    assert dataset.parts == (parts if test else None)
