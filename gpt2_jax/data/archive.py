@@ -8,13 +8,18 @@ import shlex
 import zipfile
 import zlib
 from collections.abc import Generator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gpt2_jax.data import content
 from gpt2_jax.data.checks import shortened
 from gpt2_jax.data.classes import class_files, is_hidden, read_classes
-from gpt2_jax.data.join import choose_files, join, read_labelled_ones
+from gpt2_jax.data.join import (
+    choose_files,
+    join,
+    part_of_file,
+    read_labelled_ones,
+)
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.rows import is_plain, kind_of
 from gpt2_jax.data.tables import Table, read_labelled
@@ -132,7 +137,10 @@ def _read(
     names = [member.filename for member in members]
     # Kaggle's sample_submission.csv and the like are no part.
     files, notes = choose_files(str(path), list(zip(names, members, strict=True)))
-    if files[0][0] is None and len(found := class_files(names)) > 1:
+    found = class_files(names)
+    plain = [f for f in found if part_of_file(PurePosixPath(f.name).name) is None]
+    one = len({file.label for file in found}) == 1  # as the folder of train.txt is
+    if len(plain) > 1 and not (one and files[0][0]):
         everything = [m.filename for m in archive.infolist() if not m.is_dir()]
         return read_classes(str(path), found, everything, archive.open, how)
 

@@ -67,6 +67,13 @@ def test_a_folder_for_each_class(keep, top, suffix):
     assert not any(name in note for name in hidden)
 
 
+def test_texts_of_classes_may_be_named_after_parts(keep):
+    names = ["train_1", "test_1", "old_1", "train_2", "new_2", "test_2"]
+    zipped = zip(ROWS, names, strict=True)
+    dataset = _load(keep({f"{k}/{name}.txt": t for (t, k), name in zipped}))
+    assert _rows(dataset) == sorted(ROWS) and dataset.parts is None
+
+
 def test_a_folder_for_each_class_of_each_part(keep):
     parts = ["train"] * 4 + ["test"] * 2
     dataset = _load(
