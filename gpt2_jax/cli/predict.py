@@ -126,6 +126,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         how,
         sys.stdin.buffer,
         as_they_come=output is None,
+        tell=answers.tell,
     )
     with answers.bar:
         if output is None:
@@ -176,6 +177,10 @@ class _Answers:
         # Lines on the terminal show the progress themselves.
         quiet = arguments.output is None and sys.stdout.isatty()
         self.bar = tqdm(unit=" texts", disable=True if quiet else None)
+
+    def tell(self, lines: list[str]) -> None:
+        for line in lines:
+            self.bar.write(f"gpt2-jax: {line}", file=sys.stderr)
 
     def __call__(self, window: list[Row]) -> list[str]:
         from gpt2_jax.inference.show import json_line, text_line

@@ -7,6 +7,7 @@ import typing
 from pathlib import Path
 from typing import Literal
 
+from gpt2_jax.config.clashes import check_clashes
 from gpt2_jax.config.fields import check_fields, option, require
 
 Balance = Literal["none", "undersample", "weights"]
@@ -14,7 +15,7 @@ BALANCES: tuple[Balance, ...] = typing.get_args(Balance)
 
 Rare = Literal["error", "drop", "train"]
 
-BookSplit = Literal["chapter", "additional"]
+BookSplit = Literal["chapter", "additional"]  # the first where none is named
 BOOK_SPLITS: tuple[BookSplit, ...] = typing.get_args(BookSplit)
 
 EncodingErrors = Literal["strict", "replace"]
@@ -24,7 +25,6 @@ TEXT_COLUMN, LABEL_COLUMN = "text", "label"  # where none is named
 # Sections of --help: `evaluate` takes the flags of the first two, `predict` those of
 # the first.
 ROWS, LABELS, SPLIT = "rows", "labels", "balance and split"
-
 
 _NEWLINES = ("\n", "\r", "\0")
 
@@ -119,6 +119,12 @@ class DataConfig:
         "files of the test part, read as --data is",
         metavar="D",
         repeated=True,
+        section=SPLIT,
+    )
+    test_labels_file: str | Path | None = option(
+        None,
+        "labels, one on each line, of the texts on the lines of --test-data",
+        metavar="FILE",
         section=SPLIT,
     )
     group_column: str | None = option(
@@ -218,26 +224,7 @@ class DataConfig:
             self.quote != self.delimiter or not self.quote,
             f"quote={self.quote!r} is the delimiter too",
         )
-        require(
-            self.book or self.book_split == BOOK_SPLITS[0],
-            f"book_split={self.book_split!r} needs book=True (--preset book)",
-        )
-        for field, unset in (
-            ("split_column", None),
-            ("limit", None),
-            ("drop_duplicates", False),
-        ):
-            value = getattr(self, field)
-            require(
-                not self.book or value == unset,
-                f"{field}={value!r} has no use with book=True (--preset book), which "
-                "has rows and a split of its own; omit one of them",
-            )
-        require(
-            self.group or self.group_column is None,
-            f"group_column={self.group_column!r} has no use with group=False; omit one "
-            "of them",
-        )
+        check_clashes(self)
         for rename in self.rename_labels:
             require("=" in rename, f"rename_labels: {rename!r} is not OLD=NEW")
         try:

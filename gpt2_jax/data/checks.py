@@ -6,11 +6,18 @@ import csv
 import dataclasses
 import json
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+
+def rename_flag(old: str, new: str) -> str:
+    """Return the flag that renames a label, as it is typed on a command line."""
+    between = "=" if old.startswith("-") else " "  # else taken for a flag
+    return f"--rename-label{between}{shlex.quote(f'{old}={new}')}"
 
 
 def near_duplicate_labels(classes: Sequence[str]) -> list[str]:
@@ -24,7 +31,8 @@ def near_duplicate_labels(classes: Sequence[str]) -> list[str]:
         alike[_plain(name)].append(name)
     return [
         f"the labels {', '.join(map(repr, names))} are {len(names)} classes; write "
-        f"them alike if they mean one (--rename-label {names[0]}={names[-1]})"
+        "them alike if they mean one ("
+        f"{' '.join(rename_flag(name, names[-1]) for name in names[:-1])})"
         for names in alike.values()
         if len(names) > 1
     ]

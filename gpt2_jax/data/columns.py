@@ -12,10 +12,10 @@ from typing import Any
 
 from gpt2_jax.data.profile import (
     ENOUGH,
-    NO_TEXTS,
     NUMBER,
     holds_no_texts,
     likely,
+    no_texts,
     profile,
     several_labels,
 )
@@ -124,7 +124,7 @@ def _missing(
     text, label = likely(table)
     roles = {role for role, _ in missing}
     if "text" in roles and holds_no_texts(table):
-        return f"{where}; {NO_TEXTS}", {}
+        return f"{where}; {no_texts(table)}", {}
     advice, flags, fields = [], [], {}
     for role, names in (("text", text), ("label", [label] if label else [])):
         if role in roles and names:
@@ -154,25 +154,6 @@ def _choose(roles: Collection[str]) -> str:
 def quoted(name: str) -> str:
     """Return a name as it is typed on a command line, shortened."""
     return shlex.quote(name[:60])
-
-
-def others_like_text(
-    sample: Sequence[Row], used: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """Return the columns that look like texts too, and are not used."""
-    names = {name for names in used.values() for name in names}
-    columns = dict.fromkeys(name for row in sample for name in row.values)
-    table = {
-        name: [row.values.get(name) for row in sample]
-        for name in columns
-        if name not in names
-    }
-    seen = {name: profile(values) for name, values in table.items()}
-    return [
-        name
-        for name, column in seen.items()
-        if column.is_text and column.words >= 3 and column.count > len(sample) / 2 >= 3
-    ]
 
 
 def _looks_like_data(
@@ -208,14 +189,14 @@ def _no_header(
     rows: Rows, sample: Sequence[Row], reason: str, labelled: bool
 ) -> tuple[str, dict[str, Any]]:
     """Return that there is no header, and the flags and fields that read all rows."""
-    columns = rows.columns
+    cells = zip(rows.header, rows.columns, strict=True)
     table = {
-        str(i): [name, *(row.values.get(name) for row in sample)]
-        for i, name in enumerate(columns, start=1)
+        str(i): [cell, *(row.values.get(name) for row in sample)]
+        for i, (cell, name) in enumerate(cells, start=1)
     }
     text, label = likely(table)
     if holds_no_texts(table):
-        return f"there is no header, and {NO_TEXTS}", {}
+        return f"there is no header, and {no_texts(table)}", {}
     flags = [f"--text-column {name}" for name in text or ["N"]]
     if labelled:
         flags.append(f"--label-column {label or 'N'}")
@@ -241,7 +222,7 @@ def _check_text(
             continue
         what = "numbers" if column.numbers == 1 else "ids"
         text = likely(table)[0]
-        way = f"choose --text-column {quoted(text[0])}" if text else NO_TEXTS
+        way = f"choose --text-column {quoted(text[0])}" if text else no_texts(table)
         raise DataError(
             f"{rows.name}: the text column {name!r} holds only {what}; {way}"
         )

@@ -6,6 +6,7 @@ import bz2
 import contextlib
 import gzip
 import lzma
+import re
 import sys
 import zlib
 from collections.abc import Callable, Generator
@@ -38,6 +39,30 @@ PACKED: dict[str, Callable[[BinaryIO], Any]] = {
     ".zst": _zstandard,
 }
 _KINDS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+
+
+# How files begin that are taken for text, by their names.
+_BEGINNINGS = {
+    rb"PK\x03\x04": "a .zip or an .xlsx; give it that name",
+    rb"\x1f\x8b": "packed by gzip; give it a name that ends in .gz",
+    rb"BZh\d1AY&SY": "packed by bzip2; give it a name that ends in .bz2",
+    rb"\xfd7zXZ\0": "packed by xz; give it a name that ends in .xz",
+    rb"\x28\xb5\x2f\xfd": "packed by zstd; give it a name that ends in .zst",
+    rb"PAR1": "a Parquet file; give it a name that ends in .parquet",
+    rb"ARROW1\0": "an Arrow file for random access; write a stream, or Parquet",
+    rb"\xd0\xcf\x11\xe0": "a file of an old Office; save it as .xlsx",
+    rb"\x80[\x02-\x05]": "a pickle; write it as .csv or .parquet",
+    rb"(?s:.{257})ustar": "a .tar; unpack it, and name the folder",
+    rb"version https://git-lfs\.github\.com/spec": (
+        "a pointer of Git LFS; get the file itself (git lfs pull)"
+    ),
+}
+
+
+def what_it_is(raw: bytes) -> str | None:
+    """Return what a file is that begins so, and what to do; None: it may be a text."""
+    found = (told for start, told in _BEGINNINGS.items() if re.match(start, raw))
+    return next(found, None)
 
 
 def suffixes(name: str | PurePath) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -62,28 +63,41 @@ def detect(
     ):
         return found
     if all(_LABEL_COLON.match(line) for line in lines):
+        file = shlex.quote(name)
         raise DataError(
             f"{name}: each line is LABEL:SUB and a text; make the first space a tab, "
             f"and read it with --no-header --text-column 2 --label-column 1: sed "
             r"'s/:[^ ]* /\t/'"
-            f" {name} > texts.tsv keeps the label before the colon, sed "
+            f" {file} > texts.tsv keeps the label before the colon, sed "
             r"'s/ /\t/'"
             " the whole one"
         )
     raise DataError(
         f"{name}: one text a line, without labels; give them with --labels-file FILE, "
-        "one a line, or name the --delimiter between text and label"
+        "one a line (of --test-data: --test-labels-file), or name the --delimiter "
+        "between text and label"
     )
 
 
+def split_labels(words: str) -> tuple[list[str], str]:
+    """Return the labels that a line of fastText begins with, and its text."""
+    labels: list[str] = []
+    while words.startswith(LABEL_PREFIX):
+        label, *rest = words.split(maxsplit=1)  # a space or a tab
+        words = rest[0] if rest else ""
+        labels.append(label.removeprefix(LABEL_PREFIX))
+    return labels, words
+
+
 def _json_kind(sample: str) -> str:
-    """Tell lines of objects from one document, which may be long."""
+    """Tell lines of objects or pairs from one document, which may be long."""
     first, newline, rest = sample.lstrip().partition("\n")
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
         return "json"
-    return "jsonl" if isinstance(value, dict) and newline and rest.strip() else "json"
+    several = newline and rest.strip()
+    return "jsonl" if isinstance(value, (dict, list)) and several else "json"
 
 
 def _names_text(lines: Sequence[str], how: Reading) -> bool:
@@ -123,7 +137,8 @@ def _table(suffix: str, sample: str, how: Reading) -> Form:
             width, count = Counter(map(len, rows)).most_common(1)[0]
             even = count / len(rows) if width > 1 else 0.0
             if named and quote != "'" and delimiter == usual:
-                even = 1.0  # as it always was read
+                # As it always was read, unless quotes alone make rows of tabs even.
+                even = max(even, 0.99) if delimiter == "\t" else 1.0
             rank = (
                 named and how.header is not False,
                 even,
@@ -144,7 +159,7 @@ def _table(suffix: str, sample: str, how: Reading) -> Form:
 def _quotes(delimiter: str, how: Reading) -> tuple[str, ...]:
     if how.quote is not None:
         return (how.quote,)
-    return ("",) if delimiter == "\t" else ('"', "'")
+    return ("", '"') if delimiter == "\t" else ('"', "'")
 
 
 def _width(form: Form, sample: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gpt2_jax.config.data import LABEL_COLUMN, TEXT_COLUMN
 from gpt2_jax.data.columns import match
+from gpt2_jax.data.nested import alone, by_position, flat, under_ids, with_names
 from gpt2_jax.data.parts import part_of
 from gpt2_jax.data.profile import profile
 from gpt2_jax.data.reading import Form, Reading
@@ -22,8 +23,10 @@ MAX_DOCUMENT = 1 << 30  # characters of one JSON document, which is read whole
 def json_line(where: str, line: str, how: Reading) -> dict[str, Any]:
     """Return the object of a line; a string alone stands for its text column.
 
+    A list of two is a text and its label.
+
     Raises:
-        DataError: neither, not JSON, or a key twice.
+        DataError: none of these, not JSON, or a key twice.
     """
     try:
         value = json.loads(line, object_pairs_hook=unique_keys)
@@ -31,9 +34,11 @@ def json_line(where: str, line: str, how: Reading) -> dict[str, Any]:
         raise DataError(f"{where}: not JSON ({error})") from None
     if isinstance(value, str):
         return {how.texts()[0]: value}
+    if isinstance(value, list) and len(value) == 2:
+        return dict(zip((TEXT_COLUMN, LABEL_COLUMN), value, strict=True))
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected a JSON object")
-    return value
+    return flat(where, value)
 
 
 def json_lines(
@@ -55,8 +60,9 @@ def document_rows(text: Iterator[str], name: str, form: Form, how: Reading) -> R
     """Return the rows of a JSON document.
 
     Known are an array of objects, of [text, label] pairs or of strings; such arrays
-    under the names of parts; an array, or an object as of pandas, for each column;
-    texts under their labels.
+    under the names of parts, or objects under their ids; an array, or an object as of
+    pandas, for each column; the names of columns and rows of values; texts under their
+    labels; any of these alone under a name.
 
     Raises:
         DataError: it is none of these.
@@ -83,11 +89,20 @@ def _rows(name: str, value: Any, how: Reading) -> Iterator[Row]:
     if isinstance(value, list):
         yield from _entries(name, value, itertools.count(1), None, how)
         return
+    value = alone(value)
     if not isinstance(value, dict):
         raise _unknown(name)
     by_key = bool(value) and all(isinstance(c, dict) for c in value.values())
+    if by_key and under_ids(value, how):
+        yield from _entries(name, list(value.values()), itertools.count(1), None, how)
+        return
+    if isinstance(names := value.get("columns"), list) and "data" in value:
+        yield from _entries(
+            name, with_names(name, names, value["data"]), itertools.count(1), None, how
+        )
+        return
     if by_key:
-        value = _by_position(name, value)
+        value = by_position(name, value)
     arrays = {key: array for key, array in value.items() if isinstance(array, list)}
     if not arrays:
         raise _unknown(name)
@@ -105,20 +120,6 @@ def _rows(name: str, value: Any, how: Reading) -> Iterator[Row]:
                 yield Row(next(numbers), {TEXT_COLUMN: text, LABEL_COLUMN: label})
     else:
         yield from _columns(name, arrays)
-
-
-def _by_position(name: str, columns: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:
-    """Return the columns of pandas' to_json: each an object, a value for each row."""
-    first, *others = columns
-    for other in others:
-        if odd := sorted(columns[first].keys() ^ columns[other].keys()):
-            raise DataError(
-                f"{name}: the row {odd[0]!r} stands in only one of the columns "
-                f"{first!r} and {other!r}; write it in both"
-            )
-    return {
-        key: [column[row] for row in columns[first]] for key, column in columns.items()
-    }
 
 
 def _columns(name: str, arrays: dict[str, list[Any]]) -> Iterator[Row]:
@@ -170,7 +171,7 @@ def _entries(
         if place == 0 and value in (wanted, wanted[::-1]):
             names = value  # a header
         elif isinstance(value, dict):
-            yield Row(number, value, part)
+            yield Row(number, flat(f"{name}, entry {number}", value), part)
         elif isinstance(value, str):
             yield Row(number, {TEXT_COLUMN: value}, part)
         elif isinstance(value, list) and len(value) == 2:

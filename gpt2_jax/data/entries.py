@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from gpt2_jax.data.columns import SAMPLE_ROWS, ColumnsError, others_like_text, resolve
+from gpt2_jax.data.columns import SAMPLE_ROWS, ColumnsError, quoted, resolve
 from gpt2_jax.data.encodings import EncodingError
 from gpt2_jax.data.profile import is_missing
-from gpt2_jax.data.reading import Reading
+from gpt2_jax.data.reading import Reading, Understood, shortened
 from gpt2_jax.data.row import Row, Rows
+from gpt2_jax.data.unused_columns import others_like_parts, others_like_text
 from gpt2_jax.errors import DataError
 
 
@@ -45,11 +46,12 @@ class Entries:
     row: Row
 
     def __init__(self, rows: Rows, how: Reading, *, labelled: bool) -> None:
-        self.rows, self._how, self._labelled = rows, how, labelled
+        self.rows, self.how, self._labelled = rows, how, labelled
         self.sample, self._failed = _first(rows)
         self.columns: dict[str, tuple[str, ...]] = {}
         self.example: dict[str, Any] = {}  # the values of the first row
         self.text_like: list[str] = []  # columns beside those of the text
+        self.part_like: list[str] = []  # columns that may give a split
         if self.sample:
             self.example = dict(self.sample[0].values)
             try:
@@ -61,6 +63,35 @@ class Entries:
                 both = f"{error}. Besides, {self._failed}"
                 raise ColumnsError(both, error.advice) from None
             self.text_like = others_like_text(self.sample, self.columns)
+            self.part_like = others_like_parts(self.sample, self.columns)
+
+    def understood(self) -> Understood:
+        """Return how the rows are read; the counts of labels are not known yet."""
+        rows = self.rows
+        used = [name for names in self.columns.values() for name in names]
+        return Understood(
+            name=rows.name,
+            form=rows.form,
+            columns=tuple(
+                (role, name, shortened(_alone(self.example.get(name, ""))))
+                for role, names in self.columns.items()
+                for name in names
+            ),
+            unused=tuple(
+                name
+                for name in rows.columns
+                if name not in used and name not in rows.unnamed
+            ),
+        )
+
+    def left_out(self) -> list[str]:
+        """Return a note for each column that looks like text too."""
+        return [
+            f"the column {other!r} looks like text too and is left out; add it with "
+            f"--text-column {quoted(self.columns['text'][0])} --text-column "
+            f"{quoted(other)}"
+            for other in self.text_like
+        ]
 
     def __iter__(self) -> Iterator[Entry]:
         rows = self.rows
@@ -101,7 +132,7 @@ class Entries:
             raise DataError(f"{where}: the label is empty; fill it in")
         return Entry(
             row.line,
-            self._how.joined(values["text"]),
+            self.how.joined(values["text"]),
             row.values.get("id"),
             label,
             values.get("group", [None])[0],
@@ -128,6 +159,10 @@ def _first(rows: Rows) -> tuple[list[Row], DataError | None]:
     except DataError as error:
         return sample, error
     return sample, None
+
+
+def _alone(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _one_label(where: str, column: str, labels: list[Any]) -> Any:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gpt2_jax.data.checks import shortened as names_of
+from gpt2_jax.data.classes import ClassFile, class_files, is_hidden, read_classes
 from gpt2_jax.data.content import open_raw
 from gpt2_jax.data.join import choose_files, join, read_labelled_ones
-from gpt2_jax.data.lines import characters
 from gpt2_jax.data.parts import PARTS, part_of
-from gpt2_jax.data.reading import Form, Reading, Understood, count_labels, shortened
-from gpt2_jax.data.rows import kind_of
+from gpt2_jax.data.reading import Reading
+from gpt2_jax.data.rows import is_plain, kind_of
 from gpt2_jax.data.tables import Table, read_stream
+from gpt2_jax.data.two_files import pair_flags
 from gpt2_jax.errors import DataError
 
 
@@ -23,22 +24,32 @@ def read_folder(folder: Path, how: Reading) -> tuple[Table, str]:
 
     Hugging Face's own layouts: `save_to_disk` of a DatasetDict or a Dataset; else files
     named after the part, as `train.csv` or `data/train-00000-of-00001.parquet`; else a
-    folder for each class with a text in each file.
+    folder for each class with a text in each file; else files as `train.txt`, which
+    are known by their content.
 
     Raises:
         DataError: it holds none of these, or more than one kind of file for a part.
     """
     files, notes = _saved_files(folder), list[str]()
     if not files:
-        files, notes = _named_files(folder)
-    if not files and (found := _class_files(folder)):
-        return _read_classes(folder, found, how)
+        files, notes = _named_files(folder, kind_of)
+    names = [] if files else _names(folder)
+    found = class_files(names)
+    if not files and len({file.label for file in found}) < 2:  # data/train.txt is none
+        files, notes = _named_files(folder, is_plain)
+        if flags := pair_flags(folder):
+            raise DataError(f"{folder}: texts and labels in two files; say {flags}")
+    if found and not files:
+        table = read_classes(
+            str(folder), found, names, lambda name: open_raw(folder / name), how
+        )
+        return table, _sha256_of(found, table)
     if not files:
         raise DataError(
             f"{folder}: no dataset; expected train, validation and test files (.csv, "
-            ".tsv, .jsonl, .parquet), what datasets.save_to_disk wrote, a folder of "
-            ".txt files for each class; texts and labels in two files are named with "
-            "--data and --labels-file"
+            ".tsv, .jsonl, .parquet, .txt), what datasets.save_to_disk wrote, a folder "
+            "of .txt files for each class; texts and labels in two files are named "
+            "with --data and --labels-file"
         )
     digest = hashlib.sha256()
     for part, path in files:
@@ -55,54 +66,18 @@ def read_folder(folder: Path, how: Reading) -> tuple[Table, str]:
     return table, digest.hexdigest()
 
 
-def _class_files(folder: Path) -> list[tuple[str | None, str, Path]]:
-    """Return (part, label, file) of `LABEL/x.txt`, or of `train/LABEL/x.txt`."""
-    inside = sorted(path for path in folder.iterdir() if path.is_dir())
-    if inside and all(part_of(path.name) for path in inside):
-        return [
-            (part_of(part.name), label, path)
-            for part in inside
-            for _, label, path in _class_files(part)
-        ]
-    return [
-        (None, label.name, path)
-        for label in inside
-        for path in sorted(label.glob("*"))
-        if path.suffix.lower() == ".txt" and path.is_file()
-    ]
+def _names(folder: Path) -> list[str]:
+    """Return the files in it, at any depth, as they are named in an archive of it."""
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    return [name for name in found if not is_hidden(name) and (folder / name).is_file()]
 
 
-def _read_classes(
-    folder: Path, files: list[tuple[str | None, str, Path]], how: Reading
-) -> tuple[Table, str]:
+def _sha256_of(files: Sequence[ClassFile], table: Table) -> str:
     digest = hashlib.sha256()
-    texts = []
-    for part, label, path in files:
-        with open_raw(path) as stream:
-            text = "".join(
-                characters(stream, str(path), how.encoding, how.encoding_errors)
-            )
-        texts.append(text.removesuffix("\n").removesuffix("\r"))
-        digest.update(json.dumps([part, label, path.name, text]).encode())
-    known = {path for _, _, path in files}
-    inside = [p for p in folder.glob("*/**/*") if p.is_file() and p not in known]
-    others = sorted(str(p.relative_to(folder)) for p in inside if p.name[0] != ".")
-    labels = tuple(label for _, label, _ in files)
-    parts = tuple(part or "" for part, _, _ in files)
-    understood = Understood(
-        name=str(folder),
-        form=Form("folders", encoding=how.encoding),
-        columns=(("text", files[0][2].name, shortened(texts[0])),),
-        labels=count_labels(labels),
-    )
-    table = Table(
-        texts=tuple(texts),
-        labels=labels,
-        notes=(f"left out, as no .txt of a class: {names_of(others)}",) * bool(others),
-        parts=parts if all(parts) else None,
-        understood=understood,
-    )
-    return table, digest.hexdigest()
+    for file, text in zip(files, table.texts, strict=True):
+        name = PurePosixPath(file.name).name
+        digest.update(json.dumps([file.part, file.label, name, text]).encode())
+    return digest.hexdigest()
 
 
 def _saved_files(folder: Path) -> list[tuple[str | None, Path]]:
@@ -133,13 +108,15 @@ def _arrow_files(folder: Path) -> list[Path]:
     return [folder / file["filename"] for file in state["_data_files"]]
 
 
-def _named_files(folder: Path) -> tuple[list[tuple[str | None, Path]], list[str]]:
-    """Return the files that are named after parts, and a note on other tables."""
+def _named_files(
+    folder: Path, wanted: Callable[[str], object]
+) -> tuple[list[tuple[str | None, Path]], list[str]]:
+    """Return the files that are named after parts, and a note on others of the kind."""
     paths = sorted([*folder.glob("*"), *folder.glob("data/*")])
     tables = [
         (str(path.relative_to(folder)), path)
         for path in paths
-        if kind_of(path.name) is not None and path.is_file()
+        if wanted(path.name) and path.is_file() and not is_hidden(path.name)
     ]
     found, notes = choose_files(str(folder), tables)
     return [(part, path) for part, _, path in found if part is not None], notes

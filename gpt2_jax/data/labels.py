@@ -66,7 +66,7 @@ def label_table(
         if rare and config.rare == "train":
             notes = [f"trained on only, as rare labels (--rare train): {_told(rare)}"]
     notes += [
-        f"{typo!r} looks like {meant!r}: --rename-label {typo}={meant}"
+        f"{typo!r} looks like {meant!r}: {checks.rename_flag(typo, meant)}"
         for typo, meant in likely_typos(Counter(table.labels)).items()
     ]
     return dataclasses.replace(table, notes=(*table.notes, *notes))
@@ -212,7 +212,7 @@ def _rare_error(name: str, table: Table, rare: Mapping[str, int]) -> str:
         )
     counts = Counter(table.labels)
     near = [
-        f"{typo!r} looks like {meant!r}: --rename-label {typo}={meant}"
+        f"{typo!r} looks like {meant!r}: {checks.rename_flag(typo, meant)}"
         for typo, meant in likely_typos(counts).items()
     ]
     near += checks.near_duplicate_labels(sorted(counts))

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+from gpt2_jax.data.content import what_it_is
 from gpt2_jax.data.encodings import EncodingError, advise
 from gpt2_jax.errors import DataError
 
@@ -23,7 +24,7 @@ def characters(
     What stands before a broken byte comes before the error.
 
     Raises:
-        DataError: bytes that `encoding` does not have, or a NUL.
+        DataError: bytes that `encoding` does not have, a NUL, or no text at all.
     """
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     line, first, read = 1, True, getattr(stream, "read1", stream.read)
@@ -31,6 +32,8 @@ def characters(
     while not done:
         raw = read(CHUNK_BYTES)
         done = not raw
+        if first and (other := what_it_is(raw)):
+            raise DataError(f"{name}: {other}")
         pending = len(decoder.getstate()[0])
         error = None
         try:
@@ -47,10 +50,7 @@ def characters(
             yield text
         where = f"{name}, line {line}"
         if nul >= 0 or (isinstance(error, UnicodeError) and _is_utf16(raw, line)):
-            raise DataError(
-                f"{where}: a NUL byte; not a text file, or UTF-16: then say "
-                "--encoding utf-16"
-            )
+            raise DataError(f"{where}: a NUL byte; {_utf16(raw)}")
         if isinstance(error, UnicodeDecodeError):
             raise EncodingError(advise(where, error, raw, stream, encoding))
         if error is not None:  # of codecs that are no plain tables
@@ -70,6 +70,16 @@ def _before(decoder: Any, raw: bytes, pending: int, error: UnicodeError) -> str:
 def _is_utf16(raw: bytes, line: int) -> bool:
     mark = raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     return line == 1 and mark and b"\0" in raw
+
+
+def _utf16(raw: bytes) -> str:
+    """Return what to do about NUL bytes, by where they stand."""
+    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "UTF-16: say --encoding utf-16"
+    even, odd = (raw[start:4096:2].count(0) for start in (0, 1))
+    if max(even, odd) < 100 * min(even, odd) or max(even, odd) < len(raw[:4096]) / 5:
+        return "not a text file"
+    return f"it looks like UTF-16: say --encoding utf-16-{'be' if even > odd else 'le'}"
 
 
 class LineSplitter:

@@ -18,6 +18,11 @@ _NAMES = {
 }
 
 
+def is_part(name: str) -> bool:
+    """Is it the name of a part, and nothing else?"""
+    return name.strip().lower() in _NAMES
+
+
 def part_of(name: str) -> str | None:
     """Return which part of a split `name` means, as `dev` or `oos_val`; None: none."""
     plain = name.strip().lower()

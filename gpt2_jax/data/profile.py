@@ -29,18 +29,24 @@ class Profile:
     numbers: float  # share of values that are numbers
     ids: float  # share that are numbers or ids
     empty: float
+    nested: bool  # are there objects or lists of JSON in it?
 
     @property
     def is_text(self) -> bool:
         """Long free text, as many values as rows or nearly."""
         long = self.words >= 3 or self.length >= 8
-        return long and self.ids < 0.5 and self.distinct > self.count / 2
+        return (
+            long
+            and not self.nested
+            and self.ids < 0.5
+            and self.distinct > self.count / 2
+        )
 
     @property
     def may_be_text(self) -> bool:
         """Is it not only ids, numbers, labels or nothing?"""
         free = self.words >= 2 or (self.length >= 8 and self.ids < 0.5)
-        return free and not self.is_label
+        return free and not self.nested and not self.is_label
 
     @property
     def is_label(self) -> bool:
@@ -72,6 +78,7 @@ def profile(values: Sequence[Any]) -> Profile:
         numbers=numbers / count,
         ids=ids / count,
         empty=1 - len(full) / max(1, len(values)),
+        nested=any(isinstance(value, (dict, list)) for value in values),
     )
 
 
@@ -91,10 +98,18 @@ def likely(table: Mapping[str, Sequence[Any]]) -> tuple[list[str], str | None]:
     return texts, labels[0] if labels else None
 
 
-NO_TEXTS = (
-    "no column looks like texts, only like ids, numbers or labels: get the texts "
-    "themselves"
-)
+def no_texts(table: Mapping[str, Sequence[Any]]) -> str:
+    """Return that no column looks like texts, and where they may be instead."""
+    nested = [name for name, values in table.items() if profile(values).nested]
+    if nested:
+        return (
+            f"{', '.join(map(repr, nested))} holds lists: write the text, and the "
+            "label, as a value of its own"
+        )
+    return (
+        "no column looks like texts, only like ids, numbers or labels: get the texts "
+        "themselves"
+    )
 
 
 def holds_no_texts(table: Mapping[str, Sequence[Any]]) -> bool:

@@ -25,6 +25,7 @@ class Reading:
     header: bool | None = None  # False: columns have numbers, from 1
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
+    label_threshold: float | None = None  # labels are numbers, to be cut there
     usual: tuple[str, ...] = (TEXT_COLUMN,)  # the text columns of the run that is used
     whole: bool = False  # rows keep the columns that are not asked for too
     labelled: bool = True  # False: of a table the texts alone

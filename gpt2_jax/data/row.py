@@ -28,6 +28,7 @@ class Rows:
     columns: list[str]  # JSON lines: of the rows so far
     rows: Iterator[Row]
     header_line: int | None = None
+    header: list[str] = dataclasses.field(default_factory=list)  # as it stands there
     twice: str | None = None  # a name that two columns have
     unnamed: list[str] = dataclasses.field(default_factory=list)
     blank: int = 0  # lines
@@ -60,6 +61,7 @@ class Rows:
 def name_columns(rows: Rows, names: Sequence[str]) -> None:
     """Set the columns of a header; those without a name are never asked for."""
     counts = Counter(names)
+    rows.header = list(names)
     rows.columns = [
         name if name.strip() and counts[name] == 1 else f"{name}column {i}"
         for i, name in enumerate(names, start=1)

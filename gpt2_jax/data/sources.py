@@ -137,13 +137,9 @@ def _own(config: DataConfig, how: Reading, offline: bool) -> Read:
     known = table.understood
     if known and not (known.more or config.test_data or config.source == STDIN):
         refuse_unused(_names(config.source)[0], known.form.kind, config)
-    if config.test_data and config.labels_file is not None:
-        raise DataError(
-            "--labels-file has the labels of --data alone, and --test-data would have "
-            "none; give files with both, or omit --test-data"
-        )
     if config.test_data:
-        test, test_sha256 = _several(config, _names(config.test_data), how, offline)
+        way = dataclasses.replace(config, labels_file=config.test_labels_file)
+        test, test_sha256 = _several(way, _names(config.test_data), how, offline)
         for names, half in ((config.source, table), (config.test_data, test)):
             if half.parts is not None and len(set(half.parts)) > 1:
                 raise DataError(
@@ -172,8 +168,8 @@ def _several(
         return _one(config, found[0], how, offline)
     if config.labels_file is not None or STDIN in found:
         raise DataError(
-            f"{', '.join(found)}: several files; --labels-file and standard input go "
-            "with one alone"
+            f"{', '.join(found)}: several files; a file of labels, and standard input, "
+            "go with one alone"
         )
     hashes: dict[str, str] = {}
 

@@ -13,12 +13,7 @@ from gpt2_jax.data.columns import quoted
 from gpt2_jax.data.entries import Entries, Entry
 from gpt2_jax.data.lines import characters
 from gpt2_jax.data.profile import profile
-from gpt2_jax.data.reading import (
-    Reading,
-    Understood,
-    count_labels,
-    shortened,
-)
+from gpt2_jax.data.reading import Reading, Understood, count_labels
 from gpt2_jax.data.rows import open_rows, text_rows
 from gpt2_jax.errors import DataError
 
@@ -56,21 +51,10 @@ def read_table(path: Path, **how: Any) -> Table:
 
 
 def read_stdin(how: Reading) -> Table:
-    """Read standard input: JSON lines where it starts with a brace, else a table."""
+    """Read standard input; its content tells the form."""
     name = "standard input"
     text = characters(content.stdin(), name, how.encoding, how.encoding_errors)
-    first = ""
-    pieces = []
-    while not first and (piece := next(text, None)) is not None:
-        pieces.append(piece)
-        first = piece.lstrip()[:1]
-
-    def whole():
-        yield from pieces
-        yield from text
-
-    suffix = ".jsonl" if first == "{" else ".json" if first == "[" else ".csv"
-    rows = text_rows(whole(), name, suffix, how, labelled=how.labelled)
+    rows = text_rows(text, name, "", how, labelled=how.labelled)
     return _table(Entries(rows, how, labelled=how.labelled))
 
 
@@ -85,7 +69,8 @@ def _table(entries: Entries) -> Table:
     rows = entries.rows
     labels = _column(found, "label") or ()
     if labels:
-        _check_labels(rows.name, entries.columns["label"][0], labels)
+        cut = entries.how.label_threshold is not None
+        _check_labels(rows.name, entries.columns["label"][0], labels, cut=cut)
     texts = tuple(entry.text for entry in found)
     groups = _column(found, "group")
     if lonely := sum(not group.strip() for group in groups or ()):
@@ -103,7 +88,9 @@ def _table(entries: Entries) -> Table:
         ),
         notes=(*rows.all_notes(), *_notes(entries, texts)),
         parts=_column(found, "part"),
-        understood=_understood(entries, found, labels),
+        understood=dataclasses.replace(
+            entries.understood(), labels=count_labels(labels)
+        ),
     )
 
 
@@ -112,8 +99,8 @@ def _column(found: Sequence[Entry], field: str) -> tuple[str, ...] | None:
     return None if None in values else values
 
 
-def _check_labels(name: str, column: str, labels: Sequence[str]) -> None:
-    """Refuse what cannot be meant as labels; texts are not repeated.
+def _check_labels(name: str, column: str, labels: Sequence[str], *, cut: bool) -> None:
+    """Refuse what cannot be meant as labels, or to be `cut`; texts are not repeated.
 
     Raises:
         DataError: texts or ids, or several labels in one.
@@ -127,10 +114,12 @@ def _check_labels(name: str, column: str, labels: Sequence[str]) -> None:
             f"{seen.length:.0f} characters on average); choose another with "
             "--label-column"
         )
-    if len(counts) == len(labels) >= 10 and seen.ids == 1:
+    if len(counts) == len(labels) >= 10 and seen.ids == 1 and not cut:
+        two = ", or make two classes of numbers with --label-threshold"
+        two = two if seen.numbers == 1 else ""
         raise DataError(
             f"{told} looks like ids or numbers ({len(counts)} values in {len(labels)} "
-            "rows); choose another with --label-column"
+            f"rows); choose another with --label-column{two}"
         )
     for separator in (",", ";", "|"):
         several = [label for label in counts if separator in label]
@@ -154,34 +143,12 @@ def _notes(entries: Entries, texts: Sequence[str]) -> list[str]:
         and in_quotes
     ):
         notes.append(
-            f"{in_quotes} texts stand in quotes, which were kept: TSV has no quoting"
+            f"{in_quotes} texts stand in quotes, which were kept: TSV has no quoting; "
+            "--quote '\"' takes them off"
         )
-    for other in entries.text_like:
+    for other in entries.part_like:
         notes.append(
-            f"the column {other!r} looks like text too and is left out; add it with "
-            f"--text-column {quoted(entries.columns['text'][0])} --text-column "
-            f"{quoted(other)}"
+            f"the column {other!r} holds the names of parts and is not used: use that "
+            f"split with --split-column {quoted(other)}"
         )
-    return notes
-
-
-def _understood(
-    entries: Entries, found: Sequence[Entry], labels: Sequence[str]
-) -> Understood:
-    rows = entries.rows
-    used = [name for names in entries.columns.values() for name in names]
-    return Understood(
-        name=rows.name,
-        form=rows.form,
-        columns=tuple(
-            (role, name, shortened(entries.example.get(name, "")))
-            for role, names in entries.columns.items()
-            for name in names
-        ),
-        unused=tuple(
-            name
-            for name in rows.columns
-            if name not in used and name not in rows.unnamed
-        ),
-        labels=count_labels(labels),
-    )
+    return notes + entries.left_out()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 
 from gpt2_jax.data.content import open_input, read_bytes
+from gpt2_jax.data.join import part_of_file
 from gpt2_jax.data.lines import characters, split_lines
 from gpt2_jax.data.reading import Form, Reading, Understood, count_labels, shortened
 from gpt2_jax.data.tables import Table
@@ -44,6 +46,24 @@ def read_two(texts_path: Path, labels_path: Path, how: Reading) -> Table:
         labels=count_labels(labels),
     )
     return Table(tuple(texts), tuple(labels), understood=understood)
+
+
+def pair_flags(folder: Path) -> str:
+    """Return the flags that read `train_text.txt` and `train_labels.txt` of a folder.
+
+    Those of the test part come with them; without such files it is empty.
+    """
+    flags = []
+    for part, names in (
+        ("train", ("--data", "--labels-file")),
+        ("test", ("--test-data", "--test-labels-file")),
+    ):
+        files = [p for p in sorted(folder.glob("*")) if part_of_file(p.name) == part]
+        labels = [path for path in files if "label" in path.stem.lower()]
+        texts = [p for p in files if "text" in p.stem.lower() and p not in labels]
+        if len(texts) == len(labels) == 1:
+            flags += [names[0], str(texts[0]), names[1], str(labels[0])]
+    return shlex.join(flags)
 
 
 def name_labels(table: Table, path: Path) -> Table:

@@ -13,7 +13,13 @@ from gpt2_jax.data.reading import Reading
 _CELLS = ("delimiter", "quote", "header")
 _COLUMNS = ("text_column", "join", "label_column", "group_column", "split_column")
 
-OF_FILES = (*vars(Reading()), "labels_file", "label_names", "test_data")
+OF_FILES = (
+    *vars(Reading()),
+    "labels_file",
+    "label_names",
+    "test_data",
+    "test_labels_file",
+)
 
 # By the kind of a `Form`.
 _UNUSED: Mapping[str, tuple[str, ...]] = {

@@ -81,7 +81,7 @@ def evaluate_run(
     lines = [
         f"data: {dataset.name}: {len(texts)} of {len(dataset.texts)} texts, "
         f"{classifier.count_cut(texts)} cut to {classifier.max_length} tokens",
-        *(f"data: {note}" for note in dataset.notes),
+        *(f"data: {line}" for line in _read_as(dataset)),
         *classifier.describe_threshold(),
         f"accuracy {100 * (predicted == labels).mean():.2f}% (95% interval {low:.1f} "
         f"to {high:.1f}, n={test['n']})",
@@ -91,6 +91,11 @@ def evaluate_run(
         answered = np.asarray([name is not None for name in sure])
         lines.append(_coverage(predicted == labels, answered, abstain_below))
     return [*lines, *format_test(test, classifier.labels, verbose=verbose)]
+
+
+def _read_as(dataset: Dataset) -> list[str]:
+    known = dataset.understood
+    return [*(known.lines() if known is not None else []), *dataset.notes]
 
 
 def _positive(classifier: Classifier, positive: str | None) -> str | None:

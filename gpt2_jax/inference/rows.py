@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gpt2_jax.data import archive, content
+from gpt2_jax.data.dialect import split_labels
 from gpt2_jax.data.documents import json_line
 from gpt2_jax.data.entries import Entries, written
 from gpt2_jax.data.lines import LineSplitter, characters
@@ -26,15 +27,6 @@ class Row:
 
     text: str
     id: Any = None  # any JSON value; None: it has none
-
-
-def file_rows(
-    file: BinaryIO, name: str, how: Reading, member: str | None = None
-) -> Iterator[Row]:
-    """Yield the rows of an open file; raises as `open_entries` does."""
-    with open_entries(file, name, how, member) as entries:
-        for entry in entries:
-            yield Row(entry.text, entry.id)
 
 
 @contextlib.contextmanager
@@ -79,7 +71,8 @@ def as_usual(how: Reading, usual: Reading) -> Reading:
 def stream_groups(stream: BinaryIO, how: Reading) -> Iterator[list[Row]]:
     """Yield the rows of standard input in groups, as they come.
 
-    A line is a JSON object, a JSON string, or plain text. A group is what one read
+    A line is a JSON object, a JSON string, or plain text, less the labels that fastText
+    puts before it. A group is what one read
     gave, so that nobody who writes a line has to write another before its answer.
 
     Raises:
@@ -109,7 +102,7 @@ def _group(lines: Iterable[tuple[int, str]], how: Reading) -> Iterator[list[Row]
 
 def _any_row(line: str, how: Reading, where: str) -> Row:
     if line[:1] not in ("{", '"'):
-        return Row(line)
+        return Row(split_labels(line)[1])
     values = json_line(where, line, how)
     columns = how.texts(values)
     for column in columns:

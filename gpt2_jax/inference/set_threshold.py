@@ -102,12 +102,12 @@ def _check_enough(
         )
     needed = math.ceil(1 / (1 - precision) - 1e-9)
     if above < needed:
-        reachable = math.floor(100 * (1 - 1 / above)) / 100 if above else 0.0
+        reachable = math.floor(100 * (1 - 1 / max(above, 1))) / 100
+        less = f"ask for {reachable:g} or less, or " if reachable else ""
         raise UserError(
             f"{run}: {above} of {texts} validation texts are above the threshold for "
             f"{positive!r}, too few to tell a precision of {precision:g}: that takes "
-            f"{needed}; ask for {reachable:g} or less, or train with a larger "
-            "validation part (--split)"
+            f"{needed}; {less}train with a larger validation part (--split)"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,7 +10,7 @@ from gpt2_jax.data.archive import member_of
 from gpt2_jax.data.content import open_raw
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.errors import DataError
-from gpt2_jax.inference.rows import Row, file_rows, stream_groups
+from gpt2_jax.inference.rows import Row, open_entries, stream_groups
 
 # A window is what is sorted by length, run and answered at once. Its bounds depend on
 # the input alone, so that a resumed run meets the same ones.
@@ -26,10 +26,13 @@ def windows(
     stream: BinaryIO,
     *,
     as_they_come: bool = False,
+    tell: Callable[[list[str]], None] = lambda lines: None,
 ) -> Iterator[list[Row]]:
     """Yield windows of the rows given, then of those of `file`, else of `stream`.
 
     `as_they_come` answers what a stream has sent without waiting for a full window.
+    `tell` gets the lines on how `file` was understood, and at its end what was left
+    out.
 
     Raises:
         DataError: nothing to read there, or a row that holds no text; the rows before
@@ -43,7 +46,7 @@ def windows(
         if not as_they_come:
             groups = _flat(groups)
     else:
-        groups = _flat([_given(texts, file, how)])
+        groups = _flat([_given(texts, file, how, tell)])
         nothing = f"{file}: no texts in it"
     seen = False
     for group in groups:
@@ -54,12 +57,24 @@ def windows(
         raise DataError(nothing)
 
 
-def _given(texts: Sequence[str], file: Path | None, how: Reading) -> Iterator[Row]:
+def _given(
+    texts: Sequence[str],
+    file: Path | None,
+    how: Reading,
+    tell: Callable[[list[str]], None],
+) -> Iterator[Row]:
     yield from map(Row, texts)
-    if file is not None:
-        packed, member = member_of(file)
-        with open_raw(packed) as opened:
-            yield from file_rows(opened, str(packed), how, member)
+    if file is None:
+        return
+    packed, member = member_of(file)
+    with (
+        open_raw(packed) as opened,
+        open_entries(opened, str(packed), how, member) as entries,
+    ):
+        tell(entries.understood().lines())
+        for entry in entries:
+            yield Row(entry.text, entry.id)
+        tell([*entries.rows.all_notes(), *entries.left_out()])
 
 
 def _flat(groups: Iterable[Iterable[Row]]) -> Iterator[Iterable[Row]]:

@@ -55,6 +55,7 @@ FREE = (
     "data.labels_file",
     "data.label_names",
     "data.test_data",
+    "data.test_labels_file",
     # Of `adapt`.
     "devices",
     "accumulate",

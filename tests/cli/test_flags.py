@@ -52,7 +52,11 @@ _VALUES: dict[str, Any] = {
     "token": "secret",
     "port": 80,
 }
-_WITH = {"data.book_split": ["--book"], "train.shard": ["--trainable", "all"]}
+_WITH = {
+    "data.book_split": ["--book"],
+    "data.test_labels_file": ["--test-data", "test.txt"],
+    "train.shard": ["--trainable", "all"],
+}
 
 
 def _other_value(leaf: Leaf) -> Any:

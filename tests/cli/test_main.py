@@ -422,6 +422,7 @@ def test_predict_goes_on_with_a_broken_output(run, tmp_path, capsys):
     argv = ["predict", str(run), "--file", str(tmp_path / "t.txt")]
     argv += ["--output", str(output)]
     assert main(argv) == 0
+    assert "t.txt: one text a line, utf-8" in capsys.readouterr().err
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
     assert main([*argv, "--resume"]) == 0

@@ -220,6 +220,25 @@ def test_texts_and_labels_in_two_files(write):
         _load(texts, label_names=write("n", "x\n"), labels_file=write("l", numbers))
 
 
+def test_the_texts_and_labels_of_the_test_part_in_two_files(write):
+    texts = "".join(f"{text}\n" for text in TEXTS)
+    labels = "".join(f"{label}\n" for label in LABELS)
+    train, of_train = write("a.txt", texts), write("a.labels", labels)
+    test, of_test = write("b.txt", "new words\n"), write("b.labels", "good\n")
+    how = {"test_data": test, "test_labels_file": of_test}
+    dataset = _load(train, labels_file=of_train, **how)
+    assert _rows(dataset) == [*ROWS, ("new words", "good")]
+    assert dataset.parts == ("train",) * 6 + ("test",)
+    lines = "".join(f"__label__{label} {text}\n" for text, label in ROWS)
+    assert _rows(_load(write("c.txt", lines), **how)) == _rows(dataset)
+    with pytest.raises(
+        DataError, match=r"b\.txt: .*of --test-data: --test-labels-file"
+    ):
+        _load(train, labels_file=of_train, test_data=test)
+    with pytest.raises(ValueError, match=r"test_labels_file needs test_data"):
+        DataConfig(source=train, labels_file=of_train, test_labels_file=of_test)
+
+
 def test_names_of_labels_that_begin_at_one(write):
     path = write("a.csv", "text,label\na b c,1\nd e f,2\ng h,1\ni j,2\n")
     names = write("classes.txt", "World\nSports\n")

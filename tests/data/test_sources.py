@@ -314,6 +314,12 @@ def test_what_is_said_of_files_is_refused_where_there_are_none(
         load_dataset(config, offline=True)
 
 
+def test_labels_of_test_data_are_refused_with_a_dataset_that_has_none():
+    config = DataConfig(test_data="t.txt", test_labels_file="l.txt")
+    with pytest.raises(DataError, match=r"omit --test-data, --test-labels-file$"):
+        load_dataset(config, offline=True)
+
+
 def test_an_older_config_that_names_the_usual_columns_is_read_as_before():
     config = DataConfig(text_column="text", label_column="label")
     assert load_dataset(config).sha256 == load_dataset(DataConfig()).sha256

@@ -64,7 +64,7 @@ def write(tmp_path):
         ("a.tsv", "text\tlabel\nhi\n", r"line 2: 1 fields"),
         ("a.tsv", "text\tlabel\r\n\r\nhi\ta\tb\r\n", r"line 3: 3 fields"),
         ("a.jsonl", '{"text": "hi", "label": "a"}\nhi\n', r"line 2: not JSON"),
-        ("a.jsonl", '["hi", "a"]\n', r"line 1: expected a JSON object"),
+        ("a.jsonl", '["hi", "a", "b"]\n', r"line 1: expected a JSON object"),
         ("a.jsonl", '{"text": null, "label": "a"}\n', r"line 1: 'text' is null"),
         ("a.jsonl", '\n{"text": ["hi"], "label": "a"}\n', r"line 2: 'text' is \["),
         ("a.jsonl", '{"text": "hi", "label": ""}\n', r"line 1: the label is empty"),

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from gpt2_jax import config
 from gpt2_jax.cli import main as cli
 from gpt2_jax.cli.finetune import finetune_config
+from gpt2_jax.data.entries import Entry
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.tables import read_table
 from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.inference.classifier import Prediction
-from gpt2_jax.inference.rows import file_rows, stream_groups
+from gpt2_jax.inference.rows import open_entries, stream_groups
 from gpt2_jax.inference.show import json_line
 from gpt2_jax.inference.windows import windows
 from gpt2_jax.tokenizer import END_OF_TEXT, VOCAB_SIZE, decode, encode
@@ -126,6 +127,11 @@ def _json_lines(draw: st.DrawFn) -> bytes:
     return b"\n".join(map(dump, lines))
 
 
+def _texts_of(content: bytes, name: str) -> list[Entry]:
+    with open_entries(io.BytesIO(content), name, Reading()) as entries:
+        return list(entries)
+
+
 @pytest.mark.fault(34, 36, 38)
 def test_fuzz_texts_to_predict(tmp_path):
     """Files and standard input; what is read can be answered."""
@@ -136,7 +142,7 @@ def test_fuzz_texts_to_predict(tmp_path):
         named = path.with_suffix(suffix)
         rows = []
         for read in (
-            lambda: file_rows(io.BytesIO(content), str(named), Reading()),
+            lambda: _texts_of(content, str(named)),
             lambda: (
                 r for g in stream_groups(io.BytesIO(content), Reading()) for r in g
             ),

@@ -54,7 +54,7 @@ def test_what_is_no_more_the_test_part_of_the_run_is_not_called_that(
     shutil.copy(config["data"]["source"], tmp_path / "texts.csv")
     config["data"]["source"] = str(tmp_path / "texts.csv")
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    assert evaluate_run(tmp_path / "run", None)[1:] == evaluate_run(run, None)[1:]
+    assert evaluate_run(tmp_path / "run", None)[2:] == evaluate_run(run, None)[2:]
     path = tmp_path / ("" if name == "texts.csv" else "run") / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
@@ -64,7 +64,10 @@ def test_what_is_no_more_the_test_part_of_the_run_is_not_called_that(
 
 def test_with_data_it_is_every_text_of_it(run, tmp_path_factory):
     source = texts(tmp_path_factory)
-    percent, n = _accuracy(evaluate_run(run, DataConfig(source=str(source))))
+    lines = evaluate_run(run, DataConfig(source=str(source)))
+    percent, n = _accuracy(lines)
+    assert lines[1].startswith(f"data: {source}: CSV, delimiter comma")
+    assert "data:   label 'label': " in lines[3]
     rows = [line.rpartition(",") for line in source.read_text().splitlines()[1:]]
     predicted = Classifier.load(run).predict([text for text, _, _ in rows])
     hits = sum(p == label for p, (_, _, label) in zip(predicted, rows, strict=True))

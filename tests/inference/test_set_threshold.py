@@ -77,6 +77,12 @@ def test_a_precision_that_so_few_texts_cannot_tell_is_refused(
     assert main(["threshold", str(run), "--target-precision", "1"]) == 2
 
 
+def test_no_precision_of_nothing_is_advised(run, capsys):
+    _write(run / "validation_predictions.csv", [(0.9, 1)] + [(0.2, 0)] * 9)
+    assert main(["threshold", str(run), "--target-precision", "0.9"]) == 2
+    assert "takes 10; train with a larger validation" in capsys.readouterr().err
+
+
 def test_on_balanced_parts_the_precision_is_said_to_hold_for_them_only(run, capsys):
     told = {"data": {"balanced": True, "split": "at random"}}
     (run / "results.json").write_text(json.dumps(told))

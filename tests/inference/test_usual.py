@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpt2_jax.data.reading import Reading
-from gpt2_jax.inference.rows import as_usual, file_rows, usual_reading
+from gpt2_jax.inference.rows import as_usual, open_entries, usual_reading
 
 
 def _run(folder: Path, **data: object) -> Path:
@@ -23,8 +23,11 @@ def test_texts_are_joined_as_in_training_unless_another_way_is_said(
     run = _run(tmp_path, text_column=["a", "b"], join=" | ")
     how = as_usual(Reading(join=own), usual_reading(run))
     (tmp_path / "x.csv").write_text("a,b\none,two\n")
-    with (tmp_path / "x.csv").open("rb") as file:
-        assert [r.text for r in file_rows(file, "x.csv", how)] == [f"one{between}two"]
+    with (
+        (tmp_path / "x.csv").open("rb") as file,
+        open_entries(file, "x.csv", how) as entries,
+    ):
+        assert [entry.text for entry in entries] == [f"one{between}two"]
 
 
 def test_a_folder_that_is_no_run_has_the_usual_column(tmp_path):

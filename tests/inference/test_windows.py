@@ -30,6 +30,24 @@ def test_given_texts_come_before_those_of_the_file(tmp_path):
     assert _texts(["a", ""], path, b"never read") == ["a", "", "c", "d"]
 
 
+def test_how_a_file_was_understood_is_told_and_what_was_left_out(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f'"some long words {i}","other words for {i}",x,' for i in range(12)]
+    path.write_text("\n".join(["body,more,kind,", *rows, "", "a b c,d e f,y,z"]) + "\n")
+    told: list[str] = []
+    source = windows([], path, Reading(usual=("body",)), io.BytesIO(), tell=told.extend)
+    assert sum(map(len, source)) == 13
+    assert told == [
+        f'{path}: CSV, delimiter comma, quote ", first row is the header, utf-8',
+        "  text  'body': some long words 0",
+        "  not used: 'more', 'kind'",
+        "1 blank lines skipped",
+        "1 rows have text in columns without a name (column 4), which is left out",
+        "the column 'more' looks like text too and is left out; add it with "
+        "--text-column body --text-column more",
+    ]
+
+
 def test_a_window_ends_at_a_number_of_texts_or_of_characters():
     many = windows(["x"] * (WINDOW_TEXTS + 3), None, Reading(), io.BytesIO())
     assert [len(w) for w in many] == [WINDOW_TEXTS, 3]
@@ -85,6 +103,7 @@ def test_lines_of_a_pipe_come_in_groups_and_in_order():
         ("plain, with commas\r\n", Row("plain, with commas")),
         ('{"text": ""}\n', Row("")),
         ("  indented\n", Row("  indented")),
+        ("__label__ham see you\n", Row("see you")),  # as in a file
         ("\ufeffmark\n", Row("mark")),
         ('"<|endoftext|>"', Row("<|endoftext|>")),
     ],
