@@ -180,7 +180,7 @@ class _Answers:
 
     def tell(self, lines: list[str]) -> None:
         for line in lines:
-            self.bar.write(f"gpt2-jax: {line}", file=sys.stderr)
+            self.bar.write(f"data: {line}", file=sys.stderr)
 
     def __call__(self, window: list[Row]) -> list[str]:
         from gpt2_jax.inference.show import json_line, text_line
