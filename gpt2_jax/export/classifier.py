@@ -117,9 +117,10 @@ def export_run(
         what = f"{len(PROBES)} probe texts"
         checked.append(check_probabilities(expected, softmax(np.asarray(got)), what))
         if to == "onnx" and quantize is not None:
+            whole = onnx_file.read(path)
             onnx_file.quantize(path)
             small = onnx_file.read(path)
-            checked += own_texts.compare_labels(run, plain, graph, small, quantize)
+            checked += own_texts.compare_labels(run, plain, whole, small, quantize)
     if trained.config.dtype != "float32":
         own = softmax(_step(trained)(trained.params, batch))
         checked.append(
