@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jax
@@ -18,10 +18,12 @@ from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
 from gpt2_jax.inference.foreign import read_foreign
+from gpt2_jax.inference.given import given_texts
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
 from gpt2_jax.inference.prediction import Prediction
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import split_params
+from gpt2_jax.storage.home import expanded
 from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel, load_model
 
@@ -55,7 +57,7 @@ class Classifier:
         Raises:
             WeightsError: there is none, or it is damaged.
         """
-        return cls(load_model(Path(run)))
+        return cls(load_model(expanded(run)))
 
     @classmethod
     def from_weights(
@@ -110,16 +112,17 @@ class Classifier:
         """What makes tokens of texts."""
         return self._trained.tokenizer
 
-    def predict(self, texts: Sequence[str]) -> list[str]:
+    def predict(self, texts: Iterable[str]) -> list[str]:
         """Return the label of each text, as `decide` does."""
         rows = decide(self.predict_proba(texts), self.threshold)
         return [self.labels[i] for i in rows]
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
         """Return float64 probabilities [N, C], calibrated; each row sums to 1.
 
         Raises:
-            TypeError: `texts` is one string, or holds something else than strings.
+            TypeError: `texts` is one string or a table, or holds something else than
+                strings.
         """
         return self._proba(self._encode(texts))
 
@@ -146,9 +149,10 @@ class Classifier:
         return [f"threshold: {self.labels[index]} from a probability of {value:.6f} on"]
 
     def classify(
-        self, texts: Sequence[str], *, abstain_below: float = 0.0
+        self, texts: Iterable[str], *, abstain_below: float = 0.0
     ) -> list[Prediction]:
         """Return label, probabilities and length of each text; see `decide`."""
+        texts = given_texts(texts)
         encoded = self._encode(texts)
         lengths = [
             len(ids) if text else 0 for text, ids in zip(texts, encoded, strict=True)
@@ -169,7 +173,7 @@ class Classifier:
         ]
 
     def explain(
-        self, texts: Sequence[str], method: str = OCCLUSION
+        self, texts: Iterable[str], method: str = OCCLUSION
     ) -> list[list[Word]]:
         """Return what each word of each text adds to its label; approximate.
 
@@ -179,11 +183,12 @@ class Classifier:
 
         Raises:
             ValueError: an unknown method.
+            TypeError: as in `predict_proba`.
         """
-        return explain(self, texts, method)
+        return explain(self, given_texts(texts), method)
 
     def attributions(
-        self, texts: Sequence[str], *, steps: int | None = None
+        self, texts: Iterable[str], *, steps: int | None = None
     ) -> list[Attribution]:
         """Return the integrated gradients of each text, token by token."""
         trained, encoded = self._trained, self._encode(texts)
@@ -196,17 +201,15 @@ class Classifier:
             trained.config, self._params, cut, labels, steps=steps, **limits
         )
 
-    def logits(self, texts: Sequence[str]) -> np.ndarray:
+    def logits(self, texts: Iterable[str]) -> np.ndarray:
         """Return float32 class logits [N, C], before the calibration."""
         return self._logits(self._encode(texts))
 
     def _proba(self, encoded: Sequence[list[int]]) -> np.ndarray:
         return softmax(self._logits(encoded) / self._trained.temperature)
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError("expected a sequence of strings, such as ['a text']")
-        return [self.tokenizer.encode(text) for text in texts]
+    def _encode(self, texts: Iterable[str]) -> list[list[int]]:
+        return [self.tokenizer.encode(text) for text in given_texts(texts)]
 
     def _logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
         out = [np.empty((0, len(self.labels)), np.float32)]
@@ -237,11 +240,13 @@ class Classifier:
 
         return logits_by_length(predict, hidden, np.arange(len(encoded)))
 
-    def count_cut(self, texts: Sequence[str]) -> int:
+    def count_cut(self, texts: Iterable[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
         # A token is at least one byte of the text, but for one before it, and a space:
         # few texts need their tokens counted.
         encode, least = self.tokenizer.encode, self.max_length - 2
-        sizes = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
-        may_be = [t for t, n in zip(texts, sizes, strict=True) if n > least]
+        found = (
+            (t, len(t.encode("utf-8", "surrogatepass"))) for t in given_texts(texts)
+        )
+        may_be = [text for text, size in found if size > least]
         return sum(len(encode(text)) > self.max_length for text in may_be)

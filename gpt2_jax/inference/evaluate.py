@@ -53,7 +53,7 @@ def evaluate_run(
     classifier = Classifier.load(run)
     if data is None:
         config = _own_data(run)
-        dataset = load_dataset(config, to_train=False, classes=classifier.labels)
+        dataset = _load_own(run, config, classifier.labels)
         rows = split_dataset(dataset, config).test
         _check_own(run, dataset, rows)
     else:
@@ -172,6 +172,16 @@ def _own_data(run: Path) -> DataConfig:
             "with --data"
         )
     return data
+
+
+def _load_own(run: Path, config: DataConfig, classes: Sequence[str]) -> Dataset:
+    try:
+        return load_dataset(config, to_train=False, classes=classes)
+    except DataError as error:
+        raise DataError(
+            f"{run}: what it was trained on cannot be read: {error}; if it was moved, "
+            "give labelled texts with --data"
+        ) from error
 
 
 def _stored_data(run: Path) -> DataConfig:
