@@ -28,6 +28,8 @@ from gpt2_jax.errors import DataError
 from gpt2_jax.storage import bucket
 from gpt2_jax.storage.download import forbidden_by
 
+NAMED = ("demo", "sms-spam", "imdb")
+
 Read = tuple[Table, str]  # with the SHA-256 of what was read
 
 
@@ -70,7 +72,7 @@ def _load(
     config: DataConfig, *, to_train: bool, offline: bool, classes: Sequence[str] | None
 ) -> Dataset:
     name = ", ".join(_names(config.source))
-    if config.source in ("demo", "sms-spam", "imdb"):
+    if config.source in NAMED:
         why = "a dataset with columns and parts of its own"
         refuse_said(name, why, OF_FILES, config)
     if config.source == "demo":

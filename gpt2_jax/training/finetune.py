@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,9 +21,11 @@ from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
+from gpt2_jax.storage.home import expanded
 from gpt2_jax.training.build import build_engine, describe_run_devices, first_state
+from gpt2_jax.training.collect import collect, write_files
 from gpt2_jax.training.loop import train
-from gpt2_jax.training.results import Results, collect, write_files
+from gpt2_jax.training.results import Results
 from gpt2_jax.workdir.claim import stored_classes
 from gpt2_jax.workdir.run import Run, RunOptions, open_run
 
@@ -66,7 +69,7 @@ def finetune(
         workdir.signals.Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     _refuse(dataset=dataset, callbacks=callbacks)
-    cache = None if trunk_cache is None else Path(trunk_cache)
+    cache = None if trunk_cache is None else expanded(trunk_cache)
     options = RunOptions(verbose, resume, allow_data_change, offline, cache)
     with open_run(config or FinetuneConfig(), workdir, options) as run:
         with run.phase("load"):
@@ -78,7 +81,7 @@ def finetune(
             if (found := run.finished(task.num_steps)) is not None:
                 steps = task.num_steps
                 log.info("already complete: %d of %d steps", steps, steps)
-                return Results.from_json(found)
+                return dataclasses.replace(Results.from_json(found), folder=run.place)
             engine = build_engine(task, run)
         tx = create_optimizer(
             run.config.train, engine.param_labels, task.num_steps, optimizer
@@ -98,7 +101,8 @@ def finetune(
         with run.phase("evaluate"):
             logits = engine.logits_by_part(state.params)
             trained, results = collect(task, engine, state, logits, before, steps, run)
-        return write_files(task, trained, logits, results, run)
+        results = write_files(task, trained, logits, results, run)
+    return dataclasses.replace(results, folder=run.place)
 
 
 def _refuse(**given: Any) -> None:

@@ -26,7 +26,7 @@ from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.training import finetune as loop
 from gpt2_jax.workdir.clock import Clock
 from gpt2_jax.workdir.lock import OWNER, workdir_lock
-from gpt2_jax.workdir.run import new_workdir
+from gpt2_jax.workdir.paths import new_workdir
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,6 @@ def test_a_clock_that_is_set_back_harms_nothing(tmp_path, monkeypatch):
     names = []
     for _ in range(3):
         folder = new_workdir()
-        folder.mkdir(parents=True)
         names.append(folder.name)
     assert names == [f"run-20231114-221320{end}" for end in ("", "-2", "-3")]
     (tmp_path / "held").mkdir()
