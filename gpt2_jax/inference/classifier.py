@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from gpt2_jax.engine.forward import predict_program
-from gpt2_jax.engine.scoring import logits_by_length
-from gpt2_jax.engine.texts import lay_out, pad
-from gpt2_jax.engine.trunk import SLAB, run_trunk
+from gpt2_jax.data.checks import shortened
+from gpt2_jax.engine.texts import pad
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
@@ -21,18 +17,20 @@ from gpt2_jax.inference.foreign import read_foreign
 from gpt2_jax.inference.given import given_texts
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
 from gpt2_jax.inference.prediction import Prediction
-from gpt2_jax.model.pools import POOLS
-from gpt2_jax.model.tree import split_params
+from gpt2_jax.inference.scorer import Scorer
 from gpt2_jax.storage.home import expanded
 from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel, load_model
 
-# Tokens whose trunk outputs are held at once: 128 MiB with mini, 384 MiB with 124M.
-SLAB_TOKENS = 2**17
-
 
 class Classifier:
-    """A trained classifier; texts are encoded as they were in training."""
+    """A trained classifier; texts are encoded as they were in training.
+
+    It can be pickled, for joblib or a process that multiprocessing spawns.
+
+    Raises:
+        RuntimeError: in a fork of a process that has one; jax does not survive a fork.
+    """
 
     def __init__(self, trained: TrainedModel) -> None:
         self._trained = trained
@@ -43,12 +41,19 @@ class Classifier:
             trained.classes.index(threshold.positive),
             threshold.value,
         )
-        config = trained.config
-        self._params = jax.tree.map(jnp.asarray, trained.params)
-        self._pool = POOLS[config.pool]
-        # Of the last block only one token is needed, if the pool reads one alone.
-        self._depth = config.num_layers - (not self._pool.reads_all)
-        _, self._top = split_params(self._params, config.num_layers, self._depth)
+        self._scorer = Scorer(trained)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        chosen = {"positive": self.positive, "threshold": self.threshold}
+        return type(self), (self._trained,), chosen
+
+    def __repr__(self) -> str:
+        config, classes = self._trained.config, self.labels
+        return (
+            f"<Classifier of {len(classes)} classes ({shortened(classes)}), GPT-2 of "
+            f"{config.num_layers} layers of {config.embed_dim}, pool {config.pool}, up "
+            f"to {self.max_length} tokens>"
+        )
 
     @classmethod
     def load(cls, run: str | Path) -> Classifier:
@@ -194,51 +199,29 @@ class Classifier:
         trained, encoded = self._trained, self._encode(texts)
         labels = decide(self._proba(encoded), self.threshold)
         cut = [ids[: self.max_length] for ids in encoded]
-        if self._pool.reads_padding:
+        if self._scorer.pool.reads_padding:
             cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()
         limits = {"max_length": self.max_length, "end_id": self.tokenizer.end_id}
         return integrated_gradients(
-            trained.config, self._params, cut, labels, steps=steps, **limits
+            trained.config, self._scorer.params, cut, labels, steps=steps, **limits
         )
 
     def logits(self, texts: Iterable[str]) -> np.ndarray:
         """Return float32 class logits [N, C], before the calibration."""
-        return self._logits(self._encode(texts))
+        return self._scorer.logits(self._encode(texts))
+
+    def embed(self, texts: Iterable[str]) -> np.ndarray:
+        """Return float32 embeddings [N, D]: what the classification head reads.
+
+        With the pool `last_mean` they are [N, 2D].
+        """
+        return self._scorer.embeddings(self._encode(texts))
 
     def _proba(self, encoded: Sequence[list[int]]) -> np.ndarray:
-        return softmax(self._logits(encoded) / self._trained.temperature)
+        return softmax(self._scorer.logits(encoded) / self._trained.temperature)
 
     def _encode(self, texts: Iterable[str]) -> list[list[int]]:
         return [self.tokenizer.encode(text) for text in given_texts(texts)]
-
-    def _logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
-        out = [np.empty((0, len(self.labels)), np.float32)]
-        start = tokens = 0
-        padded = self._pool.reads_padding
-        for end, ids in enumerate(encoded, start=1):
-            tokens += self.max_length if padded else min(len(ids), self.max_length)
-            full = end - start == SLAB or tokens >= SLAB_TOKENS
-            if full or end == len(encoded):
-                out.append(self._slab_logits(encoded[start:end]))
-                start, tokens = end, 0
-        return np.concatenate(out)
-
-    def _slab_logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
-        config = self._trained.config
-        limit, padded = self.max_length, self._pool.reads_padding
-        pad_id = self.tokenizer.end_id
-        tokens = lay_out(
-            encoded, limit=limit, padded=padded, pad_id=pad_id, longest=limit
-        )
-        hidden = run_trunk(config, self._params, tokens, self._depth)
-        program = predict_program(config, self._depth)
-
-        def predict(rows: np.ndarray, width: int) -> Array:
-            batch = hidden.batches(rows, width)
-            read = {name: batch[name] for name in ("features", "lengths")}
-            return program(self._top, read)
-
-        return logits_by_length(predict, hidden, np.arange(len(encoded)))
 
     def count_cut(self, texts: Iterable[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
