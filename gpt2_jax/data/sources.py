@@ -10,16 +10,18 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import archive, sms_spam, two_files
 from gpt2_jax.data.columns import ColumnsError
-from gpt2_jax.data.content import STDIN, open_raw, suffixes
+from gpt2_jax.data.content import MEMORY, STDIN, open_raw, suffixes
 from gpt2_jax.data.dataset import Dataset, make_dataset
 from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.imdb import load_imdb
 from gpt2_jax.data.join import choose_files, join, read_labelled_ones
 from gpt2_jax.data.labels import label_table
+from gpt2_jax.data.memory import read_memory
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.sms_spam import load_sms, read_sms
 from gpt2_jax.data.tables import Table, read_labelled, read_stdin, read_table
@@ -39,17 +41,19 @@ def load_dataset(
     to_train: bool = True,
     offline: bool = False,
     classes: Sequence[str] | None = None,
+    rows: Any = None,
 ) -> Dataset:
     """Load what `config.source` names; `offline` forbids the network.
 
-    `classes` is the order of them that a run keeps; see `order_classes`.
+    `classes` is the order of them that a run keeps; see `order_classes`. `rows` are
+    those of the source `memory`; see `read_memory`.
 
     Raises:
         DataError: it cannot be had or read; or, to train on it, it has fewer than two
             classes, or rare ones.
     """
     try:
-        return _load(config, to_train=to_train, offline=offline, classes=classes)
+        return _load(config, to_train, offline, classes, rows)
     except ColumnsError as error:
         if not error.advice or _is_gone(config.source):
             raise
@@ -65,11 +69,16 @@ def load_dataset(
 
 def _is_gone(source: str | Path | Sequence[str]) -> bool:
     """Can `source` be read only once, or at a cost?"""
-    return any(name == STDIN or bucket.is_url(name) for name in _names(source))
+    gone = (STDIN, MEMORY)
+    return any(name in gone or bucket.is_url(name) for name in _names(source))
 
 
 def _load(
-    config: DataConfig, *, to_train: bool, offline: bool, classes: Sequence[str] | None
+    config: DataConfig,
+    to_train: bool,
+    offline: bool,
+    classes: Sequence[str] | None,
+    rows: Any,
 ) -> Dataset:
     name = ", ".join(_names(config.source))
     if config.source in NAMED:
@@ -85,6 +94,13 @@ def _load(
         table, sha256 = load_sms(offline, book=config.book)
     elif config.source == "imdb":
         table, sha256 = load_imdb(offline)
+    elif config.source == MEMORY:
+        if rows is None:
+            raise DataError(
+                f"{MEMORY}: the rows were given from Python, which keeps none; give "
+                "them again with finetune(dataset=...), or a file with --data"
+            )
+        table, sha256 = read_memory(rows, config, reading(config))
     else:
         try:
             table, sha256 = _own(config, offline)

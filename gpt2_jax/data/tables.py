@@ -70,7 +70,7 @@ def read_stdin(how: Reading) -> Table:
         yield from text
 
     suffix = ".jsonl" if first == "{" else ".json" if first == "[" else ".csv"
-    return _table(
+    return table_of(
         Entries(
             text_rows(whole(), name, suffix, how, labelled=True), how, labelled=True
         )
@@ -79,12 +79,13 @@ def read_stdin(how: Reading) -> Table:
 
 def read_labelled(stream: Any, name: str, how: Reading) -> Table:
     """Read the labelled texts of an open binary file; raises as `read_table` does."""
-    return _table(
+    return table_of(
         Entries(open_rows(stream, name, how, labelled=True), how, labelled=True)
     )
 
 
-def _table(entries: Entries) -> Table:
+def table_of(entries: Entries) -> Table:
+    """Read all entries; raises as `read_table` does."""
     found = list(entries)
     rows = entries.rows
     labels = tuple(entry.label or "" for entry in found)

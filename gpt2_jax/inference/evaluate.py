@@ -11,7 +11,7 @@ import numpy as np
 from gpt2_jax import config as configs
 from gpt2_jax.config import DataConfig, FinetuneConfig
 from gpt2_jax.data.columns import ColumnsError
-from gpt2_jax.data.content import STDIN
+from gpt2_jax.data.content import MEMORY, STDIN
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
@@ -166,9 +166,10 @@ def _load_as_trained(
 
 def _own_data(run: Path) -> DataConfig:
     data = _stored_data(run)
-    if data.source == STDIN:
+    gone = {STDIN: "standard input", MEMORY: "rows in memory"}
+    if (what := gone.get(str(data.source))) is not None:
         raise DataError(
-            f"{run}: was trained on standard input, which is gone; give labelled texts "
+            f"{run}: was trained on {what}, which is not kept; give labelled texts "
             "with --data"
         )
     return data

@@ -15,7 +15,8 @@ from flax.training.train_state import TrainState
 from gpt2_jax import distributed
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.checkpoints.step_folders import check_space
-from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.config import DataConfig, FinetuneConfig
+from gpt2_jax.data.content import MEMORY
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.plan.describe import describe
@@ -53,7 +54,11 @@ def finetune(
     Args:
         workdir: a folder, or the URL of a bucket; None: a new folder under
             `checkpoints/`, named after the time.
-        dataset, callbacks: not available yet.
+        dataset: what is trained on, in the place of a file: `(texts, labels)`, a table
+            of pandas, polars, pyarrow or datasets, or a dict of columns, whose columns
+            `config.data` names as it does those of a file; or a dict of such parts by
+            their names, train, validation and test. To resume it is given again.
+        callbacks: not available yet.
         optimizer: trains what `config.train.trainable` names, in the place of AdamW
             with its schedule; all else stays frozen, bit for bit.
         verbose: print what is done, where logging is not set up otherwise.
@@ -68,13 +73,14 @@ def finetune(
         UserError: something that the user gave cannot be used; see `errors`.
         workdir.signals.Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    _refuse(dataset=dataset, callbacks=callbacks)
+    _refuse(callbacks=callbacks)
+    config = _with_rows(config or FinetuneConfig(), dataset)
     cache = None if trunk_cache is None else expanded(trunk_cache)
     options = RunOptions(verbose, resume, allow_data_change, offline, cache)
-    with open_run(config or FinetuneConfig(), workdir, options) as run:
+    with open_run(config, workdir, options) as run:
         with run.phase("load"):
             classes = stored_classes(run.folder) if resume else None
-            task = prepare(run.config, offline=offline, classes=classes)
+            task = prepare(run.config, offline=offline, classes=classes, rows=dataset)
             for line in (*describe(task), *describe_run_devices(task)):
                 log.info(line)
             run.claim(task.identity())
@@ -109,6 +115,18 @@ def _refuse(**given: Any) -> None:
     for name, value in given.items():
         if value is not None and value != ():
             raise UserError(f"finetune({name}=...) is not available yet; leave it out")
+
+
+def _with_rows(config: FinetuneConfig, rows: Any) -> FinetuneConfig:
+    """Return the config of a run on `rows`; None: on what it names itself."""
+    data = config.data
+    if rows is None:
+        return config
+    if data.source not in (DataConfig().source, MEMORY):
+        raise UserError(
+            f"dataset=... is given beside the source {data.source}; omit one of them"
+        )
+    return dataclasses.replace(config, data=dataclasses.replace(data, source=MEMORY))
 
 
 def _check_space(checkpoints: Checkpoints, state: TrainState, task: Task) -> None:

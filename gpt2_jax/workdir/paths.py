@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_jax.config import FinetuneConfig
-from gpt2_jax.data.content import STDIN
+from gpt2_jax.data.content import MEMORY, STDIN
 from gpt2_jax.data.sources import NAMED
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage.bucket import is_url
@@ -68,6 +68,6 @@ def absolute(config: FinetuneConfig) -> FinetuneConfig:
 def _absolute(source: Any) -> Any:
     if isinstance(source, tuple):
         return tuple(map(_absolute, source))
-    if source is None or source in (*NAMED, STDIN) or is_url(source):
+    if source is None or source in (*NAMED, STDIN, MEMORY) or is_url(source):
         return source
     return str(Path(source).absolute())
