@@ -22,6 +22,7 @@ PUBLIC = {
         "finetune",
         "Results",
         "Classifier",
+        "GPT2Classifier",
         "GPT2",
         "GPT2Config",
         "label_params",

@@ -16,7 +16,7 @@ _MAX_LINES = 250
 _ROOMS = (
     *("errors", "version", "config", "tokenizer", "distributed", "storage", "model"),
     *("data", "evaluation", "weights", "engine", "checkpoints", "workdir", "plan"),
-    *("training", "export", "inference", "serve", "cli"),
+    *("export", "inference", "training", "serve", "cli"),
 )
 
 
