@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from gpt2_jax.errors import UserError
+from gpt2_jax.evaluation.summary import format_results
+from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.workdir.metrics_log import MetricsLog
 
-@dataclasses.dataclass(frozen=True, eq=False)
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture that a notebook shows."""
+
+    path: Path
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Results(Mapping[str, Any]):
     """What a run found; it also reads as the dict that results.json holds."""
 
@@ -31,6 +48,55 @@ class Results(Mapping[str, Any]):
     date: str | None = None  # when the run ended, ISO 8601 with the offset to UTC
     run: str | None = None  # the name of its folder
     folder: str | None = None  # its path, or its URL; results.json has neither
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers about the test part, by name, such as accuracy and macro_f1."""
+        numbers = {k: v for k, v in self.test.items() if isinstance(v, float)}
+        return {"accuracy": self.accuracy["test"], **numbers}
+
+    @functools.cached_property
+    def history(self) -> list[dict[str, float]]:
+        """The rows of metrics.jsonl, made for `pandas.DataFrame(results.history)`.
+
+        Raises:
+            UserError: the run is not on this machine.
+        """
+        return MetricsLog(self._file("metrics.jsonl")).read()
+
+    @functools.cached_property
+    def classifier(self) -> Classifier:
+        """The trained classifier.
+
+        Raises:
+            UserError: the run is not on this machine, or is damaged.
+        """
+        return Classifier.load(self._file("model").parent)
+
+    @property
+    def plots(self) -> dict[str, Picture]:
+        """The pictures of the run, by name: loss, accuracy and confusion.
+
+        There are none without matplotlib (the extra `report`).
+
+        Raises:
+            UserError: the run is not on this machine.
+        """
+        folder = self._file("results.json").parent
+        names = ("loss", "accuracy", "confusion")
+        found = {name: folder / f"{name}.png" for name in names}
+        return {name: Picture(path) for name, path in found.items() if path.is_file()}
+
+    def _file(self, name: str) -> Path:
+        path = Path(self.folder or "") / name
+        if self.folder is None or not path.exists():
+            raise UserError(
+                f"{self.folder}: no {name} there; is the run elsewhere now?"
+            )
+        return path
+
+    def __repr__(self) -> str:
+        return "\n".join([f"<Results of {self.run}>", *format_results(self)])
 
     def to_json(self) -> dict[str, Any]:
         """Return what results.json holds, in JSON's types."""
