@@ -22,7 +22,7 @@ from training_helpers import error_line, random_run, run_config
 
 from gpt2_jax.config import to_dict
 from gpt2_jax.errors import DeviceError, explain_out_of_memory
-from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.inference.scorer import Scorer
 from gpt2_jax.training import finetune as loop
 from gpt2_jax.workdir.clock import Clock
 from gpt2_jax.workdir.lock import OWNER, workdir_lock
@@ -126,7 +126,7 @@ def test_training_without_memory_says_what_to_lower(
 
 
 def test_predicting_without_memory_says_what_to_do(run, monkeypatch, capsys):
-    monkeypatch.setattr(Classifier, "_logits", lambda *_: _allocate_too_much())
+    monkeypatch.setattr(Scorer, "logits", lambda *_: _allocate_too_much())
     error = error_line(capsys, ["predict", str(run), "a text"], 3)
     assert "out of memory" in error and "JAX_PLATFORMS=cpu" in error
 
