@@ -23,6 +23,7 @@ PUBLIC = {
         "Results",
         "adapt",
         "Classifier",
+        "GPT2Classifier",
         "GPT2",
         "GPT2Config",
         "label_params",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.model.gpt2 import GPT2, to_classifier
     from gpt2_jax.training.adapt import adapt
+    from gpt2_jax.training.estimator import GPT2Classifier
     from gpt2_jax.training.finetune import finetune
     from gpt2_jax.training.results import Results
     from gpt2_jax.weights.pretrained import load_pretrained
@@ -31,6 +32,7 @@ __all__ = [
     "Classifier",
     "DataConfig",
     "FinetuneConfig",
+    "GPT2Classifier",
     "GPT2Config",
     "Results",
     "TrainConfig",
@@ -50,6 +52,7 @@ _HOMES = {
     "Classifier": "gpt2_jax.inference.classifier",
     "DataConfig": "gpt2_jax.config",
     "FinetuneConfig": "gpt2_jax.config",
+    "GPT2Classifier": "gpt2_jax.training.estimator",
     "GPT2Config": "gpt2_jax.config",
     "Results": "gpt2_jax.training.results",
     "TrainConfig": "gpt2_jax.config",

@@ -12,11 +12,13 @@ HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "tiktoken", "requests"}
 EXTRAS = {"torch", "transformers", "llms_from_scratch", "matplotlib", "sklearn"}
 EXTRAS |= {"pyarrow", "tensorboardX", "wandb"}
 EXTRAS |= {"fastapi", "starlette", "uvicorn", "h11", "pydantic", "prometheus_client"}
-# What serves is the extra `serve`; only its command is imported without.
+# What serves is the extra `serve`; only its command is imported without. The estimator
+# is of scikit-learn.
 EVERY_MODULE = """
 import importlib, pkgutil, gpt2_jax
 for module in pkgutil.walk_packages(gpt2_jax.__path__, "gpt2_jax."):
     needs_extra = module.name.startswith("gpt2_jax.serve.")
+    needs_extra |= module.name == "gpt2_jax.training.estimator"
     if module.name != "gpt2_jax.__main__" and not needs_extra:
         importlib.import_module(module.name)
 import gpt2_jax.cli.serve

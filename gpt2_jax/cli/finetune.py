@@ -16,7 +16,6 @@ from gpt2_jax.cli import weights as cli_weights
 from gpt2_jax.cli.flags import add_flags, with_flags
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage import sealed
-from gpt2_jax.storage.bucket import is_url
 
 _T = TypeVar("_T")
 
@@ -43,7 +42,6 @@ def _add_run_flags(group: Any) -> None:
     add = group.add_argument
     add(
         "--workdir",
-        type=lambda name: name if is_url(name) else Path(name),
         metavar="DIR",
         help="where the run is written: a folder, or a bucket's gs://... "
         "(default: a new folder in checkpoints/)",
@@ -146,20 +144,16 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     from gpt2_jax.engine.devices import require_platform
     from gpt2_jax.evaluation.summary import format_results
     from gpt2_jax.training.finetune import finetune
-    from gpt2_jax.workdir.run import new_workdir
 
     set_up_compilation(arguments)
     if arguments.device is not None:
         require_platform(arguments.device)
-    workdir = arguments.workdir
-    if workdir is None:
-        if arguments.resume:
-            raise UserError("--resume needs the --workdir of the run to go on with")
-        workdir = new_workdir()
+    if arguments.workdir is None and arguments.resume:
+        raise UserError("--resume needs the --workdir of the run to go on with")
     with second_signal_ends():
         results = finetune(
             resolved,
-            workdir,
+            arguments.workdir,
             resume=arguments.resume,
             allow_data_change=arguments.allow_data_change,
             offline=arguments.offline,
@@ -167,8 +161,8 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
         )
     if is_first():
         print(*format_results(results, verbose=arguments.verbose), sep="\n")
-        print(f"run: {workdir}")
-        print(f"report: {workdir}/report.html")
+        print(f"run: {results.folder}")
+        print(f"report: {results.folder}/report.html")
     return 0
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from gpt2_jax.cli import adapt as cli_adapt
 from gpt2_jax.cli import predict as cli_predict
+from gpt2_jax.cli import streams, weights
 from gpt2_jax.cli import threshold as cli_threshold
 from gpt2_jax.cli import tpu as cli_tpu
-from gpt2_jax.cli import weights
 from gpt2_jax.cli.finetune import add_finetune, run_finetune
 from gpt2_jax.cli.serve import add_serve, run_serve
 from gpt2_jax.errors import (
@@ -21,6 +21,7 @@ from gpt2_jax.errors import (
     explain_out_of_memory,
 )
 from gpt2_jax.version import __version__
+from gpt2_jax.workdir.console import console_handler
 
 _MAX_MESSAGE = 4000  # characters
 
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    streams.make_ready()
     arguments = build_parser().parse_args(argv)
     _set_up_logging()
     try:
@@ -73,10 +75,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename}: {error.strerror}", UserError.exit_code)
     except BaseException as error:
         exit_code = getattr(error, "exit_code", None)
-        if exit_code is None:
+        if exit_code is None and (reason := _missing_platform(error)):
+            return _fail(reason, DeviceError.exit_code)
+        if exit_code is None or arguments.debug:
             raise
         print(f"gpt2-jax: {error}", file=sys.stderr)
         return exit_code
+
+
+def _missing_platform(error: BaseException) -> str | None:
+    if "jax" not in sys.modules:
+        return None
+    from gpt2_jax.engine.devices import missing_platform
+
+    return missing_platform(error)
 
 
 def _fail(what: object, exit_code: int) -> int:
@@ -90,10 +102,8 @@ def _fail(what: object, exit_code: int) -> int:
 
 
 def _set_up_logging() -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("gpt2_jax")
-    logger.handlers = [handler]
+    logger.handlers = [console_handler()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2_jax.cli.flags import add_flags, given_flags, with_flags
+from gpt2_jax.cli.streams import write_json_lines
 from gpt2_jax.cli.threshold import probability
 from gpt2_jax.config import DataConfig
 from gpt2_jax.config.data import LABELS, ROWS
@@ -63,10 +64,14 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         help="show the K likeliest classes of each TEXT (default: %(default)s); JSON "
         "lines hold them all",
     )
-    predict.add_argument(
+    there = predict.add_mutually_exclusive_group()
+    there.add_argument(
         "--resume",
         action="store_true",
         help="go on after the last complete line of --output",
+    )
+    there.add_argument(
+        "--overwrite", action="store_true", help="replace the file of --output"
     )
     predict.add_argument(
         "--explain",
@@ -114,11 +119,21 @@ def run_predict(arguments: argparse.Namespace) -> int:
         raise UserError(f"--top-k must be at least 1, got {arguments.top_k}")
     if arguments.resume and output is None:
         raise UserError("--resume needs the --output of the run to go on with")
+    if arguments.overwrite and output is None:
+        raise UserError("--overwrite needs the --output to replace")
+    # A device or a pipe loses nothing.
+    if output and output.is_file() and not (arguments.resume or arguments.overwrite):
+        raise UserError(
+            f"{output}: is there already; choose another --output, go on with --resume,"
+            " or replace it with --overwrite"
+        )
     if arguments.file is None:
         _refuse_flags_of_files(arguments)
     own = reading(with_flags(DataConfig(), arguments))
     how = as_usual(own, usual_reading(arguments.run))
     set_up_compilation(arguments)
+    if output is None and not arguments.texts:
+        write_json_lines()
     answers = _Answers(Classifier.load(arguments.run), arguments)
     source = windows(
         arguments.texts,

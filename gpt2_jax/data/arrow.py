@@ -83,7 +83,9 @@ def _rows(name: str, batches: Any, classes: dict[str, list[str]]) -> Iterator[Ro
             number += 1
             for column, names in classes.items():
                 if column in values:
-                    values[column] = _name(name, number, column, values[column], names)
+                    values[column] = class_name(
+                        name, number, column, values[column], names
+                    )
             yield Row(number, values)
 
 
@@ -109,7 +111,14 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
     }
 
 
-def _name(path: str, number: int, column: str, value: Any, names: Sequence[str]) -> str:
+def class_name(
+    path: str, number: int, column: str, value: Any, names: Sequence[str]
+) -> str:
+    """Return the class that the number `value` stands for.
+
+    Raises:
+        DataError: it stands for none.
+    """
     if not isinstance(value, int) or not 0 <= value < len(names):
         raise DataError(
             f"{path}, row {number}: {column!r} is {value}, which is none of the "

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from gpt2_jax.errors import DataError, DeviceError
 
 STDIN = "-"
+MEMORY = "memory"  # the source where Python gave the rows
 
 MAX_BYTES = 4 << 30  # of a file when unpacked; a few kB of gzip can hold more
 

@@ -104,6 +104,7 @@ _KINDS = {
     "parquet": "Parquet",
     "arrow": "Arrow",
     "folders": "a folder for each class",
+    "memory": "rows in memory",
 }
 
 

@@ -10,17 +10,18 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import archive, sms_spam, two_files
 from gpt2_jax.data.columns import ColumnsError
-from gpt2_jax.data.content import STDIN, open_raw, suffixes
+from gpt2_jax.data.content import MEMORY, STDIN, open_raw, suffixes
 from gpt2_jax.data.dataset import Dataset, make_dataset
 from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.imdb import load_imdb
 from gpt2_jax.data.join import choose_files, join, read_labelled_ones
 from gpt2_jax.data.labels import label_table
+from gpt2_jax.data.memory import read_memory
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.sms_spam import load_sms, read_sms
 from gpt2_jax.data.tables import Table, read_stdin, read_stream, read_table
@@ -30,6 +31,8 @@ from gpt2_jax.storage import bucket
 from gpt2_jax.storage.download import forbidden_by
 
 T = TypeVar("T")
+NAMED = ("demo", "sms-spam", "imdb")
+
 Read = tuple[Table, str]  # with the SHA-256 of what was read
 
 
@@ -39,10 +42,12 @@ def load_dataset(
     to_train: bool = True,
     offline: bool = False,
     classes: Sequence[str] | None = None,
+    rows: Any = None,
 ) -> Dataset:
     """Load what `config.source` names; `offline` forbids the network.
 
-    `classes` is the order of them that a run keeps; see `order_classes`.
+    `classes` is the order of them that a run keeps; see `order_classes`. `rows` are
+    those of the source `memory`; see `read_memory`.
 
     Raises:
         DataError: it cannot be had or read; or, to train on it, it has fewer than two
@@ -50,7 +55,7 @@ def load_dataset(
     """
 
     def load(config: DataConfig) -> Dataset:
-        table, sha256 = _read(config, reading(config), offline)
+        table, sha256 = _read(config, reading(config), offline, rows)
         name = source_name(config)
         table = label_table(name, table, config, to_train=to_train)
         return make_dataset(name, sha256, table, classes)
@@ -89,7 +94,8 @@ def _with_all_advice(load: Callable[[DataConfig], T], config: DataConfig) -> T:
 
 def _is_gone(source: str | Path | Sequence[str]) -> bool:
     """Can `source` be read only once, or at a cost?"""
-    return any(name == STDIN or bucket.is_url(name) for name in _names(source))
+    gone = (STDIN, MEMORY)
+    return any(name in gone or bucket.is_url(name) for name in _names(source))
 
 
 def source_name(config: DataConfig) -> str:
@@ -97,9 +103,9 @@ def source_name(config: DataConfig) -> str:
     return ", ".join(_names(config.source))
 
 
-def _read(config: DataConfig, how: Reading, offline: bool) -> Read:
+def _read(config: DataConfig, how: Reading, offline: bool, rows: Any = None) -> Read:
     name = source_name(config)
-    if config.source in ("demo", "sms-spam", "imdb"):
+    if config.source in NAMED:
         why = "a dataset with columns and parts of its own"
         refuse_said(name, why, OF_FILES, config)
     if config.source == "demo":
@@ -112,6 +118,13 @@ def _read(config: DataConfig, how: Reading, offline: bool) -> Read:
         table, sha256 = load_sms(offline, book=config.book)
     elif config.source == "imdb":
         table, sha256 = load_imdb(offline)
+    elif config.source == MEMORY:
+        if rows is None:
+            raise DataError(
+                f"{MEMORY}: the rows were given from Python, which keeps none; give "
+                "them again with finetune(dataset=...), or a file with --data"
+            )
+        table, sha256 = read_memory(rows, config, reading(config))
     else:
         try:
             table, sha256 = _own(config, how, offline)

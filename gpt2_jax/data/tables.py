@@ -55,16 +55,17 @@ def read_stdin(how: Reading) -> Table:
     name = "standard input"
     text = characters(content.stdin(), name, how.encoding, how.encoding_errors)
     rows = text_rows(text, name, "", how, labelled=how.labelled)
-    return _table(Entries(rows, how, labelled=how.labelled))
+    return table_of(Entries(rows, how, labelled=how.labelled))
 
 
 def read_stream(stream: Any, name: str, how: Reading) -> Table:
     """Read the texts of an open binary file; raises as `read_table` does."""
     rows = open_rows(stream, name, how, labelled=how.labelled)
-    return _table(Entries(rows, how, labelled=how.labelled))
+    return table_of(Entries(rows, how, labelled=how.labelled))
 
 
-def _table(entries: Entries) -> Table:
+def table_of(entries: Entries) -> Table:
+    """Read all entries; raises as `read_table` does."""
     found = list(entries)
     rows = entries.rows
     labels = _column(found, "label") or ()

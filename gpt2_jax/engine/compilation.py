@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 import jax
 
+from gpt2_jax.errors import DeviceError
 from gpt2_jax.storage.download import cache_dir
 
 
@@ -14,6 +16,9 @@ def keep_compiled_programs() -> None:
     """Read and write compiled programs in the user's cache folder.
 
     JAX_COMPILATION_CACHE_DIR names another one. Must come before the first compilation.
+
+    Raises:
+        DeviceError: there is no such folder.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
@@ -24,5 +29,9 @@ def keep_compiled_programs() -> None:
 
 def set_up_compilation(arguments: argparse.Namespace) -> None:
     """Do so unless `--no-compilation-cache` was given."""
-    if not arguments.no_compilation_cache:
+    if arguments.no_compilation_cache:
+        return
+    try:
         keep_compiled_programs()
+    except DeviceError as error:
+        print(f"gpt2-jax: compiled programs are not kept: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ Shapes: `S` steps, `B` batch, `N` devices.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,14 +57,37 @@ def require_platform(name: str) -> None:
         jax.config.update("jax_platforms", "cpu")
     try:
         found = jax.devices()
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0][:200]
+    except (RuntimeError, AssertionError) as error:
+        reason = missing_platform(error) or str(error).splitlines()[0][:200]
         raise DeviceError(f"--device {name}: {reason}") from error
     if found[0].platform != name:
         raise DeviceError(
             f"--device {name}: there is none; found {len(found)} x {found[0].platform} "
             f"({found[0].device_kind}); install the extra for it, or leave --device out"
         )
+
+
+def missing_platform(error: BaseException) -> str | None:
+    """Return, if `error` is about it, why jax does not run on what JAX_PLATFORMS names.
+
+    The line ends with what to do.
+    """
+    named, told = os.environ.get("JAX_PLATFORMS"), str(error)
+    # Where no GPU is installed at all jax asserts it without a word.
+    silent = isinstance(error, AssertionError) and not told
+    if not named or not (silent or told.startswith("Unable to initialize backend")):
+        return None
+    if silent:
+        try:
+            jax.devices()
+            return None
+        except (AssertionError, RuntimeError):
+            told = "there is no such platform here"
+    reason = told.splitlines()[0].partition(" (set JAX_PLATFORMS")[0][:200].rstrip(".")
+    return (
+        f"JAX_PLATFORMS={named}: {reason}; name one that is installed, such as cpu, or "
+        "unset it"
+    )
 
 
 def describe_devices(devices: Sequence[Device], config: TrainConfig) -> list[str]:

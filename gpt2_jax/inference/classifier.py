@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from gpt2_jax.data.checks import shortened
 from gpt2_jax.engine.cut import count_cut, parts_read
 from gpt2_jax.engine.texts import pad
 from gpt2_jax.errors import UserError
@@ -14,16 +16,23 @@ from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
 from gpt2_jax.inference.foreign import read_foreign
-from gpt2_jax.inference.forward import Forward
+from gpt2_jax.inference.given import given_texts
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
 from gpt2_jax.inference.prediction import Prediction
-from gpt2_jax.model.pools import POOLS
+from gpt2_jax.inference.scorer import Scorer
+from gpt2_jax.storage.home import expanded
 from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.trained import TrainedModel, load_model
 
 
 class Classifier:
-    """A trained classifier; texts are encoded as they were in training."""
+    """A trained classifier; texts are encoded as they were in training.
+
+    It can be pickled, for joblib or a process that multiprocessing spawns.
+
+    Raises:
+        RuntimeError: in a fork of a process that has one; jax does not survive a fork.
+    """
 
     def __init__(self, trained: TrainedModel) -> None:
         self._trained = trained
@@ -34,8 +43,19 @@ class Classifier:
             trained.classes.index(threshold.positive),
             threshold.value,
         )
-        self._pool = POOLS[trained.config.pool]
-        self._forward = Forward(trained)
+        self._scorer = Scorer(trained)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        chosen = {"positive": self.positive, "threshold": self.threshold}
+        return type(self), (self._trained,), chosen
+
+    def __repr__(self) -> str:
+        config, classes = self._trained.config, self.labels
+        return (
+            f"<Classifier of {len(classes)} classes ({shortened(classes)}), GPT-2 of "
+            f"{config.num_layers} layers of {config.embed_dim}, pool {config.pool}, up "
+            f"to {self.max_length} tokens>"
+        )
 
     @classmethod
     def load(cls, run: str | Path) -> Classifier:
@@ -44,7 +64,7 @@ class Classifier:
         Raises:
             WeightsError: there is none, or it is damaged.
         """
-        return cls(load_model(Path(run)))
+        return cls(load_model(expanded(run)))
 
     @classmethod
     def from_weights(
@@ -99,18 +119,19 @@ class Classifier:
         """What makes tokens of texts."""
         return self._trained.tokenizer
 
-    def predict(self, texts: Sequence[str]) -> list[str]:
+    def predict(self, texts: Iterable[str]) -> list[str]:
         """Return the label of each text, as `decide` does."""
         rows = decide(self.predict_proba(texts), self.threshold)
         return [self.labels[i] for i in rows]
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
         """Return float64 probabilities [N, C], calibrated; each row sums to 1.
 
         Raises:
-            TypeError: `texts` is one string, or holds something else than strings.
+            TypeError: `texts` is one string or a table, or holds something else than
+                strings.
         """
-        return self._proba(texts, self._encode(texts))
+        return self._proba(*self._encode(texts))
 
     def decide(
         self, probabilities: np.ndarray, *, abstain_below: float = 0.0
@@ -135,9 +156,10 @@ class Classifier:
         return [f"threshold: {self.labels[index]} from a probability of {value:.6f} on"]
 
     def classify(
-        self, texts: Sequence[str], *, abstain_below: float = 0.0
+        self, texts: Iterable[str], *, abstain_below: float = 0.0
     ) -> list[Prediction]:
         """Return label, probabilities and length of each text; see `decide`."""
+        texts = given_texts(texts)
         encoded = self._encode(texts)
         lengths = [
             len(ids) if text else 0 for text, ids in zip(texts, encoded, strict=True)
@@ -158,7 +180,7 @@ class Classifier:
         ]
 
     def explain(
-        self, texts: Sequence[str], method: str = OCCLUSION
+        self, texts: Iterable[str], method: str = OCCLUSION
     ) -> list[list[Word]]:
         """Return what each word of each text adds to its label; approximate.
 
@@ -168,11 +190,12 @@ class Classifier:
 
         Raises:
             ValueError: an unknown method.
+            TypeError: as in `predict_proba`.
         """
-        return explain(self, texts, method)
+        return explain(self, given_texts(texts), method)
 
     def attributions(
-        self, texts: Sequence[str], *, steps: int | None = None
+        self, texts: Iterable[str], *, steps: int | None = None
     ) -> list[Attribution]:
         """Return the integrated gradients of each text, token by token."""
         trained, encoded = self._trained, self._encode(texts)
@@ -181,27 +204,34 @@ class Classifier:
             raise UserError(f"{what}; explain with {OCCLUSION}")
         labels = decide(self._proba(texts, encoded), self.threshold)
         cut = [ids[: self.max_length] for ids in encoded]
-        if self._pool.reads_padding:
+        if self._scorer.pool.reads_padding:
             cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()
         limits = {"max_length": self.max_length, "end_id": self.tokenizer.end_id}
         return integrated_gradients(
-            trained.config, self._forward.params, cut, labels, steps=steps, **limits
+            trained.config, self._scorer.params, cut, labels, steps=steps, **limits
         )
 
-    def logits(self, texts: Sequence[str]) -> np.ndarray:
+    def logits(self, texts: Iterable[str]) -> np.ndarray:
         """Return float32 class logits [N, C], before the calibration."""
-        return self._logits(texts, self._encode(texts))
+        return self._logits(*self._encode(texts))
+
+    def embed(self, texts: Iterable[str]) -> np.ndarray:
+        """Return float32 embeddings [N, D]: what the classification head reads.
+
+        With the pool `last_mean` they are [N, 2D].
+        """
+        return self._scorer.embeddings(self._encode(texts)[1])
 
     def _proba(self, texts: Sequence[str], encoded: Sequence[list[int]]) -> np.ndarray:
         return softmax(self._logits(texts, encoded) / self._trained.temperature)
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError("expected a sequence of strings, such as ['a text']")
-        return [self.tokenizer.encode(text) for text in texts]
+    def _encode(self, texts: Iterable[str]) -> tuple[Sequence[str], list[list[int]]]:
+        """Return the texts and the tokens of each."""
+        given = given_texts(texts)
+        return given, [self.tokenizer.encode(text) for text in given]
 
     def _logits(self, texts: Sequence[str], encoded: Sequence[list[int]]) -> np.ndarray:
-        logits, lexical = self._forward.logits(encoded), self._trained.lexical
+        logits, lexical = self._scorer.logits(encoded), self._trained.lexical
         if lexical is None:
             return logits
         sizes = map(len, encoded)
@@ -209,6 +239,6 @@ class Classifier:
             parts_read(texts, sizes, self.max_length, self.tokenizer)
         )
 
-    def count_cut(self, texts: Sequence[str]) -> int:
+    def count_cut(self, texts: Iterable[str]) -> int:
         """Return how many texts are longer than `max_length` tokens."""
-        return count_cut(texts, self.max_length, self.tokenizer)
+        return count_cut(given_texts(texts), self.max_length, self.tokenizer)

@@ -52,7 +52,7 @@ def evaluate_run(
     classifier = Classifier.load(run)
     if data is None:
         config = own_data(run)
-        dataset = load_dataset(config, to_train=False, classes=classifier.labels)
+        dataset = _load_own(run, config, classifier.labels)
         rows = split_dataset(dataset, config).test
         _check_own(run, dataset, rows)
     else:
@@ -166,3 +166,13 @@ def _load_as_trained(
             if not unsaid & set(error.fields):
                 raise
             unsaid -= set(error.fields)
+
+
+def _load_own(run: Path, config: DataConfig, classes: Sequence[str]) -> Dataset:
+    try:
+        return load_dataset(config, to_train=False, classes=classes)
+    except DataError as error:
+        raise DataError(
+            f"{run}: what it was trained on cannot be read: {error}; if it was moved, "
+            "give labelled texts with --data"
+        ) from error

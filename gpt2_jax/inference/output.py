@@ -59,7 +59,7 @@ def resume_answers(path: Path, windows: Windows, answer: Answer) -> Iterator[int
                     raise UserError(
                         f"{path}, line {number + offset}: not what this run says of "
                         "this input, so another one wrote it; choose another --output, "
-                        "or leave out --resume to write it again"
+                        "or --overwrite it"
                     )
             file.seek(start + sum(map(len, written)))
             file.truncate()

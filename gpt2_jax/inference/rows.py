@@ -72,26 +72,46 @@ def stream_groups(stream: BinaryIO, how: Reading) -> Iterator[list[Row]]:
     """Yield the rows of standard input in groups, as they come.
 
     A line is a JSON object, a JSON string, or plain text, less the labels that fastText
-    puts before it. A group is what one read
-    gave, so that nobody who writes a line has to write another before its answer.
+    puts before it; where the first is JSON, all are. A group is what one read gave, so
+    that nobody who writes a line has to write another before its answer.
 
     Raises:
         DataError: a line that holds no text; the lines before it were yielded.
     """
-    splitter = LineSplitter(STREAM)
+    splitter, lines = LineSplitter(STREAM), _Lines(how)
     for text in characters(stream, STREAM, how.encoding, how.encoding_errors):
-        yield from _group(splitter.feed(text), how)
-    yield from _group(splitter.rest(), how)
+        yield from _group(splitter.feed(text), lines)
+    yield from _group(splitter.rest(), lines)
 
 
-def _group(lines: Iterable[tuple[int, str]], how: Reading) -> Iterator[list[Row]]:
+class _Lines:
+    """Reads lines; the first one tells whether all are JSON."""
+
+    def __init__(self, how: Reading) -> None:
+        self._how, self._json = how, None
+
+    def row(self, number: int, line: str) -> Row:
+        where = f"{STREAM}, line {number}"
+        is_json = line[:1] in ("{", '"')
+        if self._json is None:
+            self._json = is_json
+        if self._json and not is_json:
+            raise DataError(
+                f"{where}: not JSON, though the first line is; write it as a JSON "
+                'string, as "a text"'
+            )
+        if is_json:
+            return _json_row(line, self._how, where)
+        return Row(split_labels(line)[1])
+
+
+def _group(numbered: Iterable[tuple[int, str]], lines: _Lines) -> Iterator[list[Row]]:
     rows: list[Row] = []
     try:
-        for number, line in lines:
+        for number, line in numbered:
             if line.strip():
-                where = f"{STREAM}, line {number}"
                 line = line.removesuffix("\n").removesuffix("\r")
-                rows.append(_any_row(line, how, where))
+                rows.append(lines.row(number, line))
     except DataError:
         if rows:
             yield rows
@@ -100,9 +120,7 @@ def _group(lines: Iterable[tuple[int, str]], how: Reading) -> Iterator[list[Row]
         yield rows
 
 
-def _any_row(line: str, how: Reading, where: str) -> Row:
-    if line[:1] not in ("{", '"'):
-        return Row(split_labels(line)[1])
+def _json_row(line: str, how: Reading, where: str) -> Row:
     values = json_line(where, line, how)
     columns = how.texts(values)
     for column in columns:

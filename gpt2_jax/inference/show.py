@@ -51,9 +51,21 @@ def text_line(
     if len(probs) > top_k:
         probs = sorted(probs, key=lambda pair: -pair[1])[:top_k]
     shown = "  ".join(f"{name} {p:.4f}" for name, p in probs)
-    marked = text if words is None else mark(text, words, colour=colour)
+    marked = mark(text, words or (), colour=colour)
     label = "?" if prediction.label is None else prediction.label
-    return _printable(f"{label}\t{shown}\t{marked}")
+    return _printable(f"{one_line(label)}\t{one_line(shown)}\t{marked}")
+
+
+# What would end a line or a field, or speak to the terminal.
+_CONTROL = {
+    code: ascii(chr(code))[1:-1]
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+}
+
+
+def one_line(text: str) -> str:
+    """Return `text` with newlines, tabs and other controls as Python writes them."""
+    return text.translate(_CONTROL)
 
 
 def mark(text: str, words: Sequence[Word], *, colour: bool) -> str:
@@ -63,12 +75,12 @@ def mark(text: str, words: Sequence[Word], *, colour: bool) -> str:
     for word in words:
         if not abs(word.weight) >= max(MARKED * largest, 0.005):  # shown as 0.00
             continue
-        marked = f"[{word.word} {word.weight:+.2f}]"
+        marked = f"[{one_line(word.word)} {word.weight:+.2f}]"
         if colour:
             marked = f"{_FOR if word.weight > 0 else _AGAINST}{marked}{_PLAIN}"
-        out += text[end : word.start] + marked
+        out += one_line(text[end : word.start]) + marked
         end = word.end
-    return out + text[end:]
+    return out + one_line(text[end:])
 
 
 def _printable(line: str) -> str:

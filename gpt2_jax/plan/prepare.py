@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -34,15 +35,17 @@ def prepare(
     *,
     offline: bool = False,
     classes: Sequence[str] | None = None,
+    rows: Any = None,
 ) -> Task:
     """Load, split and encode the data; load the weights and replace the head.
 
-    `offline` forbids the network; `classes` is their order in a run to be resumed.
+    `offline` forbids the network; `classes` is their order in a run to be resumed;
+    `rows` are those of the source `memory`.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
     """
-    dataset = load_dataset(config.data, offline=offline, classes=classes)
+    dataset = load_dataset(config.data, offline=offline, classes=classes, rows=rows)
     positive = positive_class(
         dataset.name, dataset.classes, dataset.labels, config.data.positive
     )

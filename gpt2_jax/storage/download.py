@@ -12,7 +12,7 @@ from typing import Any
 
 import platformdirs
 
-from gpt2_jax.errors import UserError
+from gpt2_jax.errors import DeviceError, UserError
 from gpt2_jax.storage.atomic import replacing
 
 TIMEOUT_SECONDS = 30  # to connect, and between two chunks
@@ -25,8 +25,20 @@ SLOWEST_BYTES, SLOWEST_SECONDS = 1000, 60  # per second
 
 
 def cache_dir() -> Path:
-    """Return the user's cache folder for this package; it may not exist yet."""
-    return Path(platformdirs.user_cache_dir("gpt2-jax"))
+    """Return the user's cache folder for this package; it may not exist yet.
+
+    Raises:
+        DeviceError: the user has no home folder, and names no other.
+    """
+    try:
+        folder = Path(platformdirs.user_cache_dir("gpt2-jax"))
+    except RuntimeError:
+        folder = Path("~")
+    if not folder.is_absolute():  # older versions of platformdirs return "~/.cache"
+        raise DeviceError(
+            "no home folder to keep files in: set HOME or XDG_CACHE_HOME to a folder"
+        )
+    return folder
 
 
 def forbidden_by(offline: bool) -> str | None:

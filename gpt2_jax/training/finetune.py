@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,16 +15,19 @@ from flax.training.train_state import TrainState
 from gpt2_jax import distributed
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.checkpoints.step_folders import check_space
-from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.config import DataConfig, FinetuneConfig
+from gpt2_jax.data.content import MEMORY
 from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
+from gpt2_jax.storage.home import expanded
 from gpt2_jax.training.beside import fit_beside
 from gpt2_jax.training.build import build_engine, describe_run_devices, first_state
+from gpt2_jax.training.collect import collect, write_files
 from gpt2_jax.training.loop import train
-from gpt2_jax.training.results import Results, collect, write_files
+from gpt2_jax.training.results import Results
 from gpt2_jax.workdir.claim import stored_classes
 from gpt2_jax.workdir.run import Run, RunOptions, open_run
 
@@ -51,7 +55,11 @@ def finetune(
     Args:
         workdir: a folder, or the URL of a bucket; None: a new folder under
             `checkpoints/`, named after the time.
-        dataset, callbacks: not available yet.
+        dataset: what is trained on, in the place of a file: `(texts, labels)`, a table
+            of pandas, polars, pyarrow or datasets, or a dict of columns, whose columns
+            `config.data` names as it does those of a file; or a dict of such parts by
+            their names, train, validation and test. To resume it is given again.
+        callbacks: not available yet.
         optimizer: trains what `config.train.trainable` names, in the place of AdamW
             with its schedule; all else stays frozen, bit for bit.
         verbose: print what is done, where logging is not set up otherwise.
@@ -66,20 +74,21 @@ def finetune(
         UserError: something that the user gave cannot be used; see `errors`.
         workdir.signals.Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    _refuse(dataset=dataset, callbacks=callbacks)
-    cache = None if trunk_cache is None else Path(trunk_cache)
+    _refuse(callbacks=callbacks)
+    config = _with_rows(config or FinetuneConfig(), dataset)
+    cache = None if trunk_cache is None else expanded(trunk_cache)
     options = RunOptions(verbose, resume, allow_data_change, offline, cache)
-    with open_run(config or FinetuneConfig(), workdir, options) as run:
+    with open_run(config, workdir, options) as run:
         with run.phase("load"):
             classes = stored_classes(run.folder) if resume else None
-            task = prepare(run.config, offline=offline, classes=classes)
+            task = prepare(run.config, offline=offline, classes=classes, rows=dataset)
             for line in (*describe(task), *describe_run_devices(task)):
                 log.info(line)
             run.claim(task.identity())
             if (found := run.finished(task.num_steps)) is not None:
                 steps = task.num_steps
                 log.info("already complete: %d of %d steps", steps, steps)
-                return Results.from_json(found)
+                return dataclasses.replace(Results.from_json(found), folder=run.place)
             engine = build_engine(task, run)
         tx = create_optimizer(
             run.config.train, engine.param_labels, task.num_steps, optimizer
@@ -99,13 +108,26 @@ def finetune(
         with run.phase("evaluate"):
             beside = fit_beside(task, engine.logits_by_part(state.params))
             trained, results = collect(task, engine, state, beside, before, steps, run)
-        return write_files(task, trained, beside.logits, results, run)
+        results = write_files(task, trained, beside.logits, results, run)
+    return dataclasses.replace(results, folder=run.place)
 
 
 def _refuse(**given: Any) -> None:
     for name, value in given.items():
         if value is not None and value != ():
             raise UserError(f"finetune({name}=...) is not available yet; leave it out")
+
+
+def _with_rows(config: FinetuneConfig, rows: Any) -> FinetuneConfig:
+    """Return the config of a run on `rows`; None: on what it names itself."""
+    data = config.data
+    if rows is None:
+        return config
+    if data.source not in (DataConfig().source, MEMORY):
+        raise UserError(
+            f"dataset=... is given beside the source {data.source}; omit one of them"
+        )
+    return dataclasses.replace(config, data=dataclasses.replace(data, source=MEMORY))
 
 
 def _check_space(checkpoints: Checkpoints, state: TrainState, task: Task) -> None:

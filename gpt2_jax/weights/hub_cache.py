@@ -20,6 +20,7 @@ from pathlib import Path
 import filelock
 
 from gpt2_jax.storage.atomic import move, write_text
+from gpt2_jax.storage.home import expanded
 from gpt2_jax.storage.sealed import sha256_of
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def root() -> Path:
         os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
     )
     path = os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")
-    return Path(os.path.expandvars(path)).expanduser()
+    return expanded(os.path.expandvars(path))
 
 
 def folder_of(repo: str) -> Path:

@@ -8,6 +8,23 @@ import sys
 from collections.abc import Iterator
 
 
+def console_handler() -> logging.Handler:
+    """Return what prints the bare lines to standard output, whatever its encoding."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Line(getattr(sys.stdout, "encoding", None) or "utf-8"))
+    return handler
+
+
+class _Line(logging.Formatter):
+    def __init__(self, encoding: str) -> None:
+        super().__init__("%(message)s")
+        self._encoding = encoding
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return line.encode(self._encoding, "backslashreplace").decode(self._encoding)
+
+
 @contextlib.contextmanager
 def console(*, verbose: bool) -> Iterator[None]:
     """Print the log of this package in the block, or with `verbose=False` none of it.
@@ -20,8 +37,7 @@ def console(*, verbose: bool) -> Iterator[None]:
     if not verbose:
         logger.setLevel(logging.WARNING)
     elif not logger.hasHandlers():
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler = console_handler()
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gpt2_jax import config as configs
 from gpt2_jax.config import DataConfig, FinetuneConfig
-from gpt2_jax.data.content import STDIN
+from gpt2_jax.data.content import MEMORY, STDIN
 from gpt2_jax.errors import DataError, WeightsError
 from gpt2_jax.storage.sealed import read_json
 
@@ -15,13 +15,14 @@ def own_data(run: Path) -> DataConfig:
     """Return how the data that a run was trained on are read again.
 
     Raises:
-        DataError: they were standard input.
+        DataError: they were standard input, or rows in memory.
         WeightsError: the run's config.json cannot be read.
     """
     data = stored_data(run)
-    if data.source == STDIN:
+    gone = {STDIN: "standard input", MEMORY: "rows in memory"}
+    if (what := gone.get(str(data.source))) is not None:
         raise DataError(
-            f"{run}: was trained on standard input, which is gone; give labelled texts "
+            f"{run}: was trained on {what}, which is not kept; give labelled texts "
             "with --data"
         )
     return data

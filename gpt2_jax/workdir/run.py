@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from gpt2_jax.workdir.clock import Clock
 from gpt2_jax.workdir.console import console
 from gpt2_jax.workdir.identity import run_id
 from gpt2_jax.workdir.lock import workdir_lock
+from gpt2_jax.workdir.paths import absolute, chosen_workdir
 from gpt2_jax.workdir.signals import StopSignals
 from gpt2_jax.workdir.writers import check_writers
 
@@ -60,6 +59,11 @@ class Run:
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
+    def place(self) -> str:
+        """The path of the folder, or its URL."""
+        return self.mirror.url if self.mirror else str(self.folder)
+
+    @property
     def name(self) -> str:
         """The last part of the folder's name, or of the URL's."""
         return self.folder.name
@@ -80,7 +84,7 @@ class Run:
         distributed.on_first_process(
             lambda: claim(
                 self.folder,
-                self.config,
+                absolute(self.config),
                 identity,
                 resume=bool(self.options.resume),
                 allow_data_change=self.options.allow_data_change,
@@ -147,22 +151,14 @@ def _local_folder(
     workdir: str | Path | None, options: RunOptions
 ) -> Iterator[tuple[Path, bucket.Mirror | None]]:
     """Yield the folder that a run is written into, and the copy at its URL."""
-    workdir = new_workdir() if workdir is None else workdir
-    if not bucket.is_url(workdir):
-        yield Path(workdir), None
+    workdir = chosen_workdir(workdir)
+    if isinstance(workdir, Path):
+        yield workdir, None
         return
     if forbidden := forbidden_by(options.offline):
         raise UserError(f"--workdir {workdir}: {forbidden} forbids it")
-    with bucket.mirrored(str(workdir), writes=distributed.is_first()) as mirror:
+    with bucket.mirrored(workdir, writes=distributed.is_first()) as mirror:
         yield mirror.folder, mirror
-
-
-def new_workdir() -> Path:
-    """Return a folder under `checkpoints/` that is not there, named after the time."""
-    name = time.strftime("run-%Y%m%d-%H%M%S")
-    numbers = itertools.chain([""], map("-{}".format, itertools.count(2)))
-    paths = (Path("checkpoints") / f"{name}{number}" for number in numbers)
-    return next(path for path in paths if not path.exists())
 
 
 def memory_advice(config: FinetuneConfig) -> str:

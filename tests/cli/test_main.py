@@ -441,6 +441,46 @@ def test_predict_goes_on_with_a_broken_output(run, tmp_path, capsys):
     )
 
 
+def test_predict_overwrites_no_file_unless_it_is_told_to(run, tmp_path, capsys):
+    output = tmp_path / "out.jsonl"
+    argv = ["predict", str(run), "a text", "--output", str(output)]
+    for content in (b"mine\n", b""):
+        output.write_bytes(content)
+        error = _fails(capsys, argv, 2)
+        assert f"{output}: is there already" in error and "--overwrite" in error
+        assert output.read_bytes() == content
+    assert main([*argv, "--overwrite"]) == 0
+    assert len(_jsonl(output.read_text("utf-8"))) == 1
+    assert main([*argv[:-1], os.devnull]) == 0
+    capsys.readouterr()
+    assert "--overwrite needs the --output" in _fails(
+        capsys, [*argv[:3], "--overwrite"], 2
+    )
+    with pytest.raises(SystemExit):
+        main([*argv, "--overwrite", "--resume"])
+
+
+@pytest.mark.parametrize("first", ['{"text": "a"}', '"a"'])
+def test_a_line_that_is_no_json_after_one_that_was_is_no_text(
+    run, capsys, monkeypatch, first
+):
+    _give(monkeypatch, f"{first}\n\nplain\n")
+    assert main(["predict", str(run)]) == 4
+    out, error = capsys.readouterr()
+    assert len(_jsonl(out)) == 1
+    assert "standard input, line 3: not JSON, though the first line is" in error
+    _give(monkeypatch, "plain\nplain too\n")
+    assert main(["predict", str(run)]) == 0
+    assert len(_jsonl(capsys.readouterr().out)) == 2
+
+
+def test_a_text_of_several_lines_is_answered_in_one(run, capsys):
+    assert main(["predict", str(run), "one\ntwo\tthree", "four"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count("\t") for line in lines] == [2, 2]
+    assert lines[0].endswith("\tone\\ntwo\\tthree")
+
+
 def test_predict_reads_another_column(run, tmp_path, capsys):
     (tmp_path / "t.csv").write_text("id,message\n1,hello\n")
     argv = ["predict", str(run), "--file", str(tmp_path / "t.csv")]

@@ -22,11 +22,11 @@ from training_helpers import error_line, random_run, run_config
 
 from gpt2_jax.config import to_dict
 from gpt2_jax.errors import DeviceError, explain_out_of_memory
-from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.inference.scorer import Scorer
 from gpt2_jax.training import finetune as loop
 from gpt2_jax.workdir.clock import Clock
 from gpt2_jax.workdir.lock import OWNER, workdir_lock
-from gpt2_jax.workdir.run import new_workdir
+from gpt2_jax.workdir.paths import new_workdir
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_training_without_memory_says_what_to_lower(
 
 
 def test_predicting_without_memory_says_what_to_do(run, monkeypatch, capsys):
-    monkeypatch.setattr(Classifier, "_logits", lambda *_: _allocate_too_much())
+    monkeypatch.setattr(Scorer, "logits", lambda *_: _allocate_too_much())
     error = error_line(capsys, ["predict", str(run), "a text"], 3)
     assert "out of memory" in error and "JAX_PLATFORMS=cpu" in error
 
@@ -153,7 +153,6 @@ def test_a_clock_that_is_set_back_harms_nothing(tmp_path, monkeypatch):
     names = []
     for _ in range(3):
         folder = new_workdir()
-        folder.mkdir(parents=True)
         names.append(folder.name)
     assert names == [f"run-20231114-221320{end}" for end in ("", "-2", "-3")]
     (tmp_path / "held").mkdir()

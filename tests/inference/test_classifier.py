@@ -91,10 +91,54 @@ def test_no_texts_give_no_rows(classifier):
     assert classifier.predict([]) == []
 
 
-@pytest.mark.parametrize("texts", ["one text", ["a", 3], [b"bytes"], [None]])
-def test_what_is_no_list_of_strings_is_a_type_error(classifier, texts):
+_WAYS = {
+    "predict": lambda got: got,
+    "predict_proba": np.ndarray.tolist,
+    "logits": np.ndarray.tolist,
+    "classify": lambda got: got,
+    "explain": lambda got: got,
+    "attributions": lambda got: [each.tokens.tolist() for each in got],
+    "count_cut": lambda got: got,
+}
+
+
+@pytest.mark.parametrize(
+    "texts", ["one text", ["a", 3], [b"bytes"], [None], b"bytes", None, [["a"]]]
+)
+@pytest.mark.parametrize("way", _WAYS)
+def test_what_is_no_list_of_strings_is_a_type_error(classifier, way, texts):
     with pytest.raises(TypeError, match=r"\['a text'\]"):
-        classifier.predict(texts)
+        getattr(classifier, way)(texts)
+
+
+@pytest.mark.parametrize("way", _WAYS)
+def test_texts_that_can_be_read_only_once_are_answered_all(classifier, way):
+    texts = ["free prize", "", " a" * 99]
+    shown, ask = _WAYS[way], getattr(classifier, way)
+    expected = shown(ask(texts))
+    assert len(expected) == 3 if way != "count_cut" else expected == 1
+    assert shown(ask(text for text in texts)) == expected
+    assert shown(ask(map(str, texts))) == expected
+    assert shown(ask(np.asarray(texts, object))) == expected
+    pyarrow = pytest.importorskip("pyarrow")
+    assert shown(ask(pyarrow.array(texts))) == expected
+
+
+class _Frame(list):
+    """As pandas does, it gives the names of its columns, one after another."""
+
+    columns = ("text", "label")
+
+
+@pytest.mark.parametrize("way", _WAYS)
+def test_a_table_is_refused_with_the_way_to_its_column(classifier, way):
+    pyarrow = pytest.importorskip("pyarrow")
+    table = {"text": ["a"], "label": ["b"]}
+    for given in (table, _Frame(table), pyarrow.table(table)):
+        with pytest.raises(
+            TypeError, match=r"column of texts, such as table\['text'\]"
+        ):
+            getattr(classifier, way)(given)
 
 
 def test_texts_are_cut_at_the_length_of_the_training(classifier):

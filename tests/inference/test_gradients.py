@@ -49,7 +49,7 @@ def _check_difference(classifier: Classifier, width: int | None) -> None:
     """The baseline is as many `<|endoftext|>`, which no text can spell."""
     rows = np.log(softmax(classifier.logits(_TEXTS)))
     lengths = [width or min(len(encode(text)), 24) for text in _TEXTS]
-    ends = classifier._logits([[END_OF_TEXT] * length for length in lengths])
+    ends = classifier._scorer.logits([[END_OF_TEXT] * length for length in lengths])
     for row, base, found in zip(
         rows, np.log(softmax(ends)), classifier.attributions(_TEXTS), strict=True
     ):

@@ -55,6 +55,21 @@ def test_the_likeliest_classes_are_shown_where_there_are_more(top_k, shown):
     assert line == f"c\t{shown}\ta text"
 
 
+@pytest.mark.parametrize("explained", [False, True])
+def test_a_line_stays_one_line_of_three_fields_whatever_the_text_holds(explained):
+    prediction = Prediction("a\tb", 1.0, {"a\tb": 1.0}, 4, False)
+    text = "one\ntwo\tthree\rfour\u2028five \x1b[31m \x85 \xa0👩‍🚀"
+    words = [Word("one\ntwo", 0, 7, 0.5)] if explained else None
+    line = text_line(prediction, text, words, top_k=3, colour=False)
+    assert line.splitlines() == [line]
+    label, _, shown = line.split("\t")
+    assert label == "a\\tb"
+    first = "[one\\ntwo +0.50]" if explained else "one\\ntwo"
+    assert shown == f"{first}\\tthree\\rfour\\u2028five \\x1b[31m \\x85 \xa0👩‍🚀"
+    coloured = text_line(prediction, text, words, top_k=3, colour=True)
+    assert coloured.count("\x1b") == (2 if explained else 0)
+
+
 def test_an_id_that_json_does_not_have_is_written_as_text():
     prediction = Prediction("a", 1.0, {"a": 1.0}, 4, False)
     line = json_line(prediction, datetime.date(2026, 1, 2), None)

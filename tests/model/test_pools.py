@@ -31,6 +31,7 @@ from gpt2_jax.model.gpt2 import GPT2, param_shapes
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
 from gpt2_jax.training.finetune import finetune
+from gpt2_jax.weights.trained import load_model
 
 _ALL = sorted(POOLS)
 _TEXTS = ["win a free prize", "see you at lunch tomorrow", "", "call mum " * 12]
@@ -116,6 +117,22 @@ def test_a_classifier_answers_and_explains_with_every_pool(pool, tmp_path):
     for attribution in found:
         total = attribution.tokens.sum()
         assert total == pytest.approx(attribution.difference, rel=0.02, abs=0.02)
+
+
+@pytest.mark.parametrize("pool", _ALL)
+def test_the_head_makes_its_logits_of_the_embeddings(pool, tmp_path, monkeypatch):
+    run = random_run(tmp_path / "run", pool=pool)
+    classifier = Classifier.load(run)
+    texts = [*_TEXTS, "", "over-long " * 40, _TEXTS[0]]
+    found = classifier.embed(texts)
+    assert found.shape == (len(texts), POOLS[pool].width * ON_DISK.embed_dim)
+    assert found.dtype == np.float32
+    head = load_model(run).params["out_head"]
+    logits = found @ head["kernel"] + head["bias"]
+    np.testing.assert_allclose(logits, classifier.logits(texts), rtol=1e-4, atol=1e-4)
+    assert classifier.embed([]).shape == (0, found.shape[1])
+    monkeypatch.setattr("gpt2_jax.inference.scorer.SLAB_TOKENS", 30)  # many slabs
+    np.testing.assert_allclose(classifier.embed(iter(texts)), found, atol=1e-5)
 
 
 @pytest.mark.parametrize("pool", _ALL)

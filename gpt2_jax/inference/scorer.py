@@ -1,0 +1,105 @@
+"""A trained model on the device: token ids to logits and embeddings.
+
+Shapes: `N` texts, `C` classes, `E` what the head reads of a text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gpt2_jax.engine.forward import predict_program
+from gpt2_jax.engine.scoring import logits_by_length
+from gpt2_jax.engine.texts import Texts, lay_out
+from gpt2_jax.engine.trunk import SLAB, run_trunk
+from gpt2_jax.model.gpt2 import head_inputs
+from gpt2_jax.model.pools import POOLS
+from gpt2_jax.model.tree import split_params
+from gpt2_jax.weights.trained import TrainedModel
+
+# Tokens whose trunk outputs are held at once: 128 MiB with mini, 384 MiB with 124M.
+SLAB_TOKENS = 2**17
+
+_users: set[int] = set()  # processes that have a model; a fork inherits its parent's
+
+
+class Scorer:
+    """Runs a model over texts, a slab at a time; equal texts run once.
+
+    Raises:
+        RuntimeError: the process is the fork of one that has a model.
+    """
+
+    def __init__(self, trained: TrainedModel) -> None:
+        _users.add(os.getpid())
+        _refuse_forks()
+        self._trained, config = trained, trained.config
+        self.params = jax.tree.map(jnp.asarray, trained.params)
+        self.pool = POOLS[config.pool]
+        # Of the last block only one token is needed, if the pool reads one alone.
+        self._depth = config.num_layers - (not self.pool.reads_all)
+        _, self._top = split_params(self.params, config.num_layers, self._depth)
+
+    def logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
+        """Return float32 [N, C]."""
+        out = [np.empty((0, len(self._trained.classes)), np.float32)]
+        out += map(self._slab_logits, self._slabs(encoded))
+        return np.concatenate(out)
+
+    def embeddings(self, encoded: Sequence[list[int]]) -> np.ndarray:
+        """Return float32 [N, E], what the head reads."""
+        config = self._trained.config
+        out = [np.empty((0, head_inputs(config)), np.float32)]
+        for slab in self._slabs(encoded):
+            depth = config.num_layers + 1  # the pooling too
+            found = run_trunk(config, self.params, self._lay_out(slab), depth)
+            out.append(found.values[found.starts].astype(np.float32))
+        return np.concatenate(out)
+
+    def _slabs(self, encoded: Sequence[list[int]]) -> Iterator[Sequence[list[int]]]:
+        _refuse_forks()
+        limit = self._trained.max_length
+        start = tokens = 0
+        for end, ids in enumerate(encoded, start=1):
+            tokens += limit if self.pool.reads_padding else min(len(ids), limit)
+            full = end - start == SLAB or tokens >= SLAB_TOKENS
+            if full or end == len(encoded):
+                yield encoded[start:end]
+                start, tokens = end, 0
+
+    def _lay_out(self, slab: Sequence[list[int]]) -> Texts:
+        trained = self._trained
+        return lay_out(
+            slab,
+            limit=trained.max_length,
+            padded=self.pool.reads_padding,
+            pad_id=trained.tokenizer.end_id,
+            longest=trained.max_length,
+        )
+
+    def _slab_logits(self, slab: Sequence[list[int]]) -> np.ndarray:
+        config = self._trained.config
+        hidden = run_trunk(config, self.params, self._lay_out(slab), self._depth)
+        program = predict_program(config, self._depth)
+
+        def predict(rows: np.ndarray, width: int) -> Array:
+            batch = hidden.batches(rows, width)
+            read = {name: batch[name] for name in ("features", "lengths")}
+            return program(self._top, read)
+
+        return logits_by_length(predict, hidden, np.arange(len(slab)))
+
+
+def _refuse_forks() -> None:
+    """Refuse to run in a fork, where the threads of jax are gone and a call hangs."""
+    if _users - {os.getpid()}:
+        raise RuntimeError(
+            "this process is a fork of one that has a classifier, and jax does not "
+            "survive a fork; start it with multiprocessing's 'spawn' or 'forkserver' "
+            "(a Classifier can be pickled), or load the first classifier in the forks"
+        )

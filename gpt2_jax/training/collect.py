@@ -1,0 +1,193 @@
+"""From logits to what a run found, and the files that say so."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from flax.training.train_state import TrainState
+
+from gpt2_jax import config as configs
+from gpt2_jax import distributed
+from gpt2_jax.data import checks
+from gpt2_jax.engine.engine import Engine
+from gpt2_jax.engine.param_labels import trained_leaves
+from gpt2_jax.evaluation import baselines
+from gpt2_jax.evaluation.calibration import describe_calibration, fit_temperature
+from gpt2_jax.evaluation.curves import collect_curves
+from gpt2_jax.evaluation.figures import draw_figures, write_pictures
+from gpt2_jax.evaluation.metrics import (
+    ECE_BINS,
+    accuracy,
+    confident_errors,
+    evaluate_probabilities,
+    softmax,
+)
+from gpt2_jax.evaluation.model_card import write_model_card
+from gpt2_jax.evaluation.report import Report, write_report_html
+from gpt2_jax.model.gpt2 import count_params
+from gpt2_jax.plan.describe import describe_data, length_counts
+from gpt2_jax.plan.task import Task
+from gpt2_jax.storage.atomic import write_json
+from gpt2_jax.training.beside import Beside
+from gpt2_jax.training.results import Results
+from gpt2_jax.weights.trained import TrainedModel, save_model
+from gpt2_jax.workdir.metrics_log import MetricsLog
+from gpt2_jax.workdir.predictions import PREDICTIONS, write_predictions
+from gpt2_jax.workdir.run import Run
+
+MAX_ERRORS = 20
+_PACKAGES = ("gpt2-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def collect(
+    task: Task,
+    engine: Engine,
+    state: TrainState,
+    beside: Beside,
+    before: float,
+    steps: int,
+    run: Run,
+) -> tuple[TrainedModel, Results]:
+    """Return the trained model, calibrated on validation, and what it is worth.
+
+    Args:
+        state: the last state, or the best one.
+        beside: with the logits of each part under `state`.
+        before: accuracy on test before training.
+        steps: how many were taken.
+    """
+    logits = beside.logits
+    labels = {part: task.labels(part) for part in logits}
+    temperature = fit_temperature(logits["validation"], labels["validation"])
+    train, dataset = task.config.train, task.dataset
+    probabilities = softmax(logits["test"] / temperature)
+    accuracies = {part: accuracy(logits[part], labels[part]) for part in logits}
+    test = evaluate_probabilities(
+        probabilities, labels["test"], dataset.classes, positive=task.positive
+    )
+    results = Results(
+        accuracy=accuracies,
+        accuracy_before=before,
+        test={
+            **test,
+            "errors": _errors(probabilities, labels["test"], dataset.classes),
+        },
+        calibration=describe_calibration(logits, labels, temperature),
+        baselines=_baselines(task, beside, accuracies["test"], test["macro_f1"]),
+        seconds=run.clock.seconds,
+        steps=steps,
+        examples_seen=steps * train.batch_size,
+        params={
+            "total": count_params(task.params),
+            "trainable": count_params(trained_leaves(task.params, task.param_labels)),
+        },
+        weights=str(task.config.weights),
+        data=describe_data(task),
+        seed=train.seed,
+        device=f"{engine.steps.num_devices} x {jax.devices()[0].device_kind}",
+        versions=versions(),
+        compilation_cache=run.clock.cache,
+        date=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        run=run.name,
+        lexical=beside.told,
+    )
+    trained = task.trained_model(state.params, temperature)
+    return dataclasses.replace(
+        trained,
+        lexical=beside.lexical,
+        temperature_alone=beside.temperature_alone,
+    ), results
+
+
+def _baselines(
+    task: Task, beside: Beside, accuracy: float, macro_f1: float
+) -> dict[str, Any]:
+    measured = baselines.measure_baselines(
+        task.labels("train"),
+        task.labels("test"),
+        beside.answers,
+        num_classes=len(task.dataset.classes),
+        linear=task.config.baselines == "linear",
+    )
+    tries = baselines.untried(task.config)
+    verdict = baselines.compare_with_linear(measured, accuracy, macro_f1, tries)
+    return {**measured, "verdict": verdict}
+
+
+def _errors(
+    probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": int(row),  # of predictions.csv, from 0
+            "label": classes[labels[row]],
+            "predicted": classes[probabilities[row].argmax()],
+            "prob": float(probabilities[row].max()),
+        }
+        for row in confident_errors(probabilities, labels, MAX_ERRORS)
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Return the version of Python and of each package that decides the numbers."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a source tree
+            found[package] = "not installed"
+    return found
+
+
+def write_files(
+    task: Task,
+    trained: TrainedModel,
+    logits: dict[str, np.ndarray],
+    results: Results,
+    run: Run,
+) -> Results:
+    """Write the model, the predictions, the report, and results.json last.
+
+    Only the first process of a run does. Returns the results with the final seconds.
+    """
+    if not distributed.is_first():
+        return results
+    with run.phase("evaluate"):
+        save_model(run.folder / "model", trained)
+    classes, workdir = task.dataset.classes, run.folder
+    probabilities = {
+        part: softmax(rows / trained.temperature) for part, rows in logits.items()
+    }
+    for part, name in PREDICTIONS.items():
+        write_predictions(
+            workdir / name,
+            task.texts_of(part),
+            [classes[label] for label in task.labels(part)],
+            probabilities[part],
+            classes,
+        )
+    curves = collect_curves(
+        probabilities["test"], task.labels("test"), classes, ECE_BINS, task.positive
+    )
+    curves["lengths"] = length_counts(task)
+    write_json(workdir / "curves.json", curves)
+    if repeated := task.repeated_texts():
+        checks.write_repeated_texts(workdir / checks.REPEATED, repeated)
+    history = MetricsLog(workdir / "metrics.jsonl").read()
+    write_pictures(workdir, history, results.to_json())
+    figures = draw_figures(history, results.to_json(), curves)
+    results = dataclasses.replace(
+        results, seconds=run.clock.seconds, compilation_cache=run.clock.cache
+    )
+    config = configs.to_dict(task.config)
+    report = Report(results.to_json(), config, task.texts_of("test"), figures, workdir)
+    write_report_html(report)
+    write_model_card(report)
+    write_json(workdir / "results.json", results.to_json())
+    return results
