@@ -95,8 +95,7 @@ def export_run(
             got = stablehlo.read(path)(batch["tokens"], batch["lengths"])
         elif to == "onnx":
             onnx_file.write(path, plain)
-            graph = onnx_file.read(path)
-            got = graph(batch["tokens"], batch["lengths"])
+            got = onnx_file.read(path)(batch["tokens"], batch["lengths"])
             checked = [check_logits(step(plain.params, batch), got)]
         else:
             read, but = _write_parameters(path, plain, to)
@@ -108,9 +107,10 @@ def export_run(
         what = f"{len(PROBES)} probe texts"
         checked.append(check_probabilities(expected, softmax(np.asarray(got)), what))
         if to == "onnx" and quantize is not None:
+            whole = onnx_file.read(path)
             onnx_file.quantize(path)
             small = onnx_file.read(path)
-            checked += own_texts.compare_labels(run, plain, graph, small, quantize)
+            checked += own_texts.compare_labels(run, plain, whole, small, quantize)
     if trained.config.dtype != "float32":
         own = softmax(_step(trained)(trained.params, batch))
         checked.append(
