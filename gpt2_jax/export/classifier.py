@@ -104,8 +104,7 @@ def export_run(
             got = stablehlo.read(path)(batch["tokens"], batch["lengths"])
         elif to == "onnx":
             onnx_file.write(path, plain)
-            graph = onnx_file.read(path)
-            got = graph(batch["tokens"], batch["lengths"])
+            got = onnx_file.read(path)(batch["tokens"], batch["lengths"])
             checked = [check_logits(step(plain.params, batch), got)]
         else:
             read, but = _write_parameters(path, plain, to)
