@@ -159,12 +159,11 @@ class Classifier:
         self, texts: Iterable[str], *, abstain_below: float = 0.0
     ) -> list[Prediction]:
         """Return label, probabilities and length of each text; see `decide`."""
-        texts = given_texts(texts)
-        encoded = self._encode(texts)
+        given, encoded = self._encode(texts)
         lengths = [
-            len(ids) if text else 0 for text, ids in zip(texts, encoded, strict=True)
+            len(ids) if text else 0 for text, ids in zip(given, encoded, strict=True)
         ]
-        rows = self._proba(texts, encoded)
+        rows = self._proba(given, encoded)
         answers = self.decide(rows, abstain_below=abstain_below)
         return [
             Prediction(
@@ -198,11 +197,11 @@ class Classifier:
         self, texts: Iterable[str], *, steps: int | None = None
     ) -> list[Attribution]:
         """Return the integrated gradients of each text, token by token."""
-        trained, encoded = self._trained, self._encode(texts)
+        trained, (given, encoded) = self._trained, self._encode(texts)
         if trained.lexical is not None:
             what = "gradients do not reach the lexical part of this classifier"
             raise UserError(f"{what}; explain with {OCCLUSION}")
-        labels = decide(self._proba(texts, encoded), self.threshold)
+        labels = decide(self._proba(given, encoded), self.threshold)
         cut = [ids[: self.max_length] for ids in encoded]
         if self._scorer.pool.reads_padding:
             cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()

@@ -25,6 +25,7 @@ from gpt2_jax.export.language_model import write_checked
 from gpt2_jax.model.tree import Params
 from gpt2_jax.plan.corpus import Corpus, prepare_corpus
 from gpt2_jax.storage.atomic import creating, write_json
+from gpt2_jax.storage.bucket import is_url
 from gpt2_jax.storage.disk import explain_disk_errors
 from gpt2_jax.training.language_model import (
     Course,
@@ -36,7 +37,7 @@ from gpt2_jax.workdir.claim import claim, finished_results
 from gpt2_jax.workdir.console import console
 from gpt2_jax.workdir.identity import run_id
 from gpt2_jax.workdir.lock import workdir_lock
-from gpt2_jax.workdir.run import new_workdir
+from gpt2_jax.workdir.paths import absolute, chosen_workdir
 from gpt2_jax.workdir.signals import StopSignals
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,12 @@ def adapt(
         workdir.signals.Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     config = config or AdaptConfig()
-    folder = new_workdir() if workdir is None else Path(workdir)
+    chosen = chosen_workdir(workdir)
+    if is_url(chosen):
+        raise UserError(
+            f"--workdir {chosen}: adapt writes into folders, no bucket"
+        )
+    folder = Path(chosen)
     with (
         console(verbose=verbose),
         StopSignals(folder, command="adapt") as stop,
@@ -99,7 +105,7 @@ def adapt(
             )
         stop.poll()
         identity = corpus.identity()
-        claim(folder, config, identity, resume=bool(resume))
+        claim(folder, absolute(config), identity, resume=bool(resume))
         if (found := finished_results(folder, corpus.num_steps)) is not None:
             log.info("already complete: %d steps", corpus.num_steps)
             return _from_json(folder, found)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from gpt2_jax import config as configs
 from gpt2_jax.config import AdaptConfig, FinetuneConfig
 from gpt2_jax.storage.sealed import digest
 
-AnyConfig = FinetuneConfig | AdaptConfig
+AnyConfig = TypeVar("AnyConfig", FinetuneConfig, AdaptConfig)
 Difference = tuple[str, Any, Any]  # name, there, here
 
 

@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.data.content import MEMORY, STDIN
 from gpt2_jax.data.sources import NAMED
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage.bucket import is_url
 from gpt2_jax.storage.home import expanded
+from gpt2_jax.workdir.identity import AnyConfig
+
+_FILES = ("source", "labels_file", "label_names", "test_data", "test_labels_file")
 
 
 def chosen_workdir(workdir: str | Path | None) -> str | Path:
@@ -51,18 +53,16 @@ def new_workdir() -> Path:
     raise AssertionError("numbers do not end")
 
 
-def absolute(config: FinetuneConfig) -> FinetuneConfig:
+def absolute(config: AnyConfig) -> AnyConfig:
     """Return `config` with whole paths: it names the same files from any folder."""
-    data = config.data
-    paths = {
-        name: _absolute(getattr(data, name))
-        for name in ("source", "labels_file", "label_names", "test_data")
-    }
+    data, layout = config.data, config.layout
+    paths = {name: _absolute(getattr(data, name)) for name in _FILES}
     weights = str(config.weights)
     if weights != "mini" and Path(weights).exists():
         weights = str(Path(weights).absolute())
     data = dataclasses.replace(data, **paths)
-    return dataclasses.replace(config, data=data, weights=weights)
+    layout = dataclasses.replace(layout, tokenizer=_absolute(layout.tokenizer))
+    return dataclasses.replace(config, data=data, layout=layout, weights=weights)
 
 
 def _absolute(source: Any) -> Any:
