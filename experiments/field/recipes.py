@@ -8,11 +8,12 @@ from typing import Any
 
 from gpt2_jax.config import DataConfig, FinetuneConfig
 
-# Changes of a FinetuneConfig; those of its `train` have a prefix.
+# Changes of a FinetuneConfig; those of its `train` and `data` have a prefix.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     "mean": {"pool": "mean"},
     "last-mean": {"pool": "last_mean"},
+    "two": {"train.trainable": "last_two_blocks", "train.learning_rate": 5e-4},
     "two-mean": {
         "pool": "mean",
         "train.trainable": "last_two_blocks",
@@ -23,21 +24,18 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "train.trainable": "last_two_blocks",
         "train.learning_rate": 5e-4,
     },
-    "two": {
-        "train.trainable": "last_two_blocks",
-        "train.learning_rate": 5e-4,
-    },
+    "weights": {"data.balance": "weights"},  # of the classes, for rare ones
 }
 
 
 def config_of(recipe: str, data: DataConfig) -> FinetuneConfig:
     """Return the config of a recipe on `data`."""
-    changes = RECIPES[recipe]
-    prefix = "train."
     config = FinetuneConfig(data=data)
-    train = {k[len(prefix) :]: v for k, v in changes.items() if k.startswith(prefix)}
-    return dataclasses.replace(
-        config,
-        train=dataclasses.replace(config.train, **train),
-        **{k: v for k, v in changes.items() if not k.startswith(prefix)},
-    )
+    for name, value in RECIPES[recipe].items():
+        room, _, field = name.rpartition(".")
+        if room:
+            changed = dataclasses.replace(getattr(config, room), **{field: value})
+            config = dataclasses.replace(config, **{room: changed})
+        else:
+            config = dataclasses.replace(config, **{field: value})
+    return config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import glob
 import gzip
 import lzma
 import re
@@ -14,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from gpt2_jax.errors import DataError, DeviceError
+from gpt2_jax.storage import bucket
 
 STDIN = "-"
 MEMORY = "memory"  # the source where Python gave the rows
@@ -159,3 +161,18 @@ def read_bytes(path: Path) -> bytes:
 
 def stdin() -> BinaryIO:
     return sys.stdin.buffer
+
+
+def expand(name: str) -> list[str]:
+    """Return the files that a pattern names, sorted; a file of that very name first."""
+    if bucket.is_url(name) or not glob.has_magic(name):
+        return [name]
+    try:
+        if Path(name).exists():
+            return [name]
+        found = sorted(glob.glob(name, recursive=True))
+    except ValueError:  # a path that no disk can have
+        return [name]
+    if not found:
+        raise DataError(f"{name}: no such file, and no file has such a name")
+    return found

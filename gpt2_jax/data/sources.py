@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import hashlib
 import importlib.resources
 import json
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import archive, sms_spam, two_files
 from gpt2_jax.data.columns import ColumnsError
-from gpt2_jax.data.content import MEMORY, STDIN, open_raw, suffixes
+from gpt2_jax.data.content import MEMORY, STDIN, expand, open_raw, suffixes
 from gpt2_jax.data.dataset import Dataset, make_dataset
 from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.imdb import load_imdb
@@ -176,7 +175,7 @@ def _several(
     config: DataConfig, names: Sequence[str], how: Reading, offline: bool
 ) -> Read:
     """Read files one after another, or as parts where each is named after one."""
-    found = [path for name in names for path in _expand(name)]
+    found = [path for name in names for path in expand(name)]
     if len(found) == 1:
         return _one(config, found[0], how, offline)
     if config.labels_file is not None or STDIN in found:
@@ -196,21 +195,6 @@ def _several(
     tables = read_labelled_ones(files, read, notes)
     whole = json.dumps([[part, hashes.get(name)] for part, _, name in files])
     return join(", ".join(found), tables), _sha256(whole.encode())
-
-
-def _expand(name: str) -> list[str]:
-    """Return the files that a pattern names, sorted; a file of that very name first."""
-    if bucket.is_url(name) or not glob.has_magic(name):
-        return [name]
-    try:
-        if Path(name).exists():
-            return [name]
-        found = sorted(glob.glob(name, recursive=True))
-    except ValueError:  # a path that no disk can have
-        return [name]
-    if not found:
-        raise DataError(f"{name}: no such file, and no file has such a name")
-    return found
 
 
 def _one(config: DataConfig, name: str, how: Reading, offline: bool) -> Read:
@@ -246,11 +230,8 @@ def _one(config: DataConfig, name: str, how: Reading, offline: bool) -> Read:
 
 
 def _sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
     with open_raw(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256(content: bytes) -> str:

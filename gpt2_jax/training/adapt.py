@@ -83,9 +83,7 @@ def adapt(
     config = config or AdaptConfig()
     chosen = chosen_workdir(workdir)
     if is_url(chosen):
-        raise UserError(
-            f"--workdir {chosen}: adapt writes into folders, no bucket"
-        )
+        raise UserError(f"--workdir {chosen}: adapt writes into folders, no bucket")
     folder = Path(chosen)
     with (
         console(verbose=verbose),

@@ -12,6 +12,7 @@ from training_helpers import run_config, shared_programs
 
 from experiments.field import run as field
 from experiments.field.linear import NAMES, STRENGTHS, measure_linear
+from experiments.field.rare import best_threshold, f1
 from experiments.field.recipes import RECIPES, config_of
 from experiments.field.sets import data_of
 from experiments.study.runs import run_once
@@ -72,6 +73,14 @@ def test_recipes_are_changes_of_the_defaults():
         config = config_of(name, data)
         assert (config == FinetuneConfig(data=data)) is (not changes)
         assert isinstance(config.train, TrainConfig)
+
+
+def test_the_threshold_of_a_rare_class_has_the_best_f1():
+    scores = np.array([0.9, 0.2, 0.4, 0.3, 0.1])
+    true = np.array([True, False, True, False, False])
+    assert best_threshold(scores, true) == 0.4
+    assert f1(scores > 0.5, true) == pytest.approx(2 / 3)
+    assert f1(scores >= 0.4, true) == 1.0 and f1(scores > 1, true) == 0.0
 
 
 def test_a_set_is_won_by_macro_f1_over_the_better_linear_model():

@@ -75,7 +75,7 @@ class _Reads(io.BytesIO):
 
 
 def test_what_was_sent_is_answered_before_more_is_read():
-    parts = b'{"text": "a"}\n', b"b\nc\nhal", b"f\nlast"
+    parts = b'{"text": "a"}\n', b'"b"\n"c"\n"hal', b'f"\n"last"'
     stream = _Reads(*parts)
     found = windows([], None, Reading(), stream, as_they_come=True)
     assert next(found) == [Row("a")]
