@@ -230,8 +230,11 @@ def _one(config: DataConfig, name: str, how: Reading, offline: bool) -> Read:
 
 
 def _sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
     with open_raw(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _sha256(content: bytes) -> str:
