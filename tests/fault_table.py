@@ -78,8 +78,9 @@ try has survived if the result is the right one, or an error that says so.
 
 Not noticed, as nothing tells: flipped bits in the numbers of weight files that no hash
 covers, those of other programs; two compiled programs that have changed places in
-JAX's cache (`--no-compilation-cache` does without it); changes of a run's
-`metrics.jsonl`, `predictions.csv` and report.
+JAX's cache, and damage to that cache where JAX packs it with zstd, which it does
+without a checksum (Python 3.14, or `zstandard` installed); `--no-compilation-cache`
+does without it; changes of a run's `metrics.jsonl`, `predictions.csv` and report.
 """
 Report = Callable[..., None]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -122,7 +124,8 @@ def _programs(folder: Path) -> Target:
 
     It is alone: of two that have changed places JAX would run the wrong one.
     """
-
+    if importlib.util.find_spec("zstandard") or sys.version_info >= (3, 14):
+        pytest.skip("JAX packs its cache with zstd, without a checksum: docs/faults.md")
     x = np.eye(5, dtype=np.float32)
 
     def read() -> list[float]:
