@@ -90,6 +90,7 @@ def test_balanced_parts_are_told_in_results_report_and_card(tmp_path, tmp_path_f
         assert BALANCED[1:] in (tmp_path / "run" / name).read_text()
 
 
+@pytest.mark.slow
 def test_an_old_run_is_resumed_with_its_order_of_classes(
     tmp_path, tmp_path_factory, monkeypatch
 ):

@@ -63,6 +63,7 @@ def test_labels_come_back_as_they_were_given_in_the_order_of_the_columns(tiny):
     np.testing.assert_array_equal(again.predict_proba(_TEXTS), probabilities)
 
 
+@pytest.mark.slow
 def test_it_works_in_pipelines_searches_and_cross_validation(tiny):
     labels = np.asarray(["spam" if label == 3 else "ham" for label in _LABELS])
     lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])
