@@ -35,7 +35,7 @@ def opening(browser: Any) -> Iterator[Callable[..., Page]]:
         options = {"viewport": {"width": 1280, "height": 900}, **options}
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
-        page.set_default_timeout(10000)
+        page.set_default_timeout(30000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
         page.on(

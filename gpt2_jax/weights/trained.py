@@ -18,6 +18,7 @@ from gpt2_jax.model.tree import Params, flatten, unflatten
 from gpt2_jax.storage.atomic import replacing, write_json
 from gpt2_jax.storage.sealed import (
     FILES,
+    SEAL,
     check_files,
     hash_files,
     read_sealed,
@@ -71,6 +72,8 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
 
 PARAMS_FILE, MODEL_FILE = "params.safetensors", "classifier.json"
 LEXICAL_FILE = "lexical.safetensors"
+_KEYS = {"config", "classes", "max_length", "temperature", "temperature_alone"}
+_KEYS |= {"threshold", "positive", FILES, "params_sha256", SEAL}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +130,12 @@ def load_model(run: Path) -> TrainedModel:
             "gpt2-jax finetune wrote"
         )
     values = read_sealed(folder / MODEL_FILE)
+    # The name of the seal may be what is damaged.
+    if unknown := sorted(set(values) - _KEYS):
+        raise WeightsError(
+            f"{folder / MODEL_FILE}: unknown keys {', '.join(unknown)}; damaged, or of "
+            "a newer version of gpt2-jax"
+        )
     try:
         config = configs.from_dict(GPT2Config, values["config"])
         classes = tuple(str(name) for name in values["classes"])

@@ -490,7 +490,7 @@ def test_faults_3_and_4_signals_to_a_process_set_its_exit_code(run, config, tmp_
         assert error.count("\n") == 1 and f"--workdir {workdir} --resume" in error
         stopped = len(losses(workdir))
         if "no step was under way" in error:
-            assert stopped == 0
+            assert stopped in (0, len(losses(run)))  # before all, or after
         else:
             assert read_manifest(workdir / "checkpoints" / str(stopped)) is not None
         assert not (workdir / ".owner.json").exists()

@@ -86,3 +86,12 @@ def test_the_params_of_a_run_alone_are_no_weights(run):
     with pytest.raises(WeightsError, match="named like 0"):
         load_pretrained(run / "model" / PARAMS_FILE)
     assert np.isfinite(flatten(load_pretrained(run)[1])["wte/embedding"]).all()
+
+
+@pytest.mark.fault(8)
+def test_a_damaged_name_of_the_seal_is_noticed(run):
+    path = run / "model" / MODEL_FILE
+    damaged = path.read_text().replace(SEAL, "x" * len(SEAL)).replace("ham", "jam")
+    path.write_text(damaged)
+    with pytest.raises(WeightsError, match="unknown keys xxx"):
+        read_pretrained(run)
