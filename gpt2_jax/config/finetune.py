@@ -54,7 +54,7 @@ class FinetuneConfig:
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=MODEL,
     )
-    # experiments/field: better on every set
+    # experiments/field compares with and without
     lexical: bool = option(
         True,
         "add to the logits what linear models on n-grams say, fitted on the training "
