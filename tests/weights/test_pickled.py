@@ -225,7 +225,8 @@ def test_what_lies_beside_tensors_is_described_and_never_made(name):
     value, expected = BESIDE[name]
     pickled = pickle.dumps({"model": {}, "value": value}, protocol=2)
     found = parse(pickled)["value"]
-    assert type(found) is Inert and found.name == name
+    assert type(found) is Inert
+    assert found.name.replace("._local", "") == name  # Python 3.13's pathlib
     assert expected is ... or found.state == expected
 
 
