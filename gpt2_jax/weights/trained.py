@@ -72,8 +72,10 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
 
 PARAMS_FILE, MODEL_FILE = "params.safetensors", "classifier.json"
 LEXICAL_FILE = "lexical.safetensors"
-_KEYS = {"config", "classes", "max_length", "temperature", "temperature_alone"}
-_KEYS |= {"threshold", "positive", FILES, "params_sha256", SEAL}
+_KEYS = {
+    *("config", "classes", "max_length", "temperature", "temperature_alone"),
+    *("threshold", "positive", FILES, "params_sha256", SEAL),
+}
 
 
 @dataclasses.dataclass(frozen=True)
