@@ -63,7 +63,8 @@ class FinetuneConfig:
     )
     baselines: Baselines = option(
         "linear",
-        "measured beside the majority class: linear models on TF-IDF, or none",
+        "measured beside the majority class: linear models on TF-IDF, or none; with "
+        "--no-lexical these are not even fitted",
     )
 
     def __post_init__(self) -> None:

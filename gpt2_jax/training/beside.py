@@ -47,6 +47,7 @@ def fit_beside(task: Task, logits: dict[str, np.ndarray]) -> Beside:
     answers = {
         name: model and model.logits(task.texts_of("test")).argmax(-1)
         for name, model in models.items()
+        if task.config.baselines == "linear"
     }
     fitted = [model for model in models.values() if model is not None]
     if not fitted:  # no word in the texts

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import logging
 import platform
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -34,12 +36,15 @@ from gpt2_jax.model.gpt2 import count_params
 from gpt2_jax.plan.describe import describe_data, length_counts
 from gpt2_jax.plan.task import Task
 from gpt2_jax.storage.atomic import write_json
+from gpt2_jax.storage.sealed import read_sealed
 from gpt2_jax.training.beside import Beside
 from gpt2_jax.training.results import Results
-from gpt2_jax.weights.trained import TrainedModel, save_model
+from gpt2_jax.weights.trained import MODEL_FILE, TrainedModel, save_model
 from gpt2_jax.workdir.metrics_log import MetricsLog
 from gpt2_jax.workdir.predictions import PREDICTIONS, write_predictions
 from gpt2_jax.workdir.run import Run
+
+log = logging.getLogger(__name__)
 
 MAX_ERRORS = 20
 _PACKAGES = ("gpt2-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -145,6 +150,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _say_lost_threshold(folder: Path) -> None:
+    """Warn where a run that is evaluated again has a threshold of its old answers."""
+    path = folder / "model" / MODEL_FILE
+    if path.is_file() and read_sealed(path).get("threshold"):
+        log.warning(
+            "the stored threshold was of other probabilities, and is removed; choose "
+            "one again: gpt2-jax threshold %s",
+            folder,
+        )
+
+
 def write_files(
     task: Task,
     trained: TrainedModel,
@@ -159,6 +175,7 @@ def write_files(
     if not distributed.is_first():
         return results
     with run.phase("evaluate"):
+        _say_lost_threshold(run.folder)
         save_model(run.folder / "model", trained)
     classes, workdir = task.dataset.classes, run.folder
     probabilities = {

@@ -54,7 +54,7 @@ def claim(
         if not new:
             return
         if any(name in TOLD for name, *_ in new):
-            _retell(workdir)
+            _retell(workdir, new)
         changes = [*theirs["changes"], new]
         written.append(digest(configs.to_dict(found)))  # if a kill comes in between
     try:
@@ -67,7 +67,7 @@ def claim(
         raise UserError(f"{workdir}: cannot be written ({error.strerror})") from error
 
 
-def _retell(workdir: Path) -> None:
+def _retell(workdir: Path, changes: list[Difference]) -> None:
     """Let a finished run be evaluated again: from its checkpoints, without a step.
 
     Raises:
@@ -77,7 +77,8 @@ def _retell(workdir: Path) -> None:
     if results.exists() and not find_steps(workdir / "checkpoints"):
         raise UserError(
             f"{workdir}: is finished, and its checkpoints are gone; without them "
-            f"{', '.join(TOLD)} cannot be changed: choose another --workdir"
+            f"nothing of it can be changed ({identity.describe(changes)}): give "
+            f"--config {workdir / CONFIG}, or choose another --workdir"
         )
     results.unlink(missing_ok=True)
 

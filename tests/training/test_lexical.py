@@ -17,7 +17,12 @@ from gpt2_jax.errors import UserError
 from gpt2_jax.export.classifier import export_run
 from gpt2_jax.inference.evaluate import evaluate_run
 from gpt2_jax.model.tree import flatten
-from gpt2_jax.weights.trained import LEXICAL_FILE, load_model
+from gpt2_jax.weights.trained import (
+    LEXICAL_FILE,
+    Threshold,
+    load_model,
+    save_model,
+)
 
 TEXTS = ["win a free prize", "see you at lunch", "", "a long text, " * 40]
 
@@ -96,6 +101,28 @@ def test_a_finished_run_tells_of_another_class_when_it_is_asked(
     after = finetune(config, tmp_path / "run", resume=True)
     assert after.test["positive"] == load_model(tmp_path / "run").positive == "ham"
     assert after.accuracy == before["accuracy"]
+
+
+def test_a_threshold_of_other_probabilities_is_removed_aloud(
+    runs, tmp_path, tmp_path_factory, caplog
+):
+    shutil.copytree(runs[False], tmp_path / "run")
+    trained = load_model(tmp_path / "run")
+    stored = dataclasses.replace(trained, threshold=Threshold("spam", 0.9))
+    save_model(tmp_path / "run" / "model", stored)
+    config = _config(tmp_path_factory, lexical=True)
+    finetune(config, tmp_path / "run", resume=True)
+    assert load_model(tmp_path / "run").threshold is None
+    assert "the stored threshold was of other probabilities" in caplog.text
+
+
+def test_without_a_comparison_the_ngrams_still_count(tmp_path, tmp_path_factory):
+    config = _config(tmp_path_factory, lexical=True)
+    config = dataclasses.replace(config, baselines="none")
+    results = finetune(config, tmp_path / "run")
+    assert results.baselines["tfidf_logreg"] is None
+    assert results.baselines["left_out"] and results.baselines["verdict"] is None
+    assert load_model(tmp_path / "run").lexical is not None
 
 
 def test_without_checkpoints_it_is_not_trained_again(runs, tmp_path, tmp_path_factory):
