@@ -15,6 +15,7 @@ from helpers import random_params
 from training_helpers import ON_DISK
 
 from gpt2_jax.config import ServeConfig
+from gpt2_jax.engine.cut import part_read
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.serve.server import listen, make_server
@@ -50,6 +51,12 @@ class StubClassifier:
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         spam = np.asarray([self._answer(text) for text in texts])
         return np.stack([1 - spam, spam], axis=-1)
+
+    def truncates(self, num_tokens: int) -> bool:
+        return num_tokens > self.max_length
+
+    def part_read(self, text: str) -> str:
+        return part_read(text, self.max_length, self.tokenizer)
 
     def decide(
         self, probabilities: np.ndarray, *, abstain_below: float = 0.0

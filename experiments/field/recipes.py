@@ -24,6 +24,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "train.trainable": "last_two_blocks",
         "train.learning_rate": 5e-4,
     },
+    "cut-256": {"max_length": 256},
+    "head-tail-256": {"max_length": 256, "long": "head_tail"},
+    "windows-256": {"max_length": 256, "long": "windows"},
+    "windows-256-mean": {"max_length": 256, "long": "windows", "pool": "mean"},
     "weights": {"data.balance": "weights"},  # of the classes, for rare ones
 }
 

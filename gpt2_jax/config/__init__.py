@@ -13,9 +13,11 @@ from gpt2_jax.config.layout import NAMINGS as NAMINGS
 from gpt2_jax.config.layout import LayoutConfig as LayoutConfig
 from gpt2_jax.config.layout import NamingName as NamingName
 from gpt2_jax.config.model import DTYPES as DTYPES
+from gpt2_jax.config.model import LONGS as LONGS
 from gpt2_jax.config.model import POOLS as POOLS
 from gpt2_jax.config.model import PRESETS as PRESETS
 from gpt2_jax.config.model import GPT2Config as GPT2Config
+from gpt2_jax.config.model import Long as Long
 from gpt2_jax.config.model import PoolName as PoolName
 from gpt2_jax.config.serve import ServeConfig as ServeConfig
 from gpt2_jax.config.tpu_check import TpuCheckConfig as TpuCheckConfig

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from gpt2_jax.config.data import DataConfig
 from gpt2_jax.config.fields import check_fields, from_dict, option
 from gpt2_jax.config.layout import LayoutConfig
-from gpt2_jax.config.model import Dtype, GPT2Config, PoolName
+from gpt2_jax.config.model import Dtype, GPT2Config, Long, PoolName
 from gpt2_jax.config.train import TrainConfig
 
 Baselines = Literal["linear", "none"]
@@ -43,10 +43,16 @@ class FinetuneConfig:
     )
     max_length: int | None = option(
         None,
-        "longer texts are cut",
+        "tokens that the model reads at once; see --long",
         unset="the longest training text",
         metavar="TOKENS",
         at_least=1,
+        section=MODEL,
+    )
+    long: Long = option(
+        "cut",
+        "of a longer text: its beginning, its beginning and end, or all of it, in "
+        "windows whose logits are averaged",
         section=MODEL,
     )
     dtype: Dtype = option(

@@ -13,6 +13,9 @@ from gpt2_jax.config.fields import check_fields, option, require
 PoolName = Literal["last_real", "last", "first", "mean", "last_mean"]
 POOLS: tuple[PoolName, ...] = typing.get_args(PoolName)
 
+Long = Literal["cut", "head_tail", "windows"]
+LONGS: tuple[Long, ...] = typing.get_args(Long)
+
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = typing.get_args(Dtype)
 

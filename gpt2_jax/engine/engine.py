@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
+from gpt2_jax.engine.long import mean_of_pieces
 from gpt2_jax.engine.scoring import logits_by_length
 from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.wrapper import Steps
@@ -30,20 +31,21 @@ class Engine:
     trunk_reused: bool = False  # `texts` are its outputs
 
     def logits(
-        self, params: Params, rows: Int[np.ndarray, " N"]
+        self, params: Params, rows: Int[np.ndarray, " P"]
     ) -> Float[np.ndarray, "N C"]:
-        """Return float32 logits of `rows` of the texts."""
-        return logits_by_length(
+        """Return float32 logits of the texts that `rows` are the pieces of."""
+        logits = logits_by_length(
             lambda some, width: self.steps.predict(params, some, width),
             self.texts,
             rows,
             num_devices=self.steps.num_devices,
             poll=self.poll,
         )
+        return mean_of_pieces(logits, self.texts.pieces_of(rows))
 
-    def measure(self, params: Params, rows: Int[np.ndarray, " N"]) -> dict[str, float]:
+    def measure(self, params: Params, rows: Int[np.ndarray, " P"]) -> dict[str, float]:
         """Return mean loss, accuracy and macro F1."""
-        logits, labels = self.logits(params, rows), self.texts.labels[rows]
+        logits, labels = self.logits(params, rows), self.texts.labels_of(rows)
         return {
             "loss": cross_entropy(logits, labels),
             "accuracy": accuracy(logits, labels),
@@ -60,4 +62,4 @@ class Engine:
     def accuracy(self, params: Params, part: str) -> float:
         """Return the accuracy on a part; `params` lie on the host."""
         placed, rows = self.steps.place(params), self.texts.parts[part]
-        return accuracy(self.logits(placed, rows), self.texts.labels[rows])
+        return accuracy(self.logits(placed, rows), self.texts.labels_of(rows))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from gpt2_jax.engine.long import first_pieces
 from gpt2_jax.engine.widths import next_width, widths_up_to
 from gpt2_jax.tokenizer import END_OF_TEXT
 
@@ -42,6 +43,8 @@ class Texts:
     widths: tuple[int, ...]  # that batches are padded to; the last holds every text
     # Rows of train, validation and test.
     parts: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    # Which text each is a piece of, pieces side by side; None: each is a whole one.
+    owners: Int[np.ndarray, " N"] | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -49,6 +52,14 @@ class Texts:
     def width(self, rows: np.ndarray) -> int:
         """Return the padded width of a batch of `rows`."""
         return next_width(int(self.lengths[rows].max()), self.widths)
+
+    def pieces_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return which text each of `rows` is a piece of; see `long`."""
+        return np.arange(len(rows)) if self.owners is None else self.owners[rows]
+
+    def labels_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the class of each text that `rows` are the pieces of."""
+        return self.labels[rows[first_pieces(self.pieces_of(rows))]]
 
     def narrow(self, batches: np.ndarray) -> Texts:
         """Keep only the widths that enough of `batches` [S, B] have."""
@@ -67,7 +78,7 @@ class Texts:
         """Return the texts of `rows`, as one whole."""
         fields = ("starts", "lengths", "labels", "loss_weights")
         chosen = {name: getattr(self, name)[rows] for name in fields}
-        return dataclasses.replace(self, **chosen, parts={})
+        return dataclasses.replace(self, **chosen, parts={}, owners=None)
 
     def tokens_of(self, row: int | np.integer) -> np.ndarray:
         """Return the values of one text."""

@@ -142,6 +142,12 @@ def fold_temperature(trained: TrainedModel) -> TrainedModel:
 def _said(trained: TrainedModel) -> list[str]:
     """Return what of the run's decisions is in the export, and what is not."""
     said = []
+    if trained.long != "cut":
+        said.append(
+            f"not in it: how a text of more than {trained.max_length} tokens is read "
+            f"(--long {trained.long}); it reads {trained.max_length} at once: give it "
+            "the pieces, and take the mean of their logits"
+        )
     if trained.temperature != 1.0:
         said.append(
             f"the temperature {trained.temperature:.4f} is in the head: its softmax "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpt2_jax.data.checks import shortened
-from gpt2_jax.engine.cut import count_cut, parts_read
+from gpt2_jax.engine.cut import count_cut, part_read, parts_read
 from gpt2_jax.engine.texts import pad
 from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.decision import decide
@@ -44,6 +44,8 @@ class Classifier:
             threshold.value,
         )
         self._scorer = Scorer(trained)
+        names = ("max_length", "tokenizer", "long")
+        self._cut = {name: getattr(trained, name) for name in names}
 
     def __reduce__(self) -> tuple[Any, ...]:
         chosen = {"positive": self.positive, "threshold": self.threshold}
@@ -111,7 +113,7 @@ class Classifier:
 
     @property
     def max_length(self) -> int:
-        """Tokens; what is longer is cut."""
+        """Tokens that are read at once of a text."""
         return self._trained.max_length
 
     @property
@@ -148,13 +150,6 @@ class Classifier:
             for row, probability in zip(rows, chosen, strict=True)
         ]
 
-    def describe_threshold(self) -> list[str]:
-        """Return a line about the threshold, if one is stored."""
-        if self.threshold is None:
-            return []
-        index, value = self.threshold
-        return [f"threshold: {self.labels[index]} from a probability of {value:.6f} on"]
-
     def classify(
         self, texts: Iterable[str], *, abstain_below: float = 0.0
     ) -> list[Prediction]:
@@ -171,7 +166,7 @@ class Classifier:
                 prob=float(row[chosen]),
                 probs=dict(zip(self.labels, row.tolist(), strict=True)),
                 n_tokens=length,
-                truncated=length > self.max_length,
+                truncated=self.truncates(length),
             )
             for answer, row, chosen, length in zip(
                 answers, rows, decide(rows, self.threshold), lengths, strict=True
@@ -202,6 +197,10 @@ class Classifier:
             what = "gradients do not reach the lexical part of this classifier"
             raise UserError(f"{what}; explain with {OCCLUSION}")
         labels = decide(self._proba(given, encoded), self.threshold)
+        most = max(map(len, encoded), default=0)
+        if trained.long != "cut" and most > self.max_length:
+            what = f"gradients are of texts that are read at once, not of {most} tokens"
+            raise UserError(f"{what}; explain with {OCCLUSION}")
         cut = [ids[: self.max_length] for ids in encoded]
         if self._scorer.pool.reads_padding:
             cut = pad(encoded, self.max_length, self.tokenizer.end_id).tolist()
@@ -234,10 +233,16 @@ class Classifier:
         if lexical is None:
             return logits
         sizes = map(len, encoded)
-        return logits + lexical.logits(
-            parts_read(texts, sizes, self.max_length, self.tokenizer)
-        )
+        return logits + lexical.logits(parts_read(texts, sizes, **self._cut))
 
     def count_cut(self, texts: Iterable[str]) -> int:
-        """Return how many texts are longer than `max_length` tokens."""
-        return count_cut(given_texts(texts), self.max_length, self.tokenizer)
+        """Return of how many texts not all is read."""
+        return count_cut(given_texts(texts), **self._cut)
+
+    def truncates(self, num_tokens: int) -> bool:
+        """Return whether not all is read of a text of so many tokens."""
+        return num_tokens > self.max_length and self._trained.long != "windows"
+
+    def part_read(self, text: str) -> str:
+        """Return the beginning of `text` up to where it is read."""
+        return part_read(text, **self._cut)

@@ -82,7 +82,7 @@ def evaluate_run(
         f"data: {dataset.name}: {len(texts)} of {len(dataset.texts)} texts, "
         f"{classifier.count_cut(texts)} cut to {classifier.max_length} tokens",
         *(f"data: {line}" for line in _read_as(dataset)),
-        *classifier.describe_threshold(),
+        *_threshold(classifier),
         f"accuracy {100 * (predicted == labels).mean():.2f}% (95% interval {low:.1f} "
         f"to {high:.1f}, n={test['n']})",
     ]
@@ -91,6 +91,14 @@ def evaluate_run(
         answered = np.asarray([name is not None for name in sure])
         lines.append(_coverage(predicted == labels, answered, abstain_below))
     return [*lines, *format_test(test, classifier.labels, verbose=verbose)]
+
+
+def _threshold(classifier: Classifier) -> list[str]:
+    if classifier.threshold is None:
+        return []
+    index, value = classifier.threshold
+    name = classifier.labels[index]
+    return [f"threshold: {name} from a probability of {value:.6f} on"]
 
 
 def _read_as(dataset: Dataset) -> list[str]:

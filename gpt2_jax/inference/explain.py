@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gpt2_jax.engine.cut import byte_ends, part_read
+from gpt2_jax.engine.cut import byte_ends
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.gradients import Attribution
 from gpt2_jax.tokenizer import Tokenizer
@@ -57,9 +57,8 @@ class Explainable(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
 
-    @property
-    def max_length(self) -> int:
-        """Tokens; what is longer is cut."""
+    def part_read(self, text: str) -> str:
+        """Return the beginning of `text` up to where it is read."""
         ...
 
     @property
@@ -85,8 +84,8 @@ def explain(
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r} is not one of {', '.join(METHODS)}")
-    own, limit = classifier.tokenizer, classifier.max_length
-    parts = [part_read(text, limit, own) for text in texts]
+    own = classifier.tokenizer
+    parts = [classifier.part_read(text) for text in texts]
     if method == GRADIENTS:
         found = [
             _by_gradients(part, attribution.tokens, own)

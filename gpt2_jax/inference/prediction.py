@@ -13,4 +13,4 @@ class Prediction:
     prob: float  # of the label, also where it was not given
     probs: dict[str, float]  # of every class
     n_tokens: int  # of the whole text; 0: it is empty
-    truncated: bool  # only its first `max_length` tokens were read
+    truncated: bool  # not all of it was read

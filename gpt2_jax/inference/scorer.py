@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from gpt2_jax.engine.forward import predict_program
+from gpt2_jax.engine.long import all_pieces, mean_of_pieces
 from gpt2_jax.engine.scoring import logits_by_length
 from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.engine.trunk import SLAB, run_trunk
@@ -45,23 +46,33 @@ class Scorer:
         self._depth = config.num_layers - (not self.pool.reads_all)
         _, self._top = split_params(self.params, config.num_layers, self._depth)
 
-    def logits(self, encoded: Sequence[list[int]]) -> np.ndarray:
+    def logits(self, encoded: Sequence[Sequence[int]]) -> np.ndarray:
         """Return float32 [N, C]."""
+        pieces, owners = self._pieces(encoded)
         out = [np.empty((0, len(self._trained.classes)), np.float32)]
-        out += map(self._slab_logits, self._slabs(encoded))
-        return np.concatenate(out)
+        out += map(self._slab_logits, self._slabs(pieces))
+        return mean_of_pieces(np.concatenate(out), owners)
 
-    def embeddings(self, encoded: Sequence[list[int]]) -> np.ndarray:
-        """Return float32 [N, E], what the head reads."""
+    def embeddings(self, encoded: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return float32 [N, E], what the head reads; of several pieces the mean."""
         config = self._trained.config
+        pieces, owners = self._pieces(encoded)
         out = [np.empty((0, head_inputs(config)), np.float32)]
-        for slab in self._slabs(encoded):
+        for slab in self._slabs(pieces):
             depth = config.num_layers + 1  # the pooling too
             found = run_trunk(config, self.params, self._lay_out(slab), depth)
             out.append(found.values[found.starts].astype(np.float32))
-        return np.concatenate(out)
+        return mean_of_pieces(np.concatenate(out), owners)
 
-    def _slabs(self, encoded: Sequence[list[int]]) -> Iterator[Sequence[list[int]]]:
+    def _pieces(
+        self, encoded: Sequence[Sequence[int]]
+    ) -> tuple[Sequence[Sequence[int]], np.ndarray]:
+        trained = self._trained
+        return all_pieces(encoded, trained.max_length, trained.long)
+
+    def _slabs(
+        self, encoded: Sequence[Sequence[int]]
+    ) -> Iterator[Sequence[Sequence[int]]]:
         _refuse_forks()
         limit = self._trained.max_length
         start = tokens = 0
@@ -72,7 +83,7 @@ class Scorer:
                 yield encoded[start:end]
                 start, tokens = end, 0
 
-    def _lay_out(self, slab: Sequence[list[int]]) -> Texts:
+    def _lay_out(self, slab: Sequence[Sequence[int]]) -> Texts:
         trained = self._trained
         return lay_out(
             slab,
@@ -82,7 +93,7 @@ class Scorer:
             longest=trained.max_length,
         )
 
-    def _slab_logits(self, slab: Sequence[list[int]]) -> np.ndarray:
+    def _slab_logits(self, slab: Sequence[Sequence[int]]) -> np.ndarray:
         config = self._trained.config
         hidden = run_trunk(config, self.params, self._lay_out(slab), self._depth)
         program = predict_program(config, self._depth)

@@ -28,10 +28,10 @@ def describe(task: Task) -> list[str]:
     lines.append(f"data: split: {split_kind(task)}")
     lines += [f"data: {note}" for note in (*dataset.notes, *task.split.notes)]
     for part, counts in class_counts(task).items():
-        number = len(task.texts.parts[part])
+        number = sum(counts.values())
         lines.append(f"data: {part}: {number} texts ({counted(counts)})")
     lines.append(
-        f"data: up to {task.width} tokens; {task.cut} texts cut to {task.max_length}, "
+        f"data: up to {task.num_tokens.max()} tokens; {_read_of_long(task)}, "
         f"{task.empty} empty; {task.tokens_per_character:.2f} tokens a character"
     )
     if task.tokens_per_character > 1:  # so characters are cut
@@ -50,6 +50,18 @@ def describe(task: Task) -> list[str]:
     if task.head is not None:
         lines.append(f"model: {task.config.weights}: {task.head}")
     return lines
+
+
+def _read_of_long(task: Task) -> str:
+    """Return in words what becomes of texts that are longer than the model reads."""
+    if task.config.long == "windows":
+        count = int((task.num_tokens > task.max_length).sum())
+        return (
+            f"{count} texts read in windows of {task.max_length}, "
+            f"{len(task.texts) - len(task.num_tokens) + count} of them"
+        )
+    how = " (beginning and end)" * (task.config.long == "head_tail")
+    return f"{task.cut} texts cut to {task.max_length}{how}"
 
 
 def _left_out_by(config: DataConfig) -> str:
@@ -77,7 +89,7 @@ def class_counts(task: Task) -> dict[str, dict[str, int]]:
                 strict=True,
             )
         )
-        for part in task.texts.parts
+        for part in task.split.parts()
     }
 
 
@@ -129,7 +141,7 @@ def describe_data(task: Task) -> dict[str, Any]:
         "sha256": dataset.sha256,
         "rows": len(dataset.texts),
         "classes": list(dataset.classes),
-        "used": {part: len(rows) for part, rows in task.texts.parts.items()},
+        "used": {part: len(rows) for part, rows in task.split.parts().items()},
         "class_counts": class_counts(task),
         "split": split_kind(task),
         "notes": [*dataset.notes, *split.notes],

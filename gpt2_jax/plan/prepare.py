@@ -16,6 +16,7 @@ from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import Split, split_dataset
 from gpt2_jax.data.too_few import fill_no_batch
+from gpt2_jax.engine.long import all_pieces
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.errors import DataError, UserError
@@ -76,9 +77,9 @@ def prepare(
         dataset=dataset,
         split=split,
         texts=texts,
-        num_tokens=np.minimum(sizes, limit),
+        num_tokens=sizes if config.long == "windows" else np.minimum(sizes, limit),
         tokens_per_character=float(sizes.sum()) / max(_characters(dataset, split), 1),
-        cut=int((sizes > limit).sum()),
+        cut=0 if config.long == "windows" else int((sizes > limit).sum()),
         # no text has that id alone
         empty=sum(ids == nothing for part in encoded.values() for ids in part),
         model=model,
@@ -144,20 +145,24 @@ def _lay_out_parts(
     labels = {
         part: np.asarray(dataset.labels)[rows] for part, rows in split.parts().items()
     }
+    every = [ids for part in encoded.values() for ids in part]
+    pieces, owners = all_pieces(every, limit, config.long)
     texts = lay_out(
-        [ids for part in encoded.values() for ids in part],
+        pieces,
         limit=limit,
         padded=POOLS[config.pool].reads_padding,
         pad_id=tokenizer.end_id,
-        labels=np.concatenate(list(labels.values())),
+        labels=np.concatenate(list(labels.values()))[owners],
         class_weights=_class_weights(config, labels["train"], len(dataset.classes)),
     )
+    # A text counts once in the loss, in however many pieces it is read.
+    weights = texts.loss_weights / np.bincount(owners)[owners].astype(np.float32)
     ends = np.cumsum([len(part) for part in encoded.values()])
     parts = {
-        name: np.arange(end - len(part), end)
+        name: np.flatnonzero((end - len(part) <= owners) & (owners < end))
         for (name, part), end in zip(encoded.items(), ends, strict=True)
     }
-    return dataclasses.replace(texts, parts=parts)
+    return dataclasses.replace(texts, parts=parts, owners=owners, loss_weights=weights)
 
 
 def _class_weights(

@@ -37,9 +37,9 @@ class Task:
     dataset: Dataset
     split: Split
     texts: Texts  # tokens of train, validation and test
-    num_tokens: np.ndarray  # int [N] of each text after the cut, without padding
+    num_tokens: np.ndarray  # int [N] that are read of each text, without padding
     tokens_per_character: float  # before the cut
-    cut: int  # texts that were longer
+    cut: int  # texts of which not all is read
     empty: int  # texts without a token, read as one end of text
     model: GPT2
     params: Params
@@ -51,12 +51,12 @@ class Task:
 
     @property
     def width(self) -> int:
-        """Tokens of the longest text."""
+        """Tokens of the longest piece of a text."""
         return self.texts.widths[-1]
 
     @property
     def max_length(self) -> int:
-        """Tokens that a text to classify may have; what is longer is cut."""
+        """Tokens that are read at once of a text; see `engine.long`."""
         if POOLS[self.config.pool].reads_padding:
             return self.width
         limit = self.model.config.max_len
@@ -74,7 +74,7 @@ class Task:
 
     def labels(self, part: str) -> np.ndarray:
         """Return the class [N] of each text of a part."""
-        return self.texts.labels[self.texts.parts[part]]
+        return self.texts.labels_of(self.texts.parts[part])
 
     def texts_of(self, part: str) -> list[str]:
         """Return the texts of a part as they were read."""
@@ -122,6 +122,7 @@ class Task:
             temperature,
             positive=self.positive,
             tokenizer=self.tokenizer,
+            long=self.config.long,
         )
 
 

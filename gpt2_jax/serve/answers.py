@@ -29,7 +29,7 @@ def results(
             prob=float(row[index]),
             probs=dict(zip(classifier.labels, row.tolist(), strict=True)),
             n_tokens=length if text else 0,
-            truncated=length > classifier.max_length,
+            truncated=classifier.truncates(length),
         )
 
 

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp
 
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.data.reading import Reading
-from gpt2_jax.engine.cut import part_read
 from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.inference.classifier import Classifier
@@ -111,8 +110,8 @@ def create_app(
     @app.post("/v1/explain", responses=PROBLEMS, dependencies=secured)
     async def explain(request: ExplainRequest) -> ExplainResponse:
         """Say what each word adds to the probability of the label; approximate."""
-        num_tokens = min(len(encode(request.text)), classifier.max_length)
-        part = part_read(request.text, classifier.max_length, classifier.tokenizer)
+        part = classifier.part_read(request.text)
+        num_tokens = len(encode(part))
         affordable = max(_MIN_SPANS, _EXPLAIN_TOKENS // num_tokens)
         spans = word_spans(part, min(MAX_SPANS, affordable))
         texts = variants(request.text, part, spans)

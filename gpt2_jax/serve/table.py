@@ -15,11 +15,10 @@ from gpt2_jax.config import DataConfig
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.data.rows import open_rows
 from gpt2_jax.data.sources import reading
-from gpt2_jax.engine.cut import part_read
 from gpt2_jax.errors import DataError
+from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.rows import as_usual, open_entries
 from gpt2_jax.serve.schema import Columns, Result, TableQuery
-from gpt2_jax.tokenizer import Tokenizer
 
 # What is answered at once: two of these fit the half of the queue that background
 # texts may fill.
@@ -100,14 +99,14 @@ def check(path: Path, name: str, how: Reading) -> Checked:
 
 
 def groups(
-    path: Path, name: str, how: Reading, max_length: int, tokenizer: Tokenizer
+    path: Path, name: str, how: Reading, classifier: Classifier
 ) -> Generator[list[Item]]:
     """Yield the texts of a file, a few at a time."""
     group: list[Item] = []
     size = 0
     with path.open("rb") as file, open_entries(file, name, how) as entries:
         for entry in entries:
-            group.append(_item(entries.row.values, entry.text, max_length, tokenizer))
+            group.append(_item(entries.row.values, entry.text, classifier))
             size += len(entry.text)
             if len(group) == GROUP_TEXTS or size >= _GROUP_CHARACTERS:
                 yield group
@@ -116,12 +115,10 @@ def groups(
         yield group
 
 
-def _item(
-    row: Mapping[str, Any], text: str, max_length: int, tokenizer: Tokenizer
-) -> Item:
+def _item(row: Mapping[str, Any], text: str, classifier: Classifier) -> Item:
     # The device's thread encodes too: a book in a cell must not hold it up.
-    read = text if len(text) <= _LONG else part_read(text, max_length, tokenizer)
-    return Item(row, text, read, len(tokenizer.encode(text)))
+    read = text if len(text) <= _LONG else classifier.part_read(text)
+    return Item(row, text, read, len(classifier.tokenizer.encode(text)))
 
 
 def json_lines(items: Sequence[Item], results: Sequence[Result]) -> bytes:

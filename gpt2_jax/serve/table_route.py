@@ -96,8 +96,7 @@ def add_table(
                 found = await asyncio.to_thread(table.find_columns, path, name, how)
                 return Response(found.model_dump_json(), media_type="application/json")
             checked = await asyncio.to_thread(table.check, path, name, how)
-            length, tokenizer = classifier.max_length, classifier.tokenizer
-            groups = table.groups(path, name, how, length, tokenizer)
+            groups = table.groups(path, name, how, classifier)
             lines = _lines(classifier, batcher, groups, checked, query)
             return _Stream(lines, stack.pop_all(), checked, query)
 

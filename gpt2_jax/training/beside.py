@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpt2_jax.engine.cut import parts_read
+from gpt2_jax.engine.long import first_pieces
 from gpt2_jax.evaluation.baselines import LINEAR
 from gpt2_jax.evaluation.calibration import fit_temperature
 from gpt2_jax.evaluation.metrics import confusion_matrix, mean_scores
@@ -76,8 +77,15 @@ def fit_beside(task: Task, logits: dict[str, np.ndarray]) -> Beside:
 
 def _read(task: Task, part: str) -> list[str]:
     """Return what is read of the texts of a part."""
-    lengths = task.texts.lengths[task.texts.parts[part]].tolist()
-    return parts_read(task.texts_of(part), lengths, task.max_length, task.tokenizer)
+    rows = task.texts.parts[part]
+    first = rows[first_pieces(task.texts.pieces_of(rows))]
+    return parts_read(
+        task.texts_of(part),
+        task.texts.lengths[first].tolist(),
+        task.max_length,
+        task.tokenizer,
+        task.config.long,
+    )
 
 
 def _held_out(

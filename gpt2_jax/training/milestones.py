@@ -100,7 +100,7 @@ class Milestones:
 
     @property
     def _num_validation(self) -> int:
-        return len(self.engine.texts.parts["validation"])
+        return len(self.task.labels("validation"))
 
     def _few(self, part: str) -> np.ndarray:
         """Return the rows that evaluations on the way look at, as the book does."""

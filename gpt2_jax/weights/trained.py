@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt2_jax import config as configs
-from gpt2_jax.config import GPT2Config
+from gpt2_jax.config import LONGS, GPT2Config, Long
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.lexical.linear import Lexical
 from gpt2_jax.model.gpt2 import param_shapes
@@ -56,6 +56,7 @@ def save_model(folder: Path, trained: TrainedModel) -> None:
                 "config": configs.to_dict(trained.config),
                 "classes": list(trained.classes),
                 "max_length": trained.max_length,
+                "long": trained.long,
                 "temperature": trained.temperature,
                 "threshold": trained.threshold
                 and dataclasses.asdict(trained.threshold),
@@ -74,7 +75,7 @@ PARAMS_FILE, MODEL_FILE = "params.safetensors", "classifier.json"
 LEXICAL_FILE = "lexical.safetensors"
 _KEYS = {
     *("config", "classes", "max_length", "temperature", "temperature_alone"),
-    *("threshold", "positive", FILES, "params_sha256", SEAL),
+    *("long", "threshold", "positive", FILES, "params_sha256", SEAL),
 }
 
 
@@ -100,6 +101,7 @@ class TrainedModel:
     tokenizer: Tokenizer = dataclasses.field(default_factory=gpt2)
     lexical: Lexical | None = None  # what n-grams add to the logits
     temperature_alone: float | None = None  # without that; None: the same
+    long: Long = "cut"  # how a text of more than `max_length` tokens is read
 
     def alone(self) -> TrainedModel:
         """Return the model without its lexical part."""
@@ -148,6 +150,9 @@ def load_model(run: Path) -> TrainedModel:
         temperature = float(values.get("temperature", 1.0))
         alone = values.get("temperature_alone")
         alone = None if alone is None else float(alone)
+        long = values.get("long", TrainedModel.long)
+        if long not in LONGS:
+            raise ValueError(f"long={long!r} is not one of {', '.join(LONGS)}")
         threshold = values.get("threshold")
         if threshold is not None:
             threshold = configs.from_dict(Threshold, threshold, "threshold")
@@ -186,6 +191,7 @@ def load_model(run: Path) -> TrainedModel:
         tokenizer,
         _read_lexical(folder, values[FILES], len(classes)),
         alone,
+        long,
     )
 
 
