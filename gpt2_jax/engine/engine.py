@@ -43,7 +43,13 @@ class Engine:
 
     def measure(self, params: Params, rows: Int[np.ndarray, " N"]) -> dict[str, float]:
         """Return mean loss, accuracy and macro F1."""
-        logits, labels = self.logits(params, rows), self.texts.labels[rows]
+        return self.scores(self.logits(params, rows), rows)
+
+    def scores(
+        self, logits: Float[np.ndarray, "N C"], rows: Int[np.ndarray, " N"]
+    ) -> dict[str, float]:
+        """Return mean cross-entropy, accuracy and macro F1 of logits of `rows`."""
+        labels = self.texts.labels[rows]
         return {
             "loss": cross_entropy(logits, labels),
             "accuracy": accuracy(logits, labels),
