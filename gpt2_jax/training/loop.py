@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 
 import jax
 import numpy as np
 from flax.training.train_state import TrainState
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gpt2_jax import distributed
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
@@ -19,6 +16,7 @@ from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.texts import MAX_STEPS
 from gpt2_jax.engine.widths import epoch_rows
 from gpt2_jax.plan.task import Task
+from gpt2_jax.progress import bar
 from gpt2_jax.training.callbacks import Observers
 from gpt2_jax.training.milestones import Milestones
 from gpt2_jax.workdir.metrics_log import MetricsLog
@@ -67,11 +65,7 @@ def _take_all_steps(
     num_rows, per_epoch = len(engine.texts.parts["train"]), task.steps_per_epoch
     key, limit = jax.random.key(config.seed), 1
     stop.poll()
-    verbose = due.run.options.verbose
-    with (
-        _progress(task.num_steps, step, verbose=verbose) as bar,
-        logging_redirect_tqdm([log.parent or log]),
-    ):
+    with bar(task.num_steps, "training", "steps", done=step) as shown:
         if due.checkpoints.behind:
             due.after(state, step, saved=True)
         for epoch in range(step // per_epoch, config.epochs):
@@ -89,7 +83,7 @@ def _take_all_steps(
                 if seconds < CALL_SECONDS / 2:
                     limit = min(2 * limit, MAX_STEPS)
                 step += len(call)
-                bar.update(len(call))
+                shown.update(len(call))
                 limit = stop.meet(limit)
                 due.after(state, step)
     return state
@@ -112,13 +106,3 @@ def next_call(
     while count < min(limit, len(rows)) and texts.width(rows[count]) == width:
         count += 1
     return rows[:count], width
-
-
-def _progress(total: int, done: int, *, verbose: bool) -> tqdm:
-    return tqdm(
-        total=total,
-        initial=done,
-        unit="step",
-        disable=not (verbose and sys.stderr.isatty() and distributed.is_first()),
-        leave=False,
-    )
