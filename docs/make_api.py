@@ -21,6 +21,7 @@ PUBLIC = {
         "to_classifier",
         "finetune",
         "Results",
+        "Callback",
         "adapt",
         "Classifier",
         "GPT2Classifier",
@@ -36,6 +37,8 @@ PUBLIC = {
         "TrainConfig",
     ),
     "gpt2_jax.training.adapt": ("Adapted",),
+    "gpt2_jax.training.callbacks": ("RunInfo",),
+    "gpt2_jax.training.trackers": ("TensorBoard", "WandB"),
     "gpt2_jax.inference.classifier": ("Prediction",),
     "gpt2_jax.inference.explain": ("Word",),
     "gpt2_jax.inference.gradients": ("Attribution",),
@@ -61,6 +64,8 @@ def _members(owner: str, cls: type) -> Iterator[tuple[str, Any]]:
             continue
         if name.startswith("_") and name != "__call__":
             continue
+        if value.__doc__ is None and any(hasattr(base, name) for base in cls.__bases__):
+            continue  # described there
         if isinstance(value, (property, classmethod)) or inspect.isfunction(value):
             yield f"{owner}.{name}", value
 

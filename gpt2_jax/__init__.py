@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.model.gpt2 import GPT2, to_classifier
     from gpt2_jax.training.adapt import adapt
+    from gpt2_jax.training.callbacks import Callback
     from gpt2_jax.training.estimator import GPT2Classifier
     from gpt2_jax.training.finetune import finetune
     from gpt2_jax.training.results import Results
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GPT2",
     "AdaptConfig",
+    "Callback",
     "Classifier",
     "DataConfig",
     "FinetuneConfig",
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "GPT2": "gpt2_jax.model.gpt2",
     "AdaptConfig": "gpt2_jax.config",
+    "Callback": "gpt2_jax.training.callbacks",
     "Classifier": "gpt2_jax.inference.classifier",
     "DataConfig": "gpt2_jax.config",
     "FinetuneConfig": "gpt2_jax.config",

@@ -52,10 +52,31 @@ def explain_out_of_memory(what_to_do: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_out_of_memory(error):
+        if is_callers(error) or not is_out_of_memory(error):
             raise
         reason = (str(error).splitlines() or [""])[0][:200] or "of the host"
         raise DeviceError(f"out of memory ({reason}); {what_to_do}") from error
+
+
+_CALLERS = "raised by the callback "
+
+
+@contextlib.contextmanager
+def leave_to_caller(name: str) -> Iterator[None]:
+    """Let what the block raises, a callback of the caller, reach the caller as it is.
+
+    Only a note with the callback's `name` is added.
+    """
+    try:
+        yield
+    except Exception as error:
+        error.add_note(_CALLERS + name)
+        raise
+
+
+def is_callers(error: BaseException) -> bool:
+    """Tell whether the caller's own code raised `error`."""
+    return any(note.startswith(_CALLERS) for note in getattr(error, "__notes__", ()))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,7 +14,16 @@ _ROOT = Path(__file__).parents[1]
 _MAX_LINES = 250
 # README's order: a room imports those above it.
 _ROOMS = (
-    *("errors", "version", "config", "tokenizer", "distributed", "storage", "model"),
+    *(
+        "errors",
+        "version",
+        "config",
+        "tokenizer",
+        "distributed",
+        "progress",
+        "storage",
+        "model",
+    ),
     *("data", "lexical", "evaluation", "weights", "engine", "checkpoints", "workdir"),
     *("plan", "export", "inference", "training", "serve", "cli"),
 )

@@ -14,6 +14,7 @@ from gpt2_jax.cli.threshold import probability
 from gpt2_jax.config import DataConfig
 from gpt2_jax.config.data import LABELS, ROWS
 from gpt2_jax.errors import UserError
+from gpt2_jax.progress import bars
 
 if TYPE_CHECKING:
     from gpt2_jax.inference.classifier import Classifier
@@ -95,13 +96,14 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
             "give labelled texts with --data, or omit the flag"
         )
     set_up_compilation(arguments)
-    lines = evaluate_run(
-        arguments.run,
-        data,
-        abstain_below=arguments.abstain_below,
-        positive=arguments.positive,
-        verbose=arguments.verbose,
-    )
+    with bars(shown=True):
+        lines = evaluate_run(
+            arguments.run,
+            data,
+            abstain_below=arguments.abstain_below,
+            positive=arguments.positive,
+            verbose=arguments.verbose,
+        )
     print(*lines, sep="\n")
     return 0
 

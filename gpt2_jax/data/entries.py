@@ -14,6 +14,7 @@ from gpt2_jax.data.reading import Reading, Understood, shortened
 from gpt2_jax.data.row import Row, Rows
 from gpt2_jax.data.unused_columns import others_like_parts, others_like_text
 from gpt2_jax.errors import DataError
+from gpt2_jax.progress import bar
 
 
 class SeveralLabelsError(DataError):
@@ -118,7 +119,10 @@ class Entries:
         yield from sample
         if self._failed is not None:
             raise self._failed
-        yield from self.rows.rows
+        with bar(None, f"reading {self.rows.name}", "rows", done=len(sample)) as shown:
+            for row in self.rows.rows:
+                yield row
+                shown.update()
 
     def _entry(self, row: Row) -> Entry:
         self.row = row

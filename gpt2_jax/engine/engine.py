@@ -45,7 +45,13 @@ class Engine:
 
     def measure(self, params: Params, rows: Int[np.ndarray, " P"]) -> dict[str, float]:
         """Return mean loss, accuracy and macro F1."""
-        logits, labels = self.logits(params, rows), self.texts.labels_of(rows)
+        return self.scores(self.logits(params, rows), rows)
+
+    def scores(
+        self, logits: Float[np.ndarray, "N C"], rows: Int[np.ndarray, " P"]
+    ) -> dict[str, float]:
+        """Return mean cross-entropy, accuracy and macro F1 of the texts that `rows` are of."""
+        labels = self.texts.labels_of(rows)
         return {
             "loss": cross_entropy(logits, labels),
             "accuracy": accuracy(logits, labels),

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from jax.stages import Wrapped
 
 from gpt2_jax.engine.forward import predict_step
+from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.mesh import leaf_sharding, replicated
 from gpt2_jax.engine.steps import train_batches
 from gpt2_jax.model.scan import apply_scanned
@@ -29,6 +30,7 @@ def fsdp_programs(
     param_labels: Params,
     unroll: bool = False,
     accumulate: int = 1,
+    loss: Loss = cross_entropy,
     **step: Any,
 ) -> tuple[Wrapped, Wrapped]:
     """Return `steps.train_batches` and `predict_step`, as `jit.jit_programs`.
@@ -48,6 +50,7 @@ def fsdp_programs(
             param_labels=param_labels,
             apply=apply,
             accumulate=accumulate,
+            loss=loss,
             **step,
         )
         return jax.tree.map(functools.partial(_cut, mesh), state), losses

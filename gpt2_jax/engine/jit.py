@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, Key
 from gpt2_jax.engine.devices import Device, local_batches, pad_steps
 from gpt2_jax.engine.forward import predict_rows, predict_step
 from gpt2_jax.engine.fsdp import fsdp_programs
+from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.mesh import (
     AXIS,
     by_example,
@@ -46,6 +47,7 @@ def jit_steps(
     depth: int = 0,
     shard: str = "none",
     accumulate: int = 1,
+    loss: Loss = cross_entropy,
     resident: bool = True,
 ) -> Steps:
     """Compile the steps for a mesh of `devices`, or for the first local one.
@@ -57,9 +59,10 @@ def jit_steps(
     """
     devices = devices or jax.local_devices()[:1]
     step: dict[str, Any] = {"model": model, "depth": depth}
+    train = {"param_labels": param_labels, "accumulate": accumulate, "loss": loss}
     if resident and len(devices) == 1 and shard == "none":
-        return ResidentSteps(param_labels, texts, devices[0], accumulate, step)
-    return MeshSteps(param_labels, texts, devices, accumulate, step, shard)
+        return ResidentSteps(texts, devices[0], step, train)
+    return MeshSteps(texts, devices, step, train, shard)
 
 
 class ResidentSteps:
@@ -69,17 +72,14 @@ class ResidentSteps:
 
     def __init__(
         self,
-        param_labels: Params,
         texts: Texts,
         device: Device,
-        accumulate: int,
         step: dict[str, Any],
+        train: dict[str, Any],
     ) -> None:
-        train = functools.partial(
-            train_steps, param_labels=param_labels, accumulate=accumulate, **step
-        )
+        take = functools.partial(train_steps, **step, **train)
         self._mesh = make_mesh([device])
-        self._train = jax.jit(train, static_argnums=5, donate_argnums=0)
+        self._train = jax.jit(take, static_argnums=5, donate_argnums=0)
         predict = functools.partial(predict_rows, **step)
         self._predict = jax.jit(predict, static_argnums=3)
         # Nothing donates them, so a CPU reads what lies at an address that suits it.
@@ -116,20 +116,17 @@ class MeshSteps:
 
     def __init__(
         self,
-        param_labels: Params,
         texts: Texts,
         devices: Sequence[Device],
-        accumulate: int,
         step: dict[str, Any],
+        train: dict[str, Any],
         shard: str,
     ) -> None:
         self._texts, self._devices, self._shard = texts, devices, shard
         self.num_devices = len(devices)
         self._mesh = make_mesh(devices)
         programs = fsdp_programs if shard == "fsdp" else jit_programs
-        self._train, self._predict = programs(
-            self._mesh, param_labels=param_labels, accumulate=accumulate, **step
-        )
+        self._train, self._predict = programs(self._mesh, **step, **train)
 
     def train(
         self,
@@ -167,7 +164,12 @@ class MeshSteps:
 
 
 def jit_programs(
-    mesh: Mesh, *, param_labels: Params, accumulate: int = 1, **step: Any
+    mesh: Mesh,
+    *,
+    param_labels: Params,
+    accumulate: int = 1,
+    loss: Loss = cross_entropy,
+    **step: Any,
 ) -> tuple[Wrapped, Wrapped]:
     """Return `steps.train_batches` and `predict_step`, to be compiled for `mesh`.
 
@@ -176,7 +178,11 @@ def jit_programs(
     XLA, some would be added in parts, and cross the wire more than once.
     """
     train = functools.partial(
-        train_batches, param_labels=param_labels, accumulate=accumulate, **step
+        train_batches,
+        param_labels=param_labels,
+        accumulate=accumulate,
+        loss=loss,
+        **step,
     )
     predict = functools.partial(predict_step, **step)
     whole = replicated(mesh)

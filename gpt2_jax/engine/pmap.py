@@ -21,6 +21,7 @@ from jaxtyping import Float, Int, Key
 
 from gpt2_jax.engine.devices import Device, local_batches, local_devices, pad_steps
 from gpt2_jax.engine.forward import predict_step
+from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.mesh import AXIS
 from gpt2_jax.engine.steps import train_batches
 from gpt2_jax.engine.texts import Texts
@@ -43,6 +44,7 @@ class PmapSteps:
         *,
         depth: int = 0,
         accumulate: int = 1,
+        loss: Loss = cross_entropy,
     ) -> None:
         self._texts, self._devices = texts, devices
         self._local = local_devices(devices)
@@ -51,6 +53,7 @@ class PmapSteps:
             devices,
             param_labels=param_labels,
             accumulate=accumulate,
+            loss=loss,
             model=model,
             depth=depth,
         )
@@ -97,7 +100,12 @@ class PmapSteps:
 
 
 def pmap_programs(
-    devices: Sequence[Device], *, param_labels: Params, accumulate: int = 1, **step: Any
+    devices: Sequence[Device],
+    *,
+    param_labels: Params,
+    accumulate: int = 1,
+    loss: Loss = cross_entropy,
+    **step: Any,
 ) -> tuple[Any, Any]:  # what pmap returns has no class of its own
     """Return `steps.train_batches` and `predict_step`, to be compiled for `devices`.
 
@@ -114,6 +122,7 @@ def pmap_programs(
         param_labels=param_labels,
         axis_name=AXIS,
         accumulate=accumulate,
+        loss=loss,
         **step,
     )
     return jax.pmap(

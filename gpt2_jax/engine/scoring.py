@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from gpt2_jax.engine.packing import call_tokens
 from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.widths import by_length
+from gpt2_jax.progress import bar
 
 
 def logits_by_length(
@@ -42,8 +43,10 @@ def logits_by_length(
         filled = np.pad(rows[chosen], (0, size - len(chosen)), mode="edge")
         pending.append((chosen, predict(filled, width)))
     done = []
-    for chosen, logits in pending:
-        poll()
-        done.append(np.asarray(logits)[: len(chosen)])
+    with bar(len(rows), "evaluation", "texts") as shown:
+        for chosen, logits in pending:
+            poll()
+            done.append(np.asarray(logits)[: len(chosen)])
+            shown.update(len(chosen))
     order = np.concatenate([chosen for chosen, _ in pending])
     return np.concatenate(done)[np.argsort(order)]

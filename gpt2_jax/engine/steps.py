@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, Key
 
 from gpt2_jax.engine.accumulate import add_pieces
 from gpt2_jax.engine.forward import apply_model, forward, gather
+from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.param_labels import TRAIN, stop_frozen_gradients
 from gpt2_jax.engine.texts import Data
 from gpt2_jax.model.gpt2 import GPT2
@@ -43,8 +44,9 @@ def train_step(
     axis_name: str | None = None,
     accumulate: int = 1,
     apply: Callable[..., Array] = apply_model,
+    loss: Loss = cross_entropy,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """Take one optimizer step on the weighted mean cross-entropy of `batch`.
+    """Take one optimizer step on the weighted mean of `loss` over `batch`.
 
     The mean is over the whole batch, on however many devices it lies: sums are added
     over `axis_name` before the one division. With `accumulate` it is worked on in so
@@ -62,17 +64,15 @@ def train_step(
     def loss_fn(params: Params, piece: dict[str, Any], keys: Array | None) -> Array:
         params = stop_frozen_gradients(params, param_labels)
         logits = forward(model, params, piece, depth=depth, keys=keys, apply=apply)
-        losses = optax.softmax_cross_entropy_with_integer_labels(
-            logits, piece["labels"]
-        )
+        losses = loss(logits, piece["labels"])
         return (losses * piece["loss_weights"]).sum() / total
 
     gradients = functools.partial(jax.value_and_grad(loss_fn), state.params)
     if accumulate == 1:
-        loss, grads = gradients(batch, keys)
+        value, grads = gradients(batch, keys)
     else:
-        loss, grads = add_pieces(gradients, batch, keys, param_labels, accumulate)
-    loss, grads = add(loss), add(grads)
+        value, grads = add_pieces(gradients, batch, keys, param_labels, accumulate)
+    value, grads = add(value), add(grads)
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
     params = jax.tree.map(  # adding a zero would turn a frozen -0.0 into 0.0
         lambda leaf, update, label: leaf + update if label == TRAIN else leaf,
@@ -81,7 +81,7 @@ def train_step(
         param_labels,
     )
     state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
-    return state, loss
+    return state, value
 
 
 def train_steps(

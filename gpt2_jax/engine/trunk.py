@@ -29,6 +29,7 @@ from gpt2_jax.model.blocks import Block
 from gpt2_jax.model.gpt2 import GPT2, head_inputs
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params, split_params
+from gpt2_jax.progress import bar
 
 SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
 
@@ -159,13 +160,15 @@ def _run_packed(
         (packed, run(packed, placed[index % len(placed)]))
         for index, packed in enumerate(pack(texts.lengths, texts.widths[-1], tokens))
     )
-    for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
-        poll()
-        sizes = texts.lengths[packed.texts]
-        starts[packed.texts] = written + np.cumsum(sizes) - sizes
-        end = written + int(sizes.sum())
-        values[written:end] = np.asarray(x)[packed.segments > 0]
-        written = end
+    with bar(len(texts), "frozen trunk", "texts") as shown:
+        for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
+            poll()
+            sizes = texts.lengths[packed.texts]
+            starts[packed.texts] = written + np.cumsum(sizes) - sizes
+            end = written + int(sizes.sum())
+            values[written:end] = np.asarray(x)[packed.segments > 0]
+            written = end
+            shown.update(len(sizes))
     return starts
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Generator
 from pathlib import Path
 
-from gpt2_jax.errors import WeightsError
+from gpt2_jax.errors import WeightsError, is_callers
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def explain_disk_errors(workdir: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if not is_disk_error(error):
+        if is_callers(error) or not is_disk_error(error):
             raise
         free = shutil.disk_usage(workdir).free
         raise WeightsError(

@@ -17,6 +17,7 @@ from gpt2_jax.engine.devices import (
 )
 from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.jit import jit_steps
+from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.pmap import PmapSteps
 from gpt2_jax.engine.steps import create_train_state
 from gpt2_jax.engine.trunk_cache import reuse_trunk
@@ -28,7 +29,7 @@ from gpt2_jax.workdir.run import Run
 log = logging.getLogger(__name__)
 
 
-def build_engine(task: Task, run: Run) -> Engine:
+def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
     """Run the frozen trunk once over the texts where it can be, and wrap the steps.
 
     Then the params of the trunk stay behind.
@@ -71,6 +72,7 @@ def build_engine(task: Task, run: Run) -> Engine:
             devices,
             depth=depth,
             accumulate=train.accumulate,
+            loss=loss,
         )
     else:
         steps = jit_steps(
@@ -81,6 +83,7 @@ def build_engine(task: Task, run: Run) -> Engine:
             depth=depth,
             shard=train.shard,
             accumulate=train.accumulate,
+            loss=loss,
             resident=features.values.nbytes <= train.reuse_max_bytes,
         )
     return Engine(params, param_labels, features, steps, run.stop.poll, depth > 0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.checkpoints.step_folders import check_space
 from gpt2_jax.config import DataConfig, FinetuneConfig
 from gpt2_jax.data.content import MEMORY
-from gpt2_jax.engine.optimizer import create_optimizer
+from gpt2_jax.engine.loss import Loss, cross_entropy, loss_identity
+from gpt2_jax.engine.optimizer import create_optimizer, create_schedule
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
@@ -25,10 +27,13 @@ from gpt2_jax.plan.task import Task
 from gpt2_jax.storage.home import expanded
 from gpt2_jax.training.beside import fit_beside
 from gpt2_jax.training.build import build_engine, describe_run_devices, first_state
+from gpt2_jax.training.callbacks import Callback, Observers, RunInfo, check_callbacks
 from gpt2_jax.training.collect import collect, write_files
 from gpt2_jax.training.loop import train
 from gpt2_jax.training.results import Results
-from gpt2_jax.workdir.claim import stored_classes
+from gpt2_jax.training.trackers import trackers
+from gpt2_jax.workdir.claim import stored_classes, stored_id
+from gpt2_jax.workdir.identity import LOSS
 from gpt2_jax.workdir.run import Run, RunOptions, open_run
 
 log = logging.getLogger(__name__)
@@ -39,7 +44,8 @@ def finetune(
     workdir: str | Path | None = None,
     *,
     dataset: Any = None,
-    callbacks: Sequence[Callable[..., None]] = (),
+    callbacks: Sequence[Callback] = (),
+    loss: Loss | None = None,
     optimizer: optax.GradientTransformation | None = None,
     verbose: bool = True,
     resume: bool | str = False,
@@ -59,7 +65,10 @@ def finetune(
             of pandas, polars, pyarrow or datasets, or a dict of columns, whose columns
             `config.data` names as it does those of a file; or a dict of such parts by
             their names, train, validation and test. To resume it is given again.
-        callbacks: not available yet.
+        callbacks: watch the run, step by step; see `Callback`.
+        loss: of logits [B, C] and labels [B], a number for each text [B], in the place
+            of cross-entropy; weighed and averaged by the step. A run is resumed with
+            the loss that it began with. Evaluations measure cross-entropy.
         optimizer: trains what `config.train.trainable` names, in the place of AdamW
             with its schedule; all else stays frozen, bit for bit.
         verbose: print what is done, where logging is not set up otherwise.
@@ -74,22 +83,23 @@ def finetune(
         UserError: something that the user gave cannot be used; see `errors`.
         workdir.signals.Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    _refuse(callbacks=callbacks)
+    check_callbacks(callbacks)
     config = _with_rows(config or FinetuneConfig(), dataset)
     cache = None if trunk_cache is None else expanded(trunk_cache)
     options = RunOptions(verbose, resume, allow_data_change, offline, cache)
-    with open_run(config, workdir, options) as run:
+    ours = trackers(config.train)
+    with open_run(config, workdir, options) as run, contextlib.ExitStack() as watched:
         with run.phase("load"):
             classes = stored_classes(run.folder) if resume else None
             task = prepare(run.config, offline=offline, classes=classes, rows=dataset)
             for line in (*describe(task), *describe_run_devices(task)):
                 log.info(line)
-            run.claim(task.identity())
+            run.claim(_identity(task, loss))
             if (found := run.finished(task.num_steps)) is not None:
                 steps = task.num_steps
                 log.info("already complete: %d of %d steps", steps, steps)
                 return dataclasses.replace(Results.from_json(found), folder=run.place)
-            engine = build_engine(task, run)
+            engine = build_engine(task, run, loss or cross_entropy)
         tx = create_optimizer(
             run.config.train, engine.param_labels, task.num_steps, optimizer
         )
@@ -100,8 +110,10 @@ def finetune(
                 before = engine.accuracy(engine.params, "test")
             log.info("test accuracy before training: %.2f%%", 100 * before)
             state = _resume(checkpoints, state, task, run)
+            observers = Observers(ours, callbacks, **_told(task, optimizer))
+            watched.enter_context(observers.watching(_info(task, run, state)))
             with run.phase("train"):
-                state = train(state, task, engine, checkpoints, run)
+                state = train(state, task, engine, checkpoints, run, observers)
             steps = int(state.step)
             if run.config.train.keep == "best":
                 state = _best(checkpoints, state, run)
@@ -109,13 +121,35 @@ def finetune(
             beside = fit_beside(task, engine.logits_by_part(state.params))
             trained, results = collect(task, engine, state, beside, before, steps, run)
         results = write_files(task, trained, beside.logits, results, run)
-    return dataclasses.replace(results, folder=run.place)
+        observers.results = dataclasses.replace(results, folder=run.place)
+    return observers.results
 
 
-def _refuse(**given: Any) -> None:
-    for name, value in given.items():
-        if value is not None and value != ():
-            raise UserError(f"finetune({name}=...) is not available yet; leave it out")
+def _identity(task: Task, loss: Loss | None) -> dict[str, Any]:
+    """Return what a run may not change when it is resumed, beside its config."""
+    if loss is None:
+        return task.identity()
+    num_classes = len(task.dataset.classes)
+    return {**task.identity(), LOSS: loss_identity(loss, num_classes)}
+
+
+def _told(task: Task, optimizer: optax.GradientTransformation | None) -> dict[str, Any]:
+    """Return what observers need to tell learning rate and throughput."""
+    train = task.config.train
+    schedule = create_schedule(train, task.num_steps) if optimizer is None else None
+    return {"batch_size": train.batch_size, "schedule": schedule}
+
+
+def _info(task: Task, run: Run, state: TrainState) -> RunInfo:
+    return RunInfo(
+        id=stored_id(run.folder) if distributed.is_first() else "",
+        name=run.name,
+        folder=run.folder,
+        config=run.config,
+        first_step=int(state.step),
+        num_steps=task.num_steps,
+        steps_per_epoch=task.steps_per_epoch,
+    )
 
 
 def _with_rows(config: FinetuneConfig, rows: Any) -> FinetuneConfig:

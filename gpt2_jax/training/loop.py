@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 
 import jax
 import numpy as np
 from flax.training.train_state import TrainState
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gpt2_jax import distributed
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
@@ -19,10 +16,11 @@ from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.texts import MAX_STEPS
 from gpt2_jax.engine.widths import epoch_rows
 from gpt2_jax.plan.task import Task
+from gpt2_jax.progress import bar
+from gpt2_jax.training.callbacks import Observers
 from gpt2_jax.training.milestones import Milestones
 from gpt2_jax.workdir.metrics_log import MetricsLog
 from gpt2_jax.workdir.run import Run
-from gpt2_jax.workdir.writers import open_writers
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +30,12 @@ CALL_SECONDS = 0.5
 
 
 def train(
-    state: TrainState, task: Task, engine: Engine, checkpoints: Checkpoints, run: Run
+    state: TrainState,
+    task: Task,
+    engine: Engine,
+    checkpoints: Checkpoints,
+    run: Run,
+    observers: Observers,
 ) -> TrainState:
     """Take every step that `state` has not taken; return the state on the host.
 
@@ -43,16 +46,12 @@ def train(
         Interrupted: a signal came; the state is saved.
         NonFiniteError: the loss, or what trains, is NaN or infinite.
     """
-    with open_writers(run.config, run.folder) as writers:
-        metrics = MetricsLog(
-            run.folder / "metrics.jsonl", writers, writes=distributed.is_first()
-        )
-        first = int(state.step)
-        metrics.truncate(first, behind=checkpoints.behind)
-        due = Milestones(
-            task, engine, checkpoints, run, metrics, started=time.perf_counter()
-        )
-        state = _take_all_steps(engine.steps.place(state), first, task, engine, due)
+    metrics = MetricsLog(run.folder / "metrics.jsonl", writes=distributed.is_first())
+    first = int(state.step)
+    metrics.truncate(first, behind=checkpoints.behind)
+    started = time.perf_counter()
+    due = Milestones(task, engine, checkpoints, run, metrics, observers, started)
+    state = _take_all_steps(engine.steps.place(state), first, task, engine, due)
     checkpoints.finish()
     run.wait_for_saves()
     return engine.steps.unplace(state)
@@ -66,11 +65,7 @@ def _take_all_steps(
     num_rows, per_epoch = len(engine.texts.parts["train"]), task.steps_per_epoch
     key, limit = jax.random.key(config.seed), 1
     stop.poll()
-    verbose = due.run.options.verbose
-    with (
-        _progress(task.num_steps, step, verbose=verbose) as bar,
-        logging_redirect_tqdm([log.parent or log]),
-    ):
+    with bar(task.num_steps, "training", "steps", done=step) as shown:
         if due.checkpoints.behind:
             due.after(state, step, saved=True)
         for epoch in range(step // per_epoch, config.epochs):
@@ -83,11 +78,12 @@ def _take_all_steps(
                 call, width = next_call(engine, config, rows[done:], step, limit)
                 called = time.perf_counter()
                 state, losses = engine.steps.train(state, call, key, width)
-                due.check_losses(state, step, losses)
-                if time.perf_counter() - called < CALL_SECONDS / 2:
+                seconds = time.perf_counter() - called
+                due.take_losses(state, step, losses, seconds)
+                if seconds < CALL_SECONDS / 2:
                     limit = min(2 * limit, MAX_STEPS)
                 step += len(call)
-                bar.update(len(call))
+                shown.update(len(call))
                 limit = stop.meet(limit)
                 due.after(state, step)
     return state
@@ -110,13 +106,3 @@ def next_call(
     while count < min(limit, len(rows)) and texts.width(rows[count]) == width:
         count += 1
     return rows[:count], width
-
-
-def _progress(total: int, done: int, *, verbose: bool) -> tqdm:
-    return tqdm(
-        total=total,
-        initial=done,
-        unit="step",
-        disable=not (verbose and sys.stderr.isatty() and distributed.is_first()),
-        leave=False,
-    )

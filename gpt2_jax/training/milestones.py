@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from typing import Any
 
 import numpy as np
 from flax.training.train_state import TrainState
@@ -14,6 +15,7 @@ from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.checkpoints.nonfinite import stop_diverged
 from gpt2_jax.engine.engine import Engine
 from gpt2_jax.plan.task import Task
+from gpt2_jax.training.callbacks import Observers
 from gpt2_jax.training.selection import is_exhausted, score
 from gpt2_jax.workdir.metrics_log import MetricsLog
 from gpt2_jax.workdir.run import Run
@@ -31,6 +33,7 @@ class Milestones:
     checkpoints: Checkpoints
     run: Run
     metrics: MetricsLog
+    observers: Observers
     started: float  # of time.perf_counter
 
     def is_exhausted(self) -> bool:
@@ -58,11 +61,15 @@ class Milestones:
                 self._evaluate(state, step)
             if ended or (config.save_every and step % config.save_every == 0):
                 rows = self.engine.texts.parts["validation"]
-                scores = self.engine.measure(state.params, rows)
+                logits = self.engine.logits(state.params, rows)
+                scores = self.engine.scores(logits, rows)
                 self._check_score("validation loss", scores["loss"], state, step)
-                if ended:
-                    self._log_epoch(state, step, scores)
+                values = self._log_epoch(state, step, scores) if ended else {}
                 self._save(state, step, scores, saved=saved)
+                if ended:
+                    labels = self.engine.texts.labels_of(rows)
+                    values |= {"validation_logits": logits, "validation_labels": labels}
+                    self.observers.epoch(values.pop("epoch"), values)
         except Interrupted:
             # Without a score: the run that nobody stopped has no such candidate.
             if not saved:
@@ -71,8 +78,12 @@ class Milestones:
             self.checkpoints.finish()
             self.run.stop.leave(step)
 
-    def check_losses(self, state: TrainState, step: int, losses: np.ndarray) -> None:
+    def take_losses(
+        self, state: TrainState, step: int, losses: np.ndarray, seconds: float
+    ) -> None:
         """Log the losses of the steps after `step`, as far as they are finite.
+
+        `seconds`: that the call with these steps took.
 
         Raises:
             NonFiniteError: they are not.
@@ -80,6 +91,8 @@ class Milestones:
         finite = np.isfinite(losses)
         good = len(losses) if finite.all() else int(finite.argmin())
         self.metrics.write_losses(step, losses[:good])
+        if good:
+            self.observers.step(step + good, losses[:good], seconds)
         if good < len(losses):
             self._check_score("loss", float(losses[good]), state, step + good + 1)
 
@@ -120,6 +133,7 @@ class Milestones:
             seconds=round(time.perf_counter() - self.started, 3),
             **scores,
         )
+        self.observers.evaluation(step, scores)
         log.info(
             "step %d of %d: train loss %.3f, validation loss %.3f",
             step,
@@ -130,15 +144,12 @@ class Milestones:
 
     def _log_epoch(
         self, state: TrainState, step: int, scores: dict[str, float]
-    ) -> None:
+    ) -> dict[str, Any]:
         epoch, few = step // self.task.steps_per_epoch, self._few("train")
         accuracy = self.engine.measure(state.params, few)["accuracy"]
-        self.metrics.write(
-            step=step,
-            epoch=epoch,
-            train_accuracy=accuracy,
-            **{f"validation_{name}": value for name, value in scores.items()},
-        )
+        values = {"step": step, "epoch": epoch, "train_accuracy": accuracy}
+        values |= {f"validation_{name}": value for name, value in scores.items()}
+        self.metrics.write(**values)
         log.info(
             "epoch %d: accuracy %.2f%% on %d training texts, %.2f%% on validation",
             epoch,
@@ -146,6 +157,7 @@ class Milestones:
             len(few),
             100 * scores["accuracy"],
         )
+        return values
 
     def _save(
         self, state: TrainState, step: int, scores: dict[str, float], *, saved: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ from gpt2_jax.errors import UserError
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import digest, read_json
 from gpt2_jax.workdir import identity
-from gpt2_jax.workdir.identity import COURSE, FREE, TOLD, AnyConfig, Difference
+from gpt2_jax.workdir.identity import (
+    COURSE,
+    FREE,
+    LOSS,
+    TOLD,
+    AnyConfig,
+    Difference,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +47,7 @@ def claim(
     """
     path = workdir / CONFIG
     changes: list[list[Difference]] = []
+    own = secrets.token_hex(4)
     written = [digest(configs.to_dict(config))]
     if path.exists():
         if not resume:
@@ -55,12 +64,17 @@ def claim(
             return
         if any(name in TOLD for name, *_ in new):
             _retell(workdir, new)
-        changes = [*theirs["changes"], new]
+        changes, own = [*theirs["changes"], new], _id_of(theirs)
         written.append(digest(configs.to_dict(found)))  # if a kill comes in between
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         # A folder is a run's once its config.json is there: that comes last.
-        values = {"is": run, "changes": changes, "config_sha256": written}
+        values = {
+            "id": own,
+            "is": run,
+            "changes": changes,
+            "config_sha256": written,
+        }
         write_json(workdir / RUN, values)
         write_json(path, configs.to_dict(config))
     except OSError as error:
@@ -127,6 +141,8 @@ def _check_changes(
         refused = [change for change in refused if change not in data]
     if refused:
         hint = ""
+        if any(name == LOSS for name, *_ in refused):
+            hint = " and the loss=... that it began with"
         if refused == data:
             hint = ", or accept the new data with --allow-data-change"
         raise UserError(
@@ -138,6 +154,20 @@ def _check_changes(
         log.info("resumed with %s", identity.describe([change]))
     if any(name in COURSE for name, *_ in changes):
         log.info("from here on it is not the run that it would have been uninterrupted")
+
+
+def stored_id(workdir: Path) -> str:
+    """Return the 8 letters that the run in `workdir` has, and no other.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    return _id_of(_read_run(workdir))
+
+
+def _id_of(told: Mapping[str, Any]) -> str:
+    """Return the id in what run.json holds; earlier versions wrote none."""
+    return told.get("id") or digest(told["is"])[:8]
 
 
 def stored_classes(workdir: Path) -> list[str] | None:

@@ -25,6 +25,10 @@ COURSE = ("train.epochs", "train.learning_rate", "train.patience")
 PRETRAINED, WEIGHTS = "pretrained.sha256", "weights.sha256"
 
 
+# What the caller's own loss is (`engine.loss.loss_identity`); cross-entropy has none.
+LOSS = "loss"
+
+
 # These change what is made of a trained run, and told of it, and not its training.
 TOLD = ("lexical", "baselines", "data.positive")
 
@@ -90,7 +94,8 @@ def identity_differences(
 ) -> list[Difference]:
     """Return what is not the same in two runs; the old one may lack PRETRAINED."""
     other = WEIGHTS if PRETRAINED in old else PRETRAINED
-    return [change for change in differences(old, new) if change[0] != other]
+    gone = dict.fromkeys(old.keys() - {*new, WEIGHTS, PRETRAINED})
+    return [c for c in differences(old, {**new, **gone}) if c[0] != other]
 
 
 def describe(changes: list[Difference]) -> str:

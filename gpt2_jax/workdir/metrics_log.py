@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gpt2_jax.storage.atomic import write_text
-from gpt2_jax.workdir.writers import Writer
 
 
 class MetricsLog:
-    """Appends lines to metrics.jsonl, and gives them to `writers`.
+    """Appends lines to metrics.jsonl; one process of a run `writes`."""
 
-    One process of a run `writes`.
-    """
-
-    def __init__(
-        self, path: Path, writers: Sequence[Writer] = (), *, writes: bool = True
-    ) -> None:
-        self._path, self._writers, self._writes = path, writers, writes
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self._path, self._writes = path, writes
 
     def write(self, **values: Any) -> None:
         self._append([values])
@@ -37,9 +30,6 @@ class MetricsLog:
             return
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
-        for line in lines:
-            for write in self._writers:
-                write(line)
 
     def read(self) -> list[dict[str, Any]]:
         if not self._path.is_file():

@@ -24,7 +24,6 @@ from gpt2_jax.workdir.identity import run_id
 from gpt2_jax.workdir.lock import workdir_lock
 from gpt2_jax.workdir.paths import absolute, chosen_workdir
 from gpt2_jax.workdir.signals import StopSignals
-from gpt2_jax.workdir.writers import check_writers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +130,6 @@ def open_run(
         UserError: something that the user gave cannot be used; see `errors`.
         Interrupted: SIGINT or SIGTERM came.
     """
-    check_writers(config.train)
     clock = Clock()
     with (
         console(verbose=options.verbose),
