@@ -1,4 +1,4 @@
-"""What wraps every request: its path without a proxy's prefix, its id, a line of log."""
+"""What wraps every request: its path without a prefix, its id, a line of log."""
 
 from __future__ import annotations
 

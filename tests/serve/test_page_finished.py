@@ -87,6 +87,6 @@ def test_the_answer_stays_in_view_for_long_texts(open_page, url, size):
     page.wait_for_selector("#result:not(.stale)")
     for _ in range(2):
         box = page.locator("#verdict").bounding_box()
-        assert 0 <= box["y"] and box["y"] + box["height"] <= height
+        assert box["y"] >= 0 and box["y"] + box["height"] <= height
         page.locator("#reading").scroll_into_view_if_needed()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
