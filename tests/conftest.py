@@ -13,6 +13,8 @@ import jax
 import pytest
 from page_helpers import ARGS
 
+from gpt2_jax.training import errors
+
 pytest_plugins = ["fault_table"]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -23,6 +25,8 @@ jax.config.update("jax_num_cpu_devices", 8)
 # The command line keeps compiled programs in the user's cache folder; tests must not.
 jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Why a text was mistaken costs programs of its own; tests/training/test_errors.py asks.
+errors.EXPLAINED_TOKENS = 0
 
 
 @pytest.fixture(autouse=True)

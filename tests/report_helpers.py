@@ -106,12 +106,35 @@ def report_curves(classes: tuple[str, ...] = ("spam",)) -> dict:
         },
         "reliability": {"confidence": [0.6, 0.9], "accuracy": [0.5, 0.95], "n": [3, 9]},
         "lengths": {"edges": [0, 5, 10], "n": [4, 6]},
+        "learning_rate": {"epoch": [0, 1, 2], "value": [0.0, 1e-3, 0.0]},
+        "scores": {"edges": [0, 0.5, 1], "n": {"spam": [1, 2], "ham": [2, 1]}},
+        "thresholds": {
+            "kind": "alarm",
+            "of": classes[0],
+            "rows": [
+                {"threshold": 0.5, "precision": 0.75, "recall": 0.5, "per_1000": 123.4},
+                {
+                    "threshold": 0.99,
+                    "precision": None,
+                    "recall": 0.0,
+                    "per_1000": 0.0,
+                },
+            ],
+        },
     }
 
 
 def make_report(folder: Path, results: dict | None = None, figures=None) -> Report:
     texts = ["right", "the error: " + SCRIPT]
-    return Report(results or report_results(), CONFIG, texts, figures or {}, folder)
+    return Report(
+        results or report_results(),
+        CONFIG,
+        texts,
+        figures or {},
+        folder,
+        HISTORY,
+        report_curves(),
+    )
 
 
 class Tags(HTMLParser):

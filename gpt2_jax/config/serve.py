@@ -27,6 +27,29 @@ class ServeConfig:
         flag="--allow-host",
         repeated=True,
     )
+    cors_origins: tuple[str, ...] = option(
+        (),
+        "a site whose pages may ask too, as https://intranet.example",
+        flag="--cors-origin",
+        metavar="URL",
+        repeated=True,
+    )
+    root_path: str = option(
+        "",
+        "path under which a reverse proxy shows it, as /spam; kept or taken off there",
+        metavar="PATH",
+    )
+    examples: tuple[str, ...] = option(
+        (),
+        "a text that the page offers to try",
+        unset="two, where the run's data are demo or sms-spam",
+        flag="--example",
+        metavar="TEXT",
+        repeated=True,
+    )
+    access_log: bool = option(
+        False, "print a line of JSON for each request, without its text"
+    )
     max_body: int = option(65536, "bytes of a request", metavar="BYTES", at_least=1)
     max_file: int = option(
         100_000_000,
@@ -34,9 +57,19 @@ class ServeConfig:
         metavar="BYTES",
         at_least=1,
     )
-    # At least two of the largest requests, or one explanation.
+    max_files: int = option(
+        4, "files that are answered at once", metavar="FILES", at_least=1
+    )
+    max_texts: int = option(128, "texts of a request", metavar="TEXTS", at_least=1)
+    # At least one explanation.
     max_queue: int = option(
         1024, "texts that wait for the device", metavar="TEXTS", at_least=256
+    )
+    max_connections: int = option(
+        1000,
+        "open connections; beyond, the one that was idle longest is closed",
+        metavar="N",
+        at_least=2,
     )
     max_wait: float = option(
         0.002,
@@ -66,5 +99,22 @@ class ServeConfig:
             self.token is None or re.fullmatch("[!-~]+", self.token) is not None,
             "the token must be printable ASCII without spaces",
         )
-        names = tuple(name.lower() for name in self.allow_hosts)
-        object.__setattr__(self, "allow_hosts", names)
+        require(
+            re.fullmatch("(/[A-Za-z0-9._~-]+)*/?", self.root_path) is not None,
+            f"root_path={self.root_path!r} must be a path such as /spam",
+        )
+        object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
+        for origin in self.cors_origins:
+            require(
+                re.fullmatch("https?://[^/*\\s]+", origin) is not None,
+                f"cors_origins={origin!r} must be scheme and host, as "
+                "https://intranet.example",
+            )
+        for field in ("allow_hosts", "cors_origins"):
+            names = tuple(name.lower() for name in getattr(self, field))
+            object.__setattr__(self, field, names)
+        require(
+            2 * self.max_texts <= self.max_queue,
+            f"max_queue={self.max_queue} must hold two requests of max_texts="
+            f"{self.max_texts}",
+        )

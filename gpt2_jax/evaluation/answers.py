@@ -9,7 +9,14 @@ import numpy as np
 
 from gpt2_jax.evaluation.confusions import MAX_MATRIX, confused_pairs
 from gpt2_jax.evaluation.heat_map import heat_map_svg, scale_html
-from gpt2_jax.evaluation.markup import escape, number_cell, row, shaded_cell, table
+from gpt2_jax.evaluation.markup import (
+    escape,
+    number_cell,
+    row,
+    shaded_cell,
+    sorts,
+    table,
+)
 from gpt2_jax.evaluation.summary import subject
 
 _MAX_PAIRS = 20
@@ -51,6 +58,7 @@ def _means(test: Mapping[str, Any], classes: Sequence[str]) -> str:
             ("f1", "F1"),
         )
     )
+    values = f"{values[0].upper()}{values[1:]}"
     return f"<p>{values}; {escape(subject(test, classes))}: {mine}.</p>\n"
 
 
@@ -98,22 +106,14 @@ def _pairs(confusion: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def _sortable(test: Mapping[str, Any]) -> str:
-    """Return the table by label in three orders, of which a button shows one.
-
-    The page has no scripts, so each order is there.
-    """
+    """Return the table by label in three orders."""
     orders: dict[str, tuple[str, Callable[[_Row], Any]]] = {
         "f1": ("lowest F1 first", lambda each: (each[1]["f1"], -each[1]["n"])),
         "texts": ("most texts first", lambda each: -each[1]["n"]),
         "name": ("by name", lambda each: 0),
     }
-    buttons, tables = "", ""
-    for key, (words, order) in orders.items():
-        checked = " checked" if key == "f1" else ""
-        buttons += (
-            f'<input type="radio" name="order" id="by-{key}"{checked}>'
-            f'<label for="by-{key}">{words}</label>\n'
-        )
+    tables = {}
+    for name, (words, order) in orders.items():
         rows = sorted(test["per_class"].items(), key=order)
-        tables += f'<div class="sorted by-{key}">{_by_label(rows, words)}</div>'
-    return f'<div class="sorts">{buttons}{tables}</div>\n'
+        tables[name] = words, _by_label(rows, words)
+    return sorts("by", tables)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 MAX_POINTS = 400  # of a stored curve
+THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+_BINS = 20  # of probabilities
 
 
 def operating_points(
@@ -95,6 +97,52 @@ def collect_curves(
         "roc": roc,
         "precision_recall": precision_recall,
         "reliability": reliability(probabilities, labels, num_bins),
+        **_scores(probabilities, labels, classes, positive),
+    }
+
+
+def _scores(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    positive: str | None,
+) -> dict[str, Any]:
+    """Return the histogram of probabilities, and what each threshold would give.
+
+    They are of `positive`; of more than two classes without one, of the answer.
+    """
+    if positive is None and len(classes) > 2:
+        scores, hits = probabilities.max(-1), probabilities.argmax(-1) == labels
+        names, kind = ("right answers", "wrong answers"), "abstain"
+    else:
+        index = 1 if positive is None else list(classes).index(positive)
+        scores, hits = probabilities[:, index], labels == index
+        other = "other labels" if len(classes) > 2 else classes[1 - index]
+        names, kind = (classes[index], other), "alarm"
+    edges = np.linspace(0, 1, _BINS + 1)
+    counts = [np.histogram(scores[part], edges)[0] for part in (hits, ~hits)]
+    return {
+        "scores": {
+            "edges": _rounded(edges),
+            "n": {name: n.tolist() for name, n in zip(names, counts, strict=True)},
+        },
+        "thresholds": {
+            "kind": kind,
+            "of": names[0],
+            "rows": [_threshold(scores, hits, value) for value in THRESHOLDS],
+        },
+    }
+
+
+def _threshold(scores: np.ndarray, hits: np.ndarray, value: float) -> dict[str, Any]:
+    """Return what is taken in from `value` on; a precision of nothing is None."""
+    taken = scores >= value
+    right = int((taken & hits).sum())
+    return {
+        "threshold": value,
+        "precision": right / int(taken.sum()) if taken.any() else None,
+        "recall": right / int(hits.sum()) if hits.any() else None,
+        "per_1000": 1000 * float(taken.mean()),
     }
 
 

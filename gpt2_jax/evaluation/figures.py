@@ -13,9 +13,19 @@ import numpy as np
 
 from gpt2_jax.evaluation.confusions import MAX_MATRIX
 from gpt2_jax.evaluation.heat_map import draw_heat_map
+from gpt2_jax.evaluation.history_plots import (
+    History,
+    draw_accuracy,
+    draw_learning_rate,
+    draw_loss,
+)
 from gpt2_jax.evaluation.svg import COLORS, INK, STYLE, STYLES, to_svg
 
-History = Sequence[dict[str, Any]]
+_TITLES = {
+    "loss": "Loss",
+    "accuracy": "Accuracy",
+    "confusion": "Confusion on the test part",
+}
 
 MAX_CURVES = 6  # of as many classes; more cannot be told apart
 
@@ -31,23 +41,28 @@ def draw_figures(
     drawn = {}
     with matplotlib.rc_context(STYLE):
         for name, draw in {
-            "loss": lambda axes: _draw_loss(axes, history, results),
-            "accuracy": lambda axes: _draw_accuracy(axes, history, results),
+            "loss": lambda axes: draw_loss(axes, history, results),
+            "accuracy": lambda axes: draw_accuracy(axes, history, results),
+            "learning_rate": lambda axes: draw_learning_rate(
+                axes, curves["learning_rate"]
+            ),
             "roc": lambda axes: _draw_roc(axes, curves["roc"], results["test"]),
             "precision_recall": lambda axes: _draw_precision_recall(
                 axes, curves["precision_recall"], results["test"]
             ),
             "reliability": lambda axes: _draw_reliability(axes, curves["reliability"]),
+            "scores": lambda axes: _draw_scores(axes, curves["scores"]),
             "lengths": lambda axes: _draw_lengths(axes, curves["lengths"]),
         }.items():
-            drawn[name] = to_svg(_figure(draw), name)
+            if name in curves or name in ("loss", "accuracy"):
+                drawn[name] = to_svg(_figure(draw), name)
     return drawn
 
 
 def write_pictures(
     workdir: Path, history: History, results: dict[str, Any]
 ) -> list[Path]:
-    """Write loss.png, accuracy.png and confusion.png; return their paths.
+    """Write loss, accuracy and confusion as PNG and as SVG; return their paths.
 
     Returns nothing when matplotlib is not installed.
     """
@@ -56,22 +71,35 @@ def write_pictures(
     except ImportError:
         return []
     paths = []
+    classes = results["data"]["classes"]
+    confusion = np.asarray(results["test"]["confusion"])
     with matplotlib.rc_context(STYLE):
-        for name, draw in {
-            "loss": lambda axes: _draw_loss(axes, history, results),
-            "accuracy": lambda axes: _draw_accuracy(axes, history, results),
-        }.items():
-            paths.append(workdir / f"{name}.png")
-            _figure(draw).savefig(paths[-1], dpi=120)
-        classes = results["data"]["classes"]
-        confusion = np.asarray(results["test"]["confusion"])
         if len(classes) <= MAX_MATRIX:
-            figure = _figure(lambda axes: _draw_confusion(axes, confusion, classes))
+            matrix = _figure(lambda axes: _draw_confusion(axes, confusion, classes))
         else:
-            figure = draw_heat_map(confusion, classes)
-        paths.append(workdir / "confusion.png")
-        figure.savefig(paths[-1], dpi=120)
+            matrix = draw_heat_map(confusion, classes)
+        drawn = {
+            "loss": _figure(lambda axes: draw_loss(axes, history, results)),
+            "accuracy": _figure(lambda axes: draw_accuracy(axes, history, results)),
+            "confusion": matrix,
+        }
+        of = _short(f"{results['weights']} on {results['data']['name']}", 60)
+        for name, figure in drawn.items():
+            _add_title(figure, f"{_TITLES[name]}: {of}")
+            for suffix in (".png", ".svg"):
+                paths.append(workdir / f"{name}{suffix}")
+                figure.savefig(paths[-1], dpi=120)
     return paths
+
+
+def _add_title(figure: Any, title: str) -> None:
+    """Put a title above a figure that stands alone; in the report the caption is it."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.35)
+    if figure.get_layout_engine() is None:
+        top = figure.subplotpars.top
+        figure.subplots_adjust(top=top * height / (height + 0.35))
+    figure.suptitle(title, fontsize=10).set_parse_math(False)
 
 
 def _figure(draw: Any) -> Any:
@@ -85,54 +113,6 @@ def _figure(draw: Any) -> Any:
         top = 0.86 if axes.child_axes else 0.97
         figure.subplots_adjust(left=0.12, right=0.98, bottom=0.13, top=top)
     return figure
-
-
-def _draw_loss(axes: Any, history: History, results: dict[str, Any]) -> None:
-    few = [line for line in history if "train_loss" in line]
-    keys = ("train_loss", "validation_loss")
-    _draw_history(axes, few, keys, results, "cross-entropy (nats)")
-    axes.set_ylim(bottom=0)
-
-
-def _draw_accuracy(axes: Any, history: History, results: dict[str, Any]) -> None:
-    keys = ("train_accuracy", "validation_accuracy")
-    _draw_history(axes, history, keys, results, "accuracy (%)", scale=100)
-
-
-def _draw_history(
-    axes: Any,
-    history: History,
-    keys: Sequence[str],
-    results: dict[str, Any],
-    ylabel: str,
-    scale: float = 1,
-) -> None:
-    """Draw values over epochs, with the examples seen on a second axis, as the book."""
-    batch_size = results["examples_seen"] / results["steps"]
-    per_epoch = results["data"]["used"]["train"] // batch_size
-    for key, color, style in zip(keys, COLORS, STYLES, strict=False):
-        points = [
-            (line["step"] / per_epoch, scale * line[key])
-            for line in history
-            if key in line
-        ]
-        if points:
-            label = key.split("_")[0]
-            axes.plot(
-                *zip(*points, strict=True), style, marker="o", color=color, label=label
-            )
-    axes.set_xlim(0, 1.02 * results["steps"] / per_epoch)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(ylabel)
-    axes.legend()
-    top = axes.secondary_xaxis(
-        "top",
-        functions=(
-            lambda epoch: epoch * per_epoch * batch_size,
-            lambda seen: seen / per_epoch / batch_size,
-        ),
-    )
-    top.set_xlabel("examples seen")
 
 
 def _chosen(curves: dict[str, Any], test: Mapping[str, Any]) -> tuple[list[str], str]:
@@ -225,5 +205,25 @@ def _draw_confusion(axes: Any, matrix: np.ndarray, classes: Sequence[str]) -> No
     axes.set_ylabel("true")
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else name[:23] + "…"
+def _draw_scores(axes: Any, scores: dict[str, Any]) -> None:
+    edges = np.asarray(scores["edges"])
+    for number, (name, counts) in enumerate(scores["n"].items()):
+        axes.stairs(
+            counts,
+            edges,
+            fill=number == 1,
+            alpha=0.55 if number == 1 else 1,
+            color=COLORS[number],
+            linewidth=1.8,
+            label=_short(name),
+        )
+    axes.set_yscale("symlog")  # a few errors among many right ones are still seen
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("probability")
+    axes.set_ylabel("texts")
+    for text in axes.legend().get_texts():
+        text.set_parse_math(False)
+
+
+def _short(name: str, limit: int = 24) -> str:
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"

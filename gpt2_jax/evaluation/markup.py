@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.resources
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def page(title: str, body: str) -> str:
@@ -43,8 +43,27 @@ def shaded_cell(count: int, total: int) -> str:
     return f'<td style="--share:{count / max(total, 1):.3f}">{count}</td>'
 
 
-def number_cell(value: object) -> str:
-    return f'<td class="number">{value}</td>'
+def number_cell(value: object, name: str = "") -> str:
+    """Return a cell of a number; `name` stands beside it where rows become blocks."""
+    named = f' data-name="{name}"' if name else ""
+    return f'<td class="number"{named}>{value}</td>'
+
+
+def sorts(group: str, tables: Mapping[str, tuple[str, str]]) -> str:
+    """Return tables in several orders, by name the words and the HTML of each.
+
+    The page has no scripts: each order is there, and a button shows one. report.css
+    knows the names.
+    """
+    buttons, shown = "", ""
+    for i, (name, (words, content)) in enumerate(tables.items()):
+        checked = " checked" if i == 0 else ""
+        buttons += (
+            f'<input type="radio" name="{group}-order" id="{group}-{name}"{checked}>'
+            f'<label for="{group}-{name}">{words}</label>\n'
+        )
+        shown += f'<div class="sorted {group}-{name}">{content}</div>'
+    return f'<div class="sorts">{buttons}{shown}</div>\n'
 
 
 def escape(value: str) -> str:

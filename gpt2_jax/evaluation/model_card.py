@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_jax.data.checks import counted, shortened
-from gpt2_jax.evaluation.report import Report, headline_notes
+from gpt2_jax.evaluation.report import Report
 from gpt2_jax.evaluation.summary import (
     format_baselines,
     format_calibration,
@@ -121,10 +121,10 @@ def _body(report: Report) -> str:
     )
     notes = "".join(f"- {_cell(note)}\n" for note in data["notes"])
     reached = "; ".join(format_baselines(results["baselines"])[:1])
-    told = "".join(f"{_cell(note)}\n" for note in headline_notes(results))
+    told = "".join(f"- {_cell(sentence)}\n" for sentence in report.story)
     return f"""# {_cell(report.title)}
-A GPT-2 text classifier with the labels {_cell(shortened(data["classes"]))}, trained by
-gpt2-jax {results["versions"]["gpt2-jax"]} on {results["device"]}.
+A GPT-2 text classifier with the labels {_cell(shortened(data["classes"]))}, trained on
+{results["device"]}: {_cell(report.made)}.
 
 ## Results
 Test accuracy {100 * accuracy["test"]:.2f}% (95% interval {low:.1f} to {high:.1f}, n={
@@ -136,6 +136,7 @@ accuracy {test["balanced_accuracy"]:.4f}; {_cell(subject(test, data["classes"]))
         format_scores(test)
     }.
 On the same texts, {_cell(reached)}.
+
 {told}
 | label | precision | recall | F1 | test texts |
 |---|---|---|---|---|

@@ -9,25 +9,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.data.balance import BALANCED
 from gpt2_jax.data.checks import counted, shortened
 from gpt2_jax.evaluation.answers import answers
 from gpt2_jax.evaluation.baselines import NAMES
+from gpt2_jax.evaluation.error_list import error_list
 from gpt2_jax.evaluation.markup import escape, number_cell, page, row, table
-from gpt2_jax.evaluation.summary import format_lexical, subject
-
-MAX_SHOWN = 600  # characters of a text
+from gpt2_jax.evaluation.story import story
+from gpt2_jax.evaluation.summary import subject
+from gpt2_jax.evaluation.thresholds import thresholds
 
 _WHEN = ("before", "after")
 
 _FIGURES = {
-    "loss": "Loss on a few batches of the training part and of validation.",
+    "loss": "Loss on a few batches of the training and of the validation part, and "
+    "after each epoch on all of the validation part.",
     "accuracy": "Accuracy after each epoch, on the same training batches and on all of "
     "validation.",
     "roc": "ROC on the test part; dotted: chance.",
     "precision_recall": "Precision and recall on the test part, by threshold.",
     "reliability": "Reliability on the test part: on the dotted line a probability "
     "means what it says; larger points hold more texts.",
+    "learning_rate": "Learning rate, by epoch.",
+    "scores": "Probabilities that the test texts got, by their true label (with many "
+    "labels: of right and of wrong answers).",
     "lengths": "Lengths of all texts that were used.",
 }
 
@@ -41,6 +45,21 @@ class Report:
     texts: Sequence[str]  # of the test part
     figures: Mapping[str, str]  # SVG by name; none without matplotlib
     workdir: Path
+    history: Sequence[Mapping[str, Any]] = ()  # metrics.jsonl
+    curves: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # curves.json
+
+    @property
+    def story(self) -> list[str]:
+        """What the numbers say, in sentences."""
+        return story(self.results, self.config, self.history)
+
+    @property
+    def made(self) -> str:
+        """Which run it was, when, and by which version; old runs do not know all."""
+        results = self.results
+        name, date = results.get("run") or self.workdir.name, results.get("date")
+        day = f", {date[:10]} {date[11:16]}" if date else ""
+        return f"run {name}{day}, gpt2-jax {results['versions']['gpt2-jax']}"
 
     @property
     def title(self) -> str:
@@ -56,14 +75,16 @@ def write_report_html(report: Report) -> Path:
     """Write report.html; every text in it is shown as it is, and none is markup."""
     results, classes = report.results, report.results["data"]["classes"]
     sections = {
-        "What was trained on what": _facts(report),
-        "Training": _figures(report, "loss", "accuracy"),
+        "What the numbers say": _story(report),
+        "Model and data": _facts(report),
+        "Training": _figures(report, "loss", "accuracy", "learning_rate"),
         "Answers on the test part": answers(results["test"], classes),
-        "Thresholds and probabilities": _figures(report, "roc", "precision_recall")
-        + _calibration(report),
-        "Texts": _figures(report, "lengths"),
-        "The most confident errors": _errors(report),
-        "Again": _again(report),
+        "Thresholds": _figures(report, "roc", "precision_recall", "scores")
+        + thresholds(report.curves.get("thresholds")),
+        "Probabilities": _calibration(report),
+        "Errors": error_list(results["test"], report.texts),
+        "Lengths of the texts": _figures(report, "lengths"),
+        "Repeat this run": _again(report),
     }
     body = "".join(
         f"<section><h2>{title}</h2>\n{content}</section>\n"
@@ -90,28 +111,23 @@ def _headline(report: Report) -> str:
         ("this model before training", results["accuracy_before"], False),
     ]
     rows = "".join(_bar(*bar) for bar in bars)
-    notes = "".join(f"<p>{escape(note)}</p>\n" for note in headline_notes(results))
     return (
         f"<h1>{escape(report.title)}</h1>\n"
+        f'<p class="soft">{escape(report.made[0].upper() + report.made[1:])}</p>\n'
         f'<p class="soft">A text classifier with the labels '
         f"{escape(shortened(results['data']['classes']))}.</p>\n"
         f'<p class="result">{100 * accuracy:.2f}%</p>\n'
         f"<p>of {test['n']} test texts are classified correctly; the 95% interval is "
         f"{low:.1f} to {high:.1f}%. Macro-F1 {test['macro_f1']:.4f}"
-        f"{_baseline_f1(results['baselines'])}.</p>\n{notes}"
+        f"{_baseline_f1(results['baselines'])}.</p>\n"
         f'<table class="bars"><caption>Accuracy on the test part</caption>'
         f"<tbody>{rows}</tbody></table>\n"
     )
 
 
-def headline_notes(results: Mapping[str, Any]) -> list[str]:
-    """Return what a reader of the numbers must know."""
-    baselines = results["baselines"]
-    notes = [baselines["verdict"]] if baselines.get("verdict") else []
-    notes += format_lexical(results.get("lexical"))
-    if results["data"].get("balanced"):
-        notes.append(BALANCED)
-    return [f"{note[0].upper()}{note[1:]}." for note in notes]
+def _story(report: Report) -> str:
+    items = "".join(f"<li>{escape(sentence)}</li>\n" for sentence in report.story)
+    return f'<ul class="story">\n{items}</ul>\n'
 
 
 def _baseline_f1(baselines: Mapping[str, Any]) -> str:
@@ -165,7 +181,7 @@ def _figures(report: Report, *names: str) -> str:
     if not report.figures:
         missing = "<p>No figures: install gpt2-jax[report] for them.</p>\n"
         return missing if "loss" in names else ""
-    drawn = "".join(_figure(report, name) for name in names)
+    drawn = "".join(_figure(report, name) for name in names if name in report.figures)
     return f'<div class="figures">{drawn}</div>\n'
 
 
@@ -196,6 +212,7 @@ def _calibration(report: Report) -> str:
         for key, name in (("roc_auc", "ROC AUC"), ("pr_auc", "PR AUC"))
     )
     of = escape(subject(test, report.results["data"]["classes"]))
+    of = f"{of[0].upper()}{of[1:]}"
     words = (
         f"<p>{of}: {areas}; Brier score {test['brier']:.4f}. The temperature "
         f"{calibration['temperature']:.3f} was fitted on "
@@ -204,28 +221,6 @@ def _calibration(report: Report) -> str:
     )
     figure = _figure(report, "reliability") if report.figures else ""
     return f'<div class="figures">{figure}<div>{words}{measured}</div></div>\n'
-
-
-def _errors(report: Report) -> str:
-    errors = report.results["test"]["errors"]
-    wrong = report.results["test"]["n"] - sum(
-        row[i] for i, row in enumerate(report.results["test"]["confusion"])
-    )
-    if not errors:
-        return "<p>Every test text is classified correctly.</p>\n"
-    rows = (_error(report, **error) for error in errors)
-    head = ["text", "true", "answer", "probability"]
-    caption = f"{len(errors)} of {wrong} errors, the most probable answers first"
-    return table(head, rows, "errors", caption)
-
-
-def _error(report: Report, row: int, label: str, predicted: str, prob: float) -> str:
-    text = report.texts[row]
-    cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} …"
-    return (
-        f'<tr><td class="text" dir="auto">{escape(cut)}</td><td>{escape(label)}</td>'
-        f"<td>{escape(predicted)}</td>{number_cell(f'{prob:.3f}')}</tr>\n"
-    )
 
 
 def _again(report: Report) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
@@ -26,9 +26,11 @@ from gpt2_jax.inference.explain import (
     word_spans,
     word_weights,
 )
+from gpt2_jax.serve.access import ID, Access
 from gpt2_jax.serve.answers import results, stored_threshold
 from gpt2_jax.serve.batcher import Batcher, QueueFullError
 from gpt2_jax.serve.guard import Guard, problem
+from gpt2_jax.serve.probes import Model, add_probes
 from gpt2_jax.serve.prometheus import Metrics
 from gpt2_jax.serve.schema import (
     PROBLEMS,
@@ -37,6 +39,7 @@ from gpt2_jax.serve.schema import (
     ExplainRequest,
     ExplainResponse,
     Word,
+    classify_request,
 )
 from gpt2_jax.serve.static import page_routes
 from gpt2_jax.serve.table_route import PATH, add_table
@@ -51,8 +54,9 @@ def create_app(
     classifier: Classifier,
     config: ServeConfig,
     usual: Reading = Reading(),
+    model: Model = Model(),
 ) -> ASGIApp:
-    """Return the ASGI application that serves `classifier`.
+    """Return the ASGI application that serves `classifier`, which is `model`.
 
     `usual` says how texts stand in the data that it was trained on.
     """
@@ -83,6 +87,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
         routes=page_routes(),
+        servers=[{"url": config.root_path}] if config.root_path else None,
     )
     secured = [Security(HTTPBearer(auto_error=False))] if config.token else []
 
@@ -97,15 +102,17 @@ def create_app(
         future = batcher.submit(texts, lengths, background=background)
         return await asyncio.wait_for(asyncio.wrap_future(future), config.timeout)
 
-    @app.post("/v1/classify", responses=PROBLEMS, dependencies=secured)
     async def classify(request: ClassifyRequest) -> ClassifyResponse:
         """Label each text."""
         lengths = [len(encode(text)) for text in request.texts]
         rows = await predict(request.texts, lengths)
-        found = results(classifier, request.texts, lengths, rows, request.abstain_below)
-        return ClassifyResponse(
-            threshold=stored_threshold(classifier), results=list(found)
-        )
+        least = request.abstain_below
+        found = list(results(classifier, request.texts, lengths, rows, least))
+        metrics.observe_answers(found)
+        return ClassifyResponse(threshold=stored_threshold(classifier), results=found)
+
+    classify.__annotations__["request"] = classify_request(config.max_texts)
+    app.post("/v1/classify", responses=PROBLEMS, dependencies=secured)(classify)
 
     @app.post("/v1/explain", responses=PROBLEMS, dependencies=secured)
     async def explain(request: ExplainRequest) -> ExplainResponse:
@@ -128,30 +135,20 @@ def create_app(
             ],
         )
 
-    add_table(app, classifier, batcher, config, usual, check_ready, secured)
-
-    @app.head("/healthz", include_in_schema=False)
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """Answer while the process lives."""
-        return {"status": "alive"}
-
-    @app.head("/readyz", include_in_schema=False)
-    @app.get("/readyz", responses={503: PROBLEMS[503]})
-    async def readyz() -> dict[str, str]:
-        """Answer once every batch shape is compiled."""
-        check_ready()
-        return {"status": "ready"}
-
-    @app.get("/metrics", response_class=Response, dependencies=secured)
-    async def prometheus() -> Response:
-        """Counts for Prometheus."""
-        content = generate_latest(metrics.registry)
-        return Response(content, headers={"content-type": CONTENT_TYPE_LATEST})
-
+    add_table(app, classifier, batcher, config, usual, metrics, check_ready, secured)
+    add_probes(app, classifier, config, metrics, model, check_ready, secured)
     _add_error_handlers(app)
     paths = [getattr(route, "path", "") for route in app.routes]
-    return Guard(app, config, metrics, paths, files=(PATH,))
+    guard: ASGIApp = Guard(app, config, metrics, paths, files=(PATH,))
+    if config.cors_origins:
+        guard = CORSMiddleware(
+            guard,
+            allow_origins=config.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", ID],
+            expose_headers=[ID, "retry-after", "x-rows"],
+        )
+    return Access(guard, config, paths)
 
 
 def _not_ready(batcher: Batcher) -> HTTPException:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpt2_jax.config import ServeConfig
+from gpt2_jax.serve.probes import INFO, METRICS
 from gpt2_jax.serve.prometheus import Metrics
 
 SECURITY_HEADERS = {
@@ -39,6 +40,8 @@ def problem(
 
 
 _JSON, _BYTES = "application/json", "application/octet-stream"
+
+_SECRET = ("/v1/", METRICS, INFO)  # paths that ask for the token, where there is one
 
 
 class Guard:
@@ -132,7 +135,8 @@ class Guard:
         if len(headers.getlist("host")) != 1 or not self._is_ours(host):
             # A page of another site may have its own name point to this address.
             return problem(400, "unknown host; see gpt2-jax serve --allow-host")
-        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
+        ours = (f"http://{host}", f"https://{host}", *self._config.cors_origins)
+        if origin is not None and origin not in ours:
             return problem(403, "pages of other origins may not ask")
         if not self._has_token(scope["path"], headers.get("authorization", "")):
             return problem(
@@ -168,7 +172,7 @@ class Guard:
 
     def _has_token(self, path: str, authorization: str) -> bool:
         token = self._config.token
-        if token is None or not (path.startswith("/v1/") or path == "/metrics"):
+        if token is None or not path.startswith(_SECRET):
             return True
         scheme, _, given = authorization.partition(" ")
         same = hmac.compare_digest(given.strip().encode(), token.encode())

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax.monitoring
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from gpt2_jax.serve.batcher import SIZES
+from gpt2_jax.serve.schema import Result
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
+_TOKENS = (1, 4, 16, 64, 256, 1024)
+_PROBS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
@@ -49,6 +60,42 @@ class Metrics:
             "Programs compiled; after the warm-up there should be no more",
             registry=registry,
         )
+
+        # Other shares than those of the first weeks tell that the texts have changed.
+        self.labels = Counter(
+            "gpt2_jax_labels", "Labels given", ["label"], registry=registry
+        )
+        self.abstained = Counter(
+            "gpt2_jax_abstained", "Texts that got no label", registry=registry
+        )
+        self.truncated = Counter(
+            "gpt2_jax_truncated", "Texts that were cut", registry=registry
+        )
+        self.probs = Histogram(
+            "gpt2_jax_label_probability",
+            "Probability of the label of each text",
+            buckets=_PROBS,
+            registry=registry,
+        )
+        self.tokens = Histogram(
+            "gpt2_jax_text_tokens",
+            "Length of each text",
+            buckets=_TOKENS,
+            registry=registry,
+        )
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+
+    def observe_answers(self, results: Iterable[Result]) -> None:
+        """Count what was answered."""
+        for result in results:
+            if result.label is None:
+                self.abstained.inc()
+            else:
+                self.labels.labels(result.label).inc()
+            self.truncated.inc(result.truncated)
+            self.probs.observe(result.prob)
+            self.tokens.observe(result.n_tokens)
 
     def observe_batch(self, waits: list[float]) -> None:
         """Count a batch, and the seconds that each of its texts waited."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-MAX_TEXTS = 128  # of a request
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 
 class _Strict(BaseModel):
@@ -25,8 +23,16 @@ AbstainBelow = Annotated[
 
 
 class ClassifyRequest(_Strict):
-    texts: list[str] = Field(min_length=1, max_length=MAX_TEXTS)
+    texts: list[str] = Field(min_length=1)
     abstain_below: AbstainBelow = 0.0
+
+
+def classify_request(max_texts: int) -> type[ClassifyRequest]:
+    """Return the request of at most `max_texts` texts, which OpenAPI then tells."""
+    texts = Field(min_length=1, max_length=max_texts)
+    return create_model(
+        "ClassifyRequest", __base__=ClassifyRequest, texts=(list[str], texts)
+    )
 
 
 class _Query(BaseModel):
@@ -96,6 +102,16 @@ class ExplainResponse(BaseModel):
     label: str = Field(description="the label that is explained, the one of classify")
     prob: float = Field(description="its probability")
     words: list[Word]
+
+
+class Info(BaseModel):
+    run: str = Field(description="the name of the run that is served")
+    labels: list[str]
+    threshold: Threshold | None = Field(description="that decides; null: none is set")
+    max_length: int = Field(description="tokens; what is longer is cut")
+    model_sha256: str = Field(description="of the model's description and weights")
+    version: str = Field(description="of gpt2-jax")
+    examples: list[str] = Field(description="texts that the page offers to try")
 
 
 class Problem(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import ipaddress
 import logging
@@ -23,8 +24,7 @@ from gpt2_jax.errors import UserError
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.rows import usual_reading
 from gpt2_jax.serve.app import create_app
-
-MAX_CONNECTIONS = 1000
+from gpt2_jax.serve.probes import Model, model_of
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,8 @@ def serve(run: Path, config: ServeConfig) -> None:
         logger.info(
             "http://%s:%s  labels: %s", shown, port, ", ".join(classifier.labels)
         )
-        server = make_server(classifier, config, usual_reading(run))
+        _allow_files(config.max_connections)
+        server = make_server(classifier, config, usual_reading(run), model_of(run))
         server.run(sockets=[listener])
 
 
@@ -57,11 +58,12 @@ def make_server(
     classifier: Classifier,
     config: ServeConfig,
     usual: Reading = Reading(),
+    model: Model = Model(),
 ) -> uvicorn.Server:
-    """Return the server of `classifier`; it logs neither requests nor texts."""
+    """Return the server of `classifier`; no text is logged."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(classifier, config, usual),
+            create_app(classifier, config, usual, model),
             http=TimedProtocol,
             ws="none",
             lifespan="on",
@@ -70,7 +72,7 @@ def make_server(
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            limit_concurrency=config.max_connections,
             timeout_keep_alive=round(config.read_timeout + 0.5),
             timeout_graceful_shutdown=round(config.timeout + 1),
         )
@@ -87,12 +89,27 @@ def listen(config: ServeConfig) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM
         )[0]
-        return socket.create_server(address, family=family, backlog=MAX_CONNECTIONS)
+        return socket.create_server(
+            address, family=family, backlog=config.max_connections
+        )
     except OSError as error:
         raise UserError(
             f"{config.host}:{config.port}: cannot be listened on ({error.strerror}); "
             "give another --host or --port"
         ) from None
+
+
+def _allow_files(connections: int) -> None:
+    """Let so many connections be open, as far as the system allows it."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = connections + 256  # the rest is for the model, jax and files
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
@@ -102,12 +119,16 @@ def _exit(number: int, frame: FrameType | None) -> NoReturn:
 class TimedProtocol(H11Protocol):
     """HTTP/1.1 that gives a client as long for a head as for being idle.
 
-    uvicorn itself waits for the end of a head that has begun as long as it takes.
+    uvicorn itself waits for the end of a head that has begun as long as it takes, and
+    answers 503 to everyone once idle connections fill its limit. Here the one that has
+    been idle longest makes room, of the client that has most of them.
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _since = 0.0  # when it became idle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        self._make_room()
         super().connection_made(transport)
         self._expect_head()
 
@@ -134,7 +155,30 @@ class TimedProtocol(H11Protocol):
             super().send_400_response(msg)
         self.transport.close()
 
+    def on_response_complete(self) -> None:
+        self._since = self.loop.time()
+        super().on_response_complete()
+
+    def _make_room(self) -> None:
+        limit = self.limit_concurrency
+        if limit is None or len(self.connections) < limit - 1:
+            return
+        idle = [c for c in self.connections if isinstance(c, TimedProtocol) and c._idle]
+        hosts = collections.Counter(c.client and c.client[0] for c in idle)
+        if idle:
+            most = hosts.most_common(1)[0][0]
+            of = [c for c in idle if (c.client and c.client[0]) == most]
+            oldest = min(of, key=lambda c: c._since)
+            oldest.transport.close()
+            self.connections.discard(oldest)  # it is counted until it has closed
+
+    @property
+    def _idle(self) -> bool:
+        waits = self.cycle is None or self.cycle.response_complete
+        return waits and not self.transport.is_closing()
+
     def _expect_head(self) -> None:
+        self._since = self._since or self.loop.time()
         self._deadline = self.loop.call_later(
             self.timeout_keep_alive, self.transport.close
         )

@@ -23,11 +23,10 @@ from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.serve import table, upload
 from gpt2_jax.serve.answers import results
 from gpt2_jax.serve.batcher import Batcher, QueueFullError
+from gpt2_jax.serve.prometheus import Metrics
 from gpt2_jax.serve.schema import PROBLEMS, Columns, TableLine, TableQuery
 
 PATH = "/v1/table"
-
-MAX_FILES = 4  # that are answered at once; each takes disk
 
 _PAUSE = 0.05  # seconds until a queue that was full is asked again
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -49,11 +48,12 @@ def add_table(
     batcher: Batcher,
     config: ServeConfig,
     usual: Reading,
+    metrics: Metrics,
     check_ready: Callable[[], None],
     secured: Sequence[Any],
 ) -> None:
     """Add the route to `app`."""
-    free = MAX_FILES
+    free = config.max_files  # each takes disk
 
     @contextlib.contextmanager
     def place() -> Iterator[None]:
@@ -97,13 +97,14 @@ def add_table(
                 return Response(found.model_dump_json(), media_type="application/json")
             checked = await asyncio.to_thread(table.check, path, name, how)
             groups = table.groups(path, name, how, classifier)
-            lines = _lines(classifier, batcher, groups, checked, query)
+            lines = _lines(classifier, batcher, metrics, groups, checked, query)
             return _Stream(lines, stack.pop_all(), checked, query)
 
 
 async def _lines(
     classifier: Classifier,
     batcher: Batcher,
+    metrics: Metrics,
     groups: Generator[list[table.Item]],
     checked: table.Checked,
     query: TableQuery,
@@ -131,6 +132,7 @@ async def _lines(
                 texts, lengths = zip(*((i.text, i.length) for i in items), strict=True)
                 rows, least = await future, query.abstain_below
                 found = list(results(classifier, texts, lengths, rows, least))
+                metrics.observe_answers(found)
                 yield write(items, found)
             elif group is None:
                 return

@@ -18,6 +18,7 @@ from gpt2_jax import config as configs
 from gpt2_jax import distributed
 from gpt2_jax.data import checks
 from gpt2_jax.engine.engine import Engine
+from gpt2_jax.engine.optimizer import create_schedule
 from gpt2_jax.engine.param_labels import trained_leaves
 from gpt2_jax.evaluation import baselines
 from gpt2_jax.evaluation.calibration import describe_calibration, fit_temperature
@@ -26,7 +27,6 @@ from gpt2_jax.evaluation.figures import draw_figures, write_pictures
 from gpt2_jax.evaluation.metrics import (
     ECE_BINS,
     accuracy,
-    confident_errors,
     evaluate_probabilities,
     softmax,
 )
@@ -38,6 +38,7 @@ from gpt2_jax.plan.task import Task
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import read_sealed
 from gpt2_jax.training.beside import Beside
+from gpt2_jax.training.errors import explain_errors, list_errors
 from gpt2_jax.training.results import Results
 from gpt2_jax.weights.trained import MODEL_FILE, TrainedModel, save_model
 from gpt2_jax.workdir.metrics_log import MetricsLog
@@ -46,7 +47,6 @@ from gpt2_jax.workdir.run import Run
 
 log = logging.getLogger(__name__)
 
-MAX_ERRORS = 20
 _PACKAGES = ("gpt2-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -81,7 +81,7 @@ def collect(
         accuracy_before=before,
         test={
             **test,
-            "errors": _errors(probabilities, labels["test"], dataset.classes),
+            "errors": list_errors(probabilities, labels["test"], dataset.classes),
         },
         calibration=describe_calibration(logits, labels, temperature),
         baselines=_baselines(task, beside, accuracies["test"], test["macro_f1"]),
@@ -102,12 +102,12 @@ def collect(
         run=run.name,
         lexical=beside.told,
     )
-    trained = task.trained_model(state.params, temperature)
-    return dataclasses.replace(
-        trained,
+    trained = dataclasses.replace(
+        task.trained_model(state.params, temperature),
         lexical=beside.lexical,
         temperature_alone=beside.temperature_alone,
-    ), results
+    )
+    return trained, results
 
 
 def _baselines(
@@ -125,18 +125,14 @@ def _baselines(
     return {**measured, "verdict": verdict}
 
 
-def _errors(
-    probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "row": int(row),  # of predictions.csv, from 0
-            "label": classes[labels[row]],
-            "predicted": classes[probabilities[row].argmax()],
-            "prob": float(probabilities[row].max()),
-        }
-        for row in confident_errors(probabilities, labels, MAX_ERRORS)
-    ]
+def _learning_rates(task: Task, steps: int) -> dict[str, list[float]]:
+    """Return the learning rate of some of the steps, by epoch."""
+    rate = create_schedule(task.config.train, task.num_steps)
+    chosen = np.unique(np.linspace(0, steps, 100).astype(int))
+    return {
+        "epoch": (chosen / task.steps_per_epoch).round(4).tolist(),
+        "value": [float(rate(step)) for step in chosen],
+    }
 
 
 def versions() -> dict[str, str]:
@@ -167,16 +163,22 @@ def write_files(
     logits: dict[str, np.ndarray],
     results: Results,
     run: Run,
+    *,
+    schedule: bool = True,
 ) -> Results:
     """Write the model, the predictions, the report, and results.json last.
 
-    Only the first process of a run does. Returns the results with the final seconds.
+    Only the first process of a run does. Returns the results with the final seconds,
+    and the words that errors rest on. `schedule`: the learning rate is the config's.
     """
     if not distributed.is_first():
         return results
     with run.phase("evaluate"):
         _say_lost_threshold(run.folder)
         save_model(run.folder / "model", trained)
+        errors = explain_errors(results.test["errors"], task.texts_of("test"), trained)
+        test = {**results.test, "errors": errors}
+        results = dataclasses.replace(results, test=test)
     classes, workdir = task.dataset.classes, run.folder
     probabilities = {
         part: softmax(rows / trained.temperature) for part, rows in logits.items()
@@ -193,6 +195,8 @@ def write_files(
         probabilities["test"], task.labels("test"), classes, ECE_BINS, task.positive
     )
     curves["lengths"] = length_counts(task)
+    if schedule:
+        curves["learning_rate"] = _learning_rates(task, results.steps)
     write_json(workdir / "curves.json", curves)
     if repeated := task.repeated_texts():
         checks.write_repeated_texts(workdir / checks.REPEATED, repeated)
@@ -203,7 +207,8 @@ def write_files(
         results, seconds=run.clock.seconds, compilation_cache=run.clock.cache
     )
     config = configs.to_dict(task.config)
-    report = Report(results.to_json(), config, task.texts_of("test"), figures, workdir)
+    texts = task.texts_of("test")
+    report = Report(results.to_json(), config, texts, figures, workdir, history, curves)
     write_report_html(report)
     write_model_card(report)
     write_json(workdir / "results.json", results.to_json())

@@ -120,7 +120,9 @@ def finetune(
         with run.phase("evaluate"):
             beside = fit_beside(task, engine.logits_by_part(state.params))
             trained, results = collect(task, engine, state, beside, before, steps, run)
-        results = write_files(task, trained, beside.logits, results, run)
+        results = write_files(
+            task, trained, beside.logits, results, run, schedule=optimizer is None
+        )
         observers.results = dataclasses.replace(results, folder=run.place)
     return observers.results
 

@@ -104,7 +104,7 @@ def test_the_page_has_a_map_pairs_and_a_table_in_three_orders(tmp_path):
     assert page.count("<rect") == 1 + (confusion > 0).sum()
     assert "class_000 → class_076: 7 of 10" in parsed.text
     assert parsed.tags.count("th") < 77 * 4 + 77 * 2  # three orders, and no matrix
-    assert parsed.tags.count("input") == 3 and "script" not in parsed.tags
+    assert parsed.tags.count("input") == 7 and "script" not in parsed.tags
     by_f1 = page.split('class="sorted by-f1"')[1].split('class="sorted')[0]
     f1 = [float(row[2]) for row in re.findall(3 * r'number">([\d.]+)<.*?', by_f1)]
     assert len(f1) == 77 and f1 == sorted(f1)

@@ -31,21 +31,23 @@ def figures() -> dict[str, str]:
     return draw_figures(HISTORY, report_results(), report_curves())
 
 
-def test_pictures_are_png_files(tmp_path):
+def test_pictures_are_png_and_svg_files_with_a_title(tmp_path):
     pytest.importorskip("matplotlib")
     paths = write_pictures(tmp_path, HISTORY, report_results())
-    assert {path.name for path in paths} == {
-        "loss.png",
-        "accuracy.png",
-        "confusion.png",
-    }
-    assert all(path.read_bytes().startswith(b"\x89PNG\r\n") for path in paths)
+    assert [path.name for path in paths] == [
+        f"{name}.{kind}"
+        for name in ("loss", "accuracy", "confusion")
+        for kind in ("png", "svg")
+    ]
+    for png, svg in zip(paths[::2], paths[1::2], strict=True):
+        assert png.read_bytes().startswith(b"\x89PNG\r\n")
+        assert ": mini on texts.csv" in Tags(svg.read_text()).text
 
 
 @pytest.mark.parametrize("name", ["$x^$", "50% $ off $\\frac", SCRIPT])
 def test_class_names_are_neither_formulas_nor_markup(tmp_path, name):
     pytest.importorskip("matplotlib")
-    assert len(write_pictures(tmp_path, HISTORY, report_results(("ham", name)))) == 3
+    assert len(write_pictures(tmp_path, HISTORY, report_results(("ham", name)))) == 6
     drawn = draw_figures(HISTORY, report_results(), report_curves((name,)))
     assert "<script" not in drawn["roc"]
     assert Tags(drawn["roc"]).text.count(name[:23]) == 1
@@ -55,9 +57,11 @@ def test_figures_take_their_colours_from_the_page(figures):
     assert list(figures) == [
         "loss",
         "accuracy",
+        "learning_rate",
         "roc",
         "precision_recall",
         "reliability",
+        "scores",
         "lengths",
     ]
     for name, svg in figures.items():
@@ -85,7 +89,8 @@ def test_without_matplotlib_there_are_no_figures_but_a_report(tmp_path, monkeypa
 
 def test_a_report_needs_nothing_beside_it_and_tells_every_result(figures, tmp_path):
     page = write_report_html(make_report(tmp_path, figures=figures)).read_text()
-    assert not re.search(r'(?:src|href)="(?!#)', page)
+    linked = set(re.findall(r"""(?:src|href)=["']([^#"'][^"']*)""", page))
+    assert linked == {"predictions.csv"}
     assert not re.search(r"url\((?!#)|@import", page)
     urls = set(re.findall(r'https?://[^"\s<]+', page))
     assert all(url.startswith("http://www.w3.org/") for url in urls)

@@ -24,7 +24,7 @@ def test_the_page_is_made_of_its_own_files_alone(service):
     for name, content in files.items():
         names = re.findall(r'(?:href|src)="([^"]*)"|from "([^"]*)"', content)
         for path in filter(None, (path for pair in names for path in pair)):
-            assert path.removeprefix("/") in files, f"{name}: {path}"
+            assert path.removeprefix("./") in files, f"{name}: {path}"
         urls = re.findall(r"https?://[^\s\"')]+", content)
         assert set(urls) <= {"http://www.w3.org/2000/svg"}, name
     for name, content in files.items():

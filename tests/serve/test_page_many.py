@@ -51,7 +51,7 @@ def test_the_column_of_a_csv_file_is_classified_cell_by_cell(open_page, url):
     assert column(page, 4) == texts
     page.get_by_label("Column").select_option("id")
     page.get_by_role("button", name="Classify").click()
-    page.locator("#rows tr:nth-child(4) td:last-child", has_text="3").wait_for()
+    page.locator("#rows tr:nth-child(4) td.text", has_text="3").wait_for()
     assert column(page, 4) == ["0", "1", "2", "3"]
 
 

@@ -24,7 +24,7 @@ def _check(service: Service, examples: int) -> collections.Counter[int]:
     """Send good and bad requests, check every answer, and count their statuses."""
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 6
+    assert len(operations) == 7
     statuses: collections.Counter[int] = collections.Counter()
     for operation in operations:
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
@@ -74,6 +74,7 @@ def test_openapi_names_every_route_and_every_refusal(service):
         "/healthz",
         "/readyz",
         "/metrics",
+        "/info",
     }
     refusals = {"400", "401", "403", "408", "413", "415", "422", "429", "503"}
     for path in ("/v1/classify", "/v1/explain", "/v1/table"):

@@ -15,14 +15,25 @@ export function setToken(value) {
 }
 
 export const classify = (texts, abstain_below) =>
-  postJson("/v1/classify", { texts: texts.map(whole), abstain_below });
-export const explain = (text) => postJson("/v1/explain", { text: whole(text) });
+  postJson("v1/classify", { texts: texts.map(whole), abstain_below });
+export const explain = (text) => postJson("v1/explain", { text: whole(text) });
 
 export async function isReady() {
   try {
-    return (await fetch("/readyz")).ok;
+    return (await fetch("readyz")).ok;
   } catch {
     throw unreachable();
+  }
+}
+
+// What is served; nothing where the token is missing, or an older service answers.
+export async function info() {
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  try {
+    const response = await fetch("info", { headers });
+    return response.ok ? await response.json() : {};
+  } catch {
+    return {};
   }
 }
 
@@ -60,7 +71,7 @@ async function postJson(path, body) {
 }
 
 const postFile = (query, file, signal) =>
-  post(`/v1/table?${query}`, "application/octet-stream", file, signal);
+  post(`v1/table?${query}`, "application/octet-stream", file, signal);
 
 async function post(path, type, body, signal) {
   for (let tries = 1; ; tries += 1) {

@@ -1,8 +1,8 @@
 // Tabs, the state of the service, and the access token.
 
-import { isReady, setToken } from "/api.js";
-import { refresh } from "/one.js";
-import { openFile } from "/many.js";
+import { isReady, setToken } from "./api.js";
+import { offerExamples, refresh } from "./one.js";
+import { openFile } from "./many.js";
 
 const $ = (id) => document.getElementById(id);
 const tabs = [...document.querySelectorAll('[role="tab"]')];
@@ -49,6 +49,7 @@ $("access").addEventListener("submit", (event) => {
   $("access").hidden = true;
   $("message").focus();
   refresh();
+  offerExamples();
 });
 
 addEventListener("dragover", (event) => {
@@ -68,3 +69,4 @@ addEventListener("drop", (event) => {
 });
 
 watchState();
+offerExamples();

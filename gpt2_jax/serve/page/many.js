@@ -1,8 +1,8 @@
 // Many messages: pasted lines or a file -> a table to sort and to download.
 
-import { classifyFile, columnsOf, whole } from "/api.js";
-import { abstainBelow, NONE } from "/options.js";
-import { csvOf, fill } from "/table.js";
+import { classifyFile, columnsOf, whole } from "./api.js";
+import { abstainBelow, NONE } from "./options.js";
+import { csvOf, fill } from "./table.js";
 
 const $ = (id) => document.getElementById(id);
 let file = null; // that was chosen; without one the lines are sent
@@ -24,6 +24,9 @@ $("many-form").addEventListener("submit", async (event) => {
   await run(running.signal);
   $("classify").disabled = false;
   running = null;
+});
+$("lines").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("many-form").requestSubmit();
 });
 $("stop").addEventListener("click", () => running?.abort());
 $("download").addEventListener("click", download);

@@ -1,7 +1,8 @@
 // One message: label, probabilities and the words they rest on, as one types.
 
-import { classify, explain, whole } from "/api.js";
-import { abstainBelow, NONE, percent } from "/options.js";
+import { classify, explain, info, whole } from "./api.js";
+import { abstainBelow, NONE, percent } from "./options.js";
+import { showProgram } from "./program.js";
 
 const PAUSE = 200; // ms without a key before the text is sent
 const SHOWN = 8; // classes with a bar
@@ -16,10 +17,34 @@ $("message").addEventListener("input", () => {
   $("result").classList.add("stale");
 });
 
+$("message").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  clearTimeout(timer);
+  refresh();
+});
+
 $("abstain").addEventListener("input", () => {
   clearTimeout(timer);
   timer = setTimeout(refresh, PAUSE);
 });
+
+export async function offerExamples() {
+  const { examples = [] } = await info();
+  const buttons = examples.map((text) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "example";
+    button.textContent = text;
+    button.dir = "auto";
+    button.addEventListener("click", () => {
+      $("message").value = text;
+      refresh();
+    });
+    return button;
+  });
+  $("examples").replaceChildren(...buttons);
+  $("examples").hidden = !buttons.length;
+}
 
 // One question at a time: what was typed meanwhile is asked next, the rest never.
 export async function refresh() {
@@ -55,6 +80,7 @@ async function show(text, asked) {
   }
   if (asked !== question()) return;
   showResult(answer.results[0], answer.threshold);
+  showProgram(whole(text), abstainBelow());
   showWords(text, [], "");
   const explanation = await explain(text);
   if (asked !== question()) return;
