@@ -50,7 +50,7 @@ class Engine:
     def scores(
         self, logits: Float[np.ndarray, "N C"], rows: Int[np.ndarray, " P"]
     ) -> dict[str, float]:
-        """Return mean cross-entropy, accuracy and macro F1 of the texts that `rows` are of."""
+        """Return mean cross-entropy, accuracy and macro F1 of the texts of `rows`."""
         labels = self.texts.labels_of(rows)
         return {
             "loss": cross_entropy(logits, labels),
