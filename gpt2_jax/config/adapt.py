@@ -9,7 +9,7 @@ from gpt2_jax.config.data import ROWS, DataConfig
 from gpt2_jax.config.fields import check_fields, flag_of, option, option_of, require
 from gpt2_jax.config.finetune import MODEL
 from gpt2_jax.config.layout import LayoutConfig
-from gpt2_jax.config.model import Dtype, GPT2Config
+from gpt2_jax.config.model import PRECISION_HELP, Dtype, GPT2Config, Precision
 from gpt2_jax.config.train import DEVICES, MEASURING, TRAINING, TrainConfig
 
 
@@ -41,6 +41,9 @@ class AdaptConfig:
         GPT2Config.dtype,
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=MODEL,
+    )
+    precision: Precision = option(
+        GPT2Config.precision, PRECISION_HELP, section=MODEL
     )
     held_out: float = option(
         0.05,

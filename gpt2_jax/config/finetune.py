@@ -11,7 +11,13 @@ from typing import Any, Literal, TypeVar
 from gpt2_jax.config.data import DataConfig
 from gpt2_jax.config.fields import check_fields, from_dict, option
 from gpt2_jax.config.layout import LayoutConfig
-from gpt2_jax.config.model import Dtype, GPT2Config, PoolName
+from gpt2_jax.config.model import (
+    PRECISION_HELP,
+    Dtype,
+    GPT2Config,
+    PoolName,
+    Precision,
+)
 from gpt2_jax.config.train import TrainConfig
 
 Baselines = Literal["linear", "none"]
@@ -53,6 +59,9 @@ class FinetuneConfig:
         GPT2Config.dtype,
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=MODEL,
+    )
+    precision: Precision = option(
+        GPT2Config.precision, PRECISION_HELP, section=MODEL
     )
     # experiments/field compares with and without
     lexical: bool = option(
