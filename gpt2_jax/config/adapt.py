@@ -42,9 +42,7 @@ class AdaptConfig:
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=MODEL,
     )
-    precision: Precision = option(
-        GPT2Config.precision, PRECISION_HELP, section=MODEL
-    )
+    precision: Precision = option(GPT2Config.precision, PRECISION_HELP, section=MODEL)
     held_out: float = option(
         0.05,
         "share of the texts that measure the loss, and are not trained on",

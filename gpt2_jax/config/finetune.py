@@ -60,9 +60,7 @@ class FinetuneConfig:
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=MODEL,
     )
-    precision: Precision = option(
-        GPT2Config.precision, PRECISION_HELP, section=MODEL
-    )
+    precision: Precision = option(GPT2Config.precision, PRECISION_HELP, section=MODEL)
     # experiments/field compares with and without
     lexical: bool = option(
         True,

@@ -40,7 +40,10 @@ def programs(**changes):
     program = gradients_program(model.config, 0)
     yield "gradients", program.lower(params, ids, one, one, jnp.ones(2))
     language = GPT2(dataclasses.replace(TINY, **changes))
-    yield "language", jax.jit(language.apply).lower({"params": random_params(TINY)}, ids)
+    yield (
+        "language",
+        jax.jit(language.apply).lower({"params": random_params(TINY)}, ids),
+    )
 
 
 def dots(lowered):
