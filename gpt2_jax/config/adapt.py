@@ -10,7 +10,13 @@ from gpt2_jax.config.fields import check_fields, flag_of, option, option_of, req
 from gpt2_jax.config.finetune import MODEL
 from gpt2_jax.config.layout import LayoutConfig
 from gpt2_jax.config.model import PRECISION_HELP, Dtype, GPT2Config, Precision
-from gpt2_jax.config.train import DEVICES, MEASURING, TRAINING, TrainConfig
+from gpt2_jax.config.train import (
+    DETERMINISTIC_HELP,
+    DEVICES,
+    MEASURING,
+    TRAINING,
+    TrainConfig,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +91,7 @@ class AdaptConfig:
         at_least=1,
         section=DEVICES,
     )
+    deterministic: bool = option(False, DETERMINISTIC_HELP, section=DEVICES)
     save_every: int | None = option(
         None,
         "measure the loss on what is held out, and write a checkpoint, this often",
