@@ -59,9 +59,12 @@ def run_adapt(arguments: argparse.Namespace) -> int:
     if arguments.resume and arguments.workdir is None:
         raise UserError("--resume needs the --workdir of the run to go on with")
     from gpt2_jax.engine.compilation import set_up_compilation
+    from gpt2_jax.engine.devices import make_deterministic
     from gpt2_jax.training.adapt import adapt
 
     set_up_compilation(arguments)
+    if resolved.deterministic:
+        make_deterministic()
     with second_signal_ends():
         adapted = adapt(
             resolved,

@@ -141,11 +141,13 @@ def _is_distributed(arguments: argparse.Namespace) -> bool:
 def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     from gpt2_jax.distributed import is_first
     from gpt2_jax.engine.compilation import set_up_compilation
-    from gpt2_jax.engine.devices import require_platform
+    from gpt2_jax.engine.devices import make_deterministic, require_platform
     from gpt2_jax.evaluation.summary import format_results
     from gpt2_jax.training.finetune import finetune
 
     set_up_compilation(arguments)
+    if resolved.train.deterministic:
+        make_deterministic()
     if arguments.device is not None:
         require_platform(arguments.device)
     if arguments.workdir is None and arguments.resume:

@@ -13,6 +13,7 @@ from gpt2_jax.cli import streams, weights
 from gpt2_jax.cli import threshold as cli_threshold
 from gpt2_jax.cli import tpu as cli_tpu
 from gpt2_jax.cli.finetune import add_finetune, run_finetune
+from gpt2_jax.cli.platforms import leave_out_absent
 from gpt2_jax.cli.serve import add_serve, run_serve
 from gpt2_jax.errors import (
     PREDICT_MEMORY_ADVICE,
@@ -53,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     streams.make_ready()
+    leave_out_absent()
     arguments = build_parser().parse_args(argv)
     _set_up_logging()
     try:

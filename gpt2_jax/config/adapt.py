@@ -9,8 +9,14 @@ from gpt2_jax.config.data import ROWS, DataConfig
 from gpt2_jax.config.fields import check_fields, flag_of, option, option_of, require
 from gpt2_jax.config.finetune import MODEL
 from gpt2_jax.config.layout import LayoutConfig
-from gpt2_jax.config.model import Dtype, GPT2Config
-from gpt2_jax.config.train import DEVICES, MEASURING, TRAINING, TrainConfig
+from gpt2_jax.config.model import PRECISION_HELP, Dtype, GPT2Config, Precision
+from gpt2_jax.config.train import (
+    DETERMINISTIC_HELP,
+    DEVICES,
+    MEASURING,
+    TRAINING,
+    TrainConfig,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +48,7 @@ class AdaptConfig:
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=MODEL,
     )
+    precision: Precision = option(GPT2Config.precision, PRECISION_HELP, section=MODEL)
     held_out: float = option(
         0.05,
         "share of the texts that measure the loss, and are not trained on",
@@ -84,6 +91,7 @@ class AdaptConfig:
         at_least=1,
         section=DEVICES,
     )
+    deterministic: bool = option(False, DETERMINISTIC_HELP, section=DEVICES)
     save_every: int | None = option(
         None,
         "measure the loss on what is held out, and write a checkpoint, this often",

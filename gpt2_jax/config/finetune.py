@@ -11,7 +11,14 @@ from typing import Any, Literal, TypeVar
 from gpt2_jax.config.data import DataConfig
 from gpt2_jax.config.fields import check_fields, from_dict, option
 from gpt2_jax.config.layout import LayoutConfig
-from gpt2_jax.config.model import Dtype, GPT2Config, Long, PoolName
+from gpt2_jax.config.model import (
+    PRECISION_HELP,
+    Dtype,
+    GPT2Config,
+    Long,
+    PoolName,
+    Precision,
+)
 from gpt2_jax.config.train import TrainConfig
 
 Baselines = Literal["linear", "none"]
@@ -60,6 +67,7 @@ class FinetuneConfig:
         "of matmuls; parameters, layer norms and softmax stay float32",
         section=MODEL,
     )
+    precision: Precision = option(GPT2Config.precision, PRECISION_HELP, section=MODEL)
     # experiments/field compares with and without
     lexical: bool = option(
         True,

@@ -19,6 +19,12 @@ LONGS: tuple[Long, ...] = typing.get_args(Long)
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = typing.get_args(Dtype)
 
+Precision = Literal["default", "high", "highest"]  # of jax.lax.Precision
+PRECISION_HELP = (
+    "of float32 matmuls: highest is float32; default rounds to TF32 on a GPU and to "
+    "bfloat16 on a TPU, high less than that; a CPU never rounds"
+)
+
 Activation = Literal["gelu_new", "gelu", "relu"]
 ACTIVATIONS: tuple[Activation, ...] = typing.get_args(Activation)
 
@@ -54,6 +60,10 @@ class GPT2Config:
     pool: PoolName = option("last_real", "position whose hidden state is classified")
     dtype: Dtype = option(
         "float32", "of matmuls; params, layer norms and softmax stay float32"
+    )
+    precision: Precision = option(
+        "highest",
+        PRECISION_HELP,
     )
     lora_rank: int = option(
         0, "of the low-rank adapters on the dense kernels; 0: none", at_least=0

@@ -29,6 +29,9 @@ METRICS: tuple[Metric, ...] = typing.get_args(Metric)
 TRAINING = "training"
 DEVICES = "devices and memory"
 MEASURING = "measurements and checkpoints"
+DETERMINISTIC_HELP = (
+    "on a GPU: only what gives the same bits each time, which is slower"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +118,7 @@ class TrainConfig:
         "fsdp: cut parameters and optimizer state over the devices",
         section=DEVICES,
     )
+    deterministic: bool = option(False, DETERMINISTIC_HELP, section=DEVICES)
     reuse_trunk: bool = option(
         True,
         "run the frozen trunk once per text, if dropout is 0",

@@ -47,6 +47,34 @@ def choose_devices(count: int | None) -> list[Device]:
     return [device for some in by_process for device in some]
 
 
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+def make_deterministic() -> None:
+    """Let XLA take, on a GPU, only what gives the same bits each time.
+
+    It reads its flags once: this must come before any use of a device.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if DETERMINISTIC not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".strip()
+
+
+def check_deterministic(device: Device) -> None:
+    """Refuse a GPU that may add in any order.
+
+    Raises:
+        DeviceError: XLA was not told otherwise when it started.
+    """
+    if device.platform == "gpu" and DETERMINISTIC not in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
+        raise DeviceError(
+            f"deterministic: set XLA_FLAGS={DETERMINISTIC} before jax is imported; "
+            "gpt2-jax finetune --deterministic does so itself"
+        )
+
+
 def require_platform(name: str) -> None:
     """Run on the devices of `name` (cpu, gpu or tpu); must come before any use of one.
 

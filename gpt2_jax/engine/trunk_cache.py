@@ -111,7 +111,7 @@ def _trunk_id(config: GPT2Config, params: Params, texts: Texts, depth: int) -> s
         "texts": [hashlib.sha256(array.tobytes()).hexdigest() for array in read],
         "widths": texts.widths if pooled else texts.widths[-1],
         "pool": config.pool if pooled else None,
-        "model": [config.num_heads, config.causal, config.dtype],
+        "model": [config.num_heads, config.causal, config.dtype, config.precision],
         "depth": depth,
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,

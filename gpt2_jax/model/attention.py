@@ -6,7 +6,11 @@ Shapes: `B` batch, `T` tokens (queries), `S` tokens (keys), `D` embed_dim, `H` h
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -49,7 +53,7 @@ class CausalSelfAttention(nn.Module):
             y = _attend_once(q, x, to_k, to_v, heads(bias[width:]), mask[:, 0], dropout)
         else:
             q, k, v = (heads(y) for y in jnp.split(c_attn(x), 3, axis=-1))
-            if fused_attention(config, jax.default_backend(), q.shape[1], k.shape[1]):
+            if fused_attention(config, cuda_capability(), q.shape[1], k.shape[1]):
                 y = jax.nn.dot_product_attention(
                     q, k, v, mask=mask, implementation="cudnn"
                 )
@@ -102,16 +106,42 @@ def _attend(
     return y.transpose(0, 2, 1, 3)
 
 
+# What programs are compiled for, where that is not the device that is here.
+_target: contextvars.ContextVar[Any] = contextvars.ContextVar("target", default=None)
+
+
+@contextlib.contextmanager
+def compiling_for(device: Any) -> Iterator[None]:
+    """Choose the kernels of `device` in what is traced inside."""
+    token = _target.set(device)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
+def cuda_capability() -> tuple[int, int] | None:
+    """Return the compute capability; None on anything but CUDA: AMD is "gpu" too."""
+    device = _target.get() or jax.devices()[0]
+    found = re.fullmatch(r"(\d+)\.(\d+)", getattr(device, "compute_capability", ""))
+    return found and (int(found[1]), int(found[2]))
+
+
 def fused_attention(
-    config: GPT2Config, platform: str, num_queries: Any, num_keys: Any
+    config: GPT2Config,
+    capability: tuple[int, int] | None,
+    num_queries: Any,
+    num_keys: Any,
 ) -> bool:
     """Can cuDNN's fused attention stand in for `_attend`?
 
-    It has no float32 and no dropout like ours; heads go up to 128 in steps of 8, and
-    with a mask the numbers of queries and keys must be even.
+    It needs CUDA of compute capability 8.0; it has no float32 and no dropout like ours;
+    heads go up to 128 in steps of 8, and with a mask the numbers of queries and keys
+    must be even.
     """
     return (
-        platform == "gpu"
+        capability is not None
+        and capability >= (8, 0)
         and config.dtype == "bfloat16"
         and config.dropout_rate == 0.0
         and config.causal

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.model.attention import CausalSelfAttention
-from gpt2_jax.model.dense import dense, layer_norm
+from gpt2_jax.model.dense import dense, layer_norm, matmul_precision
 
 _ACTIVATIONS = {
     "gelu_new": functools.partial(nn.gelu, approximate=True),
@@ -60,12 +60,13 @@ class Block(nn.Module):
         query = None
         if positions is not None:
             x, query = take_token(x, positions), take_token(normed, positions)
-        attention = CausalSelfAttention(config, name="attn")
-        y = attention(normed, mask, query, deterministic=deterministic)
-        x = x + dropout(y)
-        y = layer_norm(config, "ln_2")(x).astype(config.dtype)
-        y = MLP(config, name="mlp")(y)
-        return x + dropout(y)
+        with matmul_precision(config, config.dtype):
+            attention = CausalSelfAttention(config, name="attn")
+            y = attention(normed, mask, query, deterministic=deterministic)
+            x = x + dropout(y)
+            y = layer_norm(config, "ln_2")(x).astype(config.dtype)
+            y = MLP(config, name="mlp")(y)
+            return x + dropout(y)
 
 
 def take_token(

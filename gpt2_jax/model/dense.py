@@ -5,6 +5,7 @@ Shapes: `B` batch, `T` tokens, `R` rank of an adapter.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -74,6 +75,18 @@ def dense(config: GPT2Config, sizes: tuple[int, int], name: str) -> LoRADense:
     return LoRADense(
         *sizes, config.dtype, config.lora_rank, config.lora_alpha, name=name
     )
+
+
+def matmul_precision(
+    config: GPT2Config, dtype: str
+) -> contextlib.AbstractContextManager[Any]:
+    """Give the matmuls of `dtype` that are traced inside the precision of `config`.
+
+    Their gradients keep it. "default" leaves jax's own setting as it is.
+    """
+    if dtype != "float32" or config.precision == "default":
+        return contextlib.nullcontext()
+    return jax.default_matmul_precision(config.precision)
 
 
 def layer_norm(config: GPT2Config, name: str | None = None) -> nn.LayerNorm:

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int, Key
 from gpt2_jax.config import GPT2Config, PoolName
 from gpt2_jax.model.attention import attention_mask
 from gpt2_jax.model.blocks import Block, take_token
-from gpt2_jax.model.dense import layer_norm, uniform_init
+from gpt2_jax.model.dense import layer_norm, matmul_precision, uniform_init
 from gpt2_jax.model.pools import POOLS, Pool
 from gpt2_jax.model.tree import Params
 
@@ -125,11 +125,12 @@ class GPT2(nn.Module):
         config, x = self.config, jnp.asarray(hidden)
         if depth <= config.num_layers:
             x = self.pooled(x, lengths, depth, deterministic=deterministic)
-        if config.num_classes is not None:
-            return self.out_head(x[:, 0])  # [B, 1, D] -> [B, C]
-        x = x.astype(config.dtype)
-        logits = self.wte.attend(x) if config.tied else self.out_head(x)
-        return logits.astype(jnp.float32)  # [B, T, V]
+        with matmul_precision(config, "float32"):
+            if config.num_classes is not None:
+                return self.out_head(x[:, 0])  # [B, 1, D] -> [B, C]
+            x = x.astype(config.dtype)
+            logits = self.wte.attend(x) if config.tied else self.out_head(x)
+            return logits.astype(jnp.float32)  # [B, T, V]
 
     def pooled(
         self,

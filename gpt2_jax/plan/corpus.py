@@ -59,7 +59,8 @@ class Corpus:
 
     def pretrained(self, params: Params) -> Pretrained:
         """Return the language model with other `params`."""
-        config = dataclasses.replace(self.model.config, dtype=GPT2Config.dtype)
+        plain = {"dtype": GPT2Config.dtype, "precision": GPT2Config.precision}
+        config = dataclasses.replace(self.model.config, **plain)
         return Pretrained(config, params, tokenizer=self.tokenizer)
 
 
@@ -105,7 +106,11 @@ def prepare_corpus(config: AdaptConfig, *, offline: bool = False) -> Corpus:
     )
     return Corpus(
         config=config,
-        model=GPT2(dataclasses.replace(pretrained.config, dtype=config.dtype)),
+        model=GPT2(
+            dataclasses.replace(
+                pretrained.config, dtype=config.dtype, precision=config.precision
+            )
+        ),
         params=pretrained.params,
         tokenizer=tokenizer,
         train=cut["trained on"],

@@ -189,6 +189,7 @@ def _replace_head(
         pool=config.pool,
         causal=config.causal,
         dtype=config.dtype,
+        precision=config.precision,
         dropout_rate=config.train.dropout_rate,
         lora_rank=config.train.lora_rank if lora else 0,
         lora_alpha=config.train.lora_alpha,

@@ -19,7 +19,7 @@ from gpt2_jax.errors import DeviceError, UserError
 from gpt2_jax.plan.aot import abstract_run, compile_train, step_costs
 
 # Memory of a chip in GiB: docs.cloud.google.com/tpu/docs, "System architecture".
-CHIP_GIB = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
+CHIP_GIB = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32, "tpu7x": 192}
 
 HEADER = (
     "| slice | chips | model | trainable | wrapper | batch x tokens | GiB of a chip "
@@ -52,6 +52,8 @@ def prepare_compiler() -> None:
             "tpu-check needs TPU's compiler: pip install 'gpt2-jax[tpu]' (0.7 GB)"
         )
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # ask no cloud what we run on
+    # Nothing runs on a chip here: another process that uses libtpu is no hindrance.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     jax.config.update("jax_platforms", "cpu")
     # Only a device that is there could load what a cache has kept.
     jax.config.update("jax_enable_compilation_cache", False)

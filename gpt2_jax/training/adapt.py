@@ -14,7 +14,7 @@ from flax.training.train_state import TrainState
 from gpt2_jax.checkpoints.checkpoint import Checkpoints
 from gpt2_jax.checkpoints.step_folders import check_space, remove, remove_leftovers
 from gpt2_jax.config import AdaptConfig
-from gpt2_jax.engine.devices import choose_devices
+from gpt2_jax.engine.devices import check_deterministic, choose_devices
 from gpt2_jax.engine.jit import make_mesh
 from gpt2_jax.engine.language_model import Programs, compile_programs
 from gpt2_jax.engine.optimizer import create_optimizer
@@ -96,6 +96,8 @@ def adapt(
         for line in corpus.told:
             log.info(line)
         devices = choose_devices(config.devices)
+        if config.deterministic:
+            check_deterministic(devices[0])
         if config.batch_size % (len(devices) * config.accumulate):
             raise UserError(
                 f"--batch-size {config.batch_size}: not divisible by {len(devices)} "

@@ -10,6 +10,7 @@ import optax
 from flax.training.train_state import TrainState
 
 from gpt2_jax.engine.devices import (
+    check_deterministic,
     choose_devices,
     describe_devices,
     local_devices,
@@ -40,6 +41,8 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
     """
     train, depth = task.config.train, task.depth
     devices = choose_devices(train.devices)
+    if train.deterministic:
+        check_deterministic(devices[0])
     texts = task.texts.narrow(
         task.texts.parts["train"][
             epoch_rows(

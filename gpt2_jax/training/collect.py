@@ -97,6 +97,8 @@ def collect(
         seed=train.seed,
         device=f"{engine.steps.num_devices} x {jax.devices()[0].device_kind}",
         versions=versions(),
+        dtype=task.config.dtype,
+        precision=task.config.precision,
         compilation_cache=run.clock.cache,
         date=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         run=run.name,

@@ -47,6 +47,8 @@ class Results(Mapping[str, Any]):
     # Results of the first versions have neither.
     date: str | None = None  # when the run ended, ISO 8601 with the offset to UTC
     run: str | None = None  # the name of its folder
+    dtype: str | None = None  # of matmuls
+    precision: str | None = None  # of those in float32
     # What n-grams add on validation: "on", scores "alone" and "together" (held out).
     lexical: Mapping[str, Any] | None = None
     folder: str | None = None  # its path, or its URL; results.json has neither

@@ -40,6 +40,7 @@ FREE = (
     "train.devices",
     "train.accumulate",
     "train.shard",
+    "train.deterministic",
     "train.reuse_trunk",
     "train.reuse_max_bytes",
     "train.reuse_max_disk_bytes",
@@ -63,6 +64,7 @@ FREE = (
     # Of `adapt`.
     "devices",
     "accumulate",
+    "deterministic",
 )
 
 

@@ -57,3 +57,13 @@ def test_a_folder_named_by_the_user_is_the_cache(monkeypatch, tmp_path):
     before = jax.config.values[name]
     keep_compiled_programs()
     assert jax.config.values[name] == before
+
+
+def test_each_python_and_jax_has_a_cache_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr("gpt2_jax.engine.compilation.cache_dir", lambda: tmp_path)
+    kept = {}
+    monkeypatch.setattr(jax.config, "update", kept.__setitem__)
+    keep_compiled_programs()
+    name = Path(kept["jax_compilation_cache_dir"]).name
+    assert f"py3.{sys.version_info.minor}" in name and jax.__version__ in name

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import types
 from typing import Any
 
 import jax
@@ -10,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2_jax.config import POOLS, PRESETS
-from gpt2_jax.model.attention import fused_attention
+from gpt2_jax.model.attention import (
+    compiling_for,
+    cuda_capability,
+    fused_attention,
+)
 from gpt2_jax.model.gpt2 import GPT2, count_params, param_shapes, to_classifier
 from gpt2_jax.model.tree import flatten, unflatten
 
@@ -364,8 +369,11 @@ def test_logits_are_float32_and_near_also_when_bfloat16_computes(num_classes):
 _FUSED = dataclasses.replace(TINY, dtype="bfloat16", embed_dim=16, num_heads=2)
 
 
+_A100 = (8, 0)
+
+
 def test_fused_attention_is_for_bfloat16_on_a_gpu():
-    assert fused_attention(_FUSED, "gpu", 8, 8)
+    assert fused_attention(_FUSED, _A100, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -379,12 +387,29 @@ def test_fused_attention_is_for_bfloat16_on_a_gpu():
     ],
 )
 def test_fused_attention_is_not_taken_where_it_would_fail_or_differ(changes):
-    assert not fused_attention(dataclasses.replace(_FUSED, **changes), "gpu", 8, 8)
+    assert not fused_attention(dataclasses.replace(_FUSED, **changes), _A100, 8, 8)
 
 
 @pytest.mark.parametrize(
-    ("platform", "queries", "keys"),
-    [("cpu", 8, 8), ("tpu", 8, 8), ("gpu", 1, 8), ("gpu", 8, 7)],
+    ("capability", "queries", "keys"),
+    [(None, 8, 8), ((7, 5), 8, 8), (_A100, 1, 8), (_A100, 8, 7)],
 )
-def test_fused_attention_needs_a_gpu_and_even_sizes(platform, queries, keys):
-    assert not fused_attention(_FUSED, platform, queries, keys)
+def test_fused_attention_needs_a_new_gpu_and_even_sizes(capability, queries, keys):
+    assert not fused_attention(_FUSED, capability, queries, keys)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"compute_capability": "8.0"}, (8, 0)),  # A100
+        ({"compute_capability": "12.0"}, (12, 0)),
+        ({"compute_capability": "7.5"}, (7, 5)),  # T4
+        ({"compute_capability": "gfx90a"}, None),  # AMD
+        ({}, None),
+    ],
+)
+def test_the_capability_is_that_of_cuda_alone(told, expected):
+    device = types.SimpleNamespace(platform="gpu", **told)
+    with compiling_for(device):
+        assert cuda_capability() == expected
+    assert cuda_capability() is None  # that of this CPU

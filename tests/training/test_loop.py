@@ -127,6 +127,8 @@ _TYPES = {
     "seed": int,
     "device": str,
     "versions": dict,
+    "dtype": str,
+    "precision": str,
 }
 
 
