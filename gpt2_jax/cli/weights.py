@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.cli.flags import add_flags, with_flags
-from gpt2_jax.config import LayoutConfig
+from gpt2_jax.cli.flags import add_flags, add_offline, add_reading, with_flags
+from gpt2_jax.config import ForeignConfig, LayoutConfig
 from gpt2_jax.export import CONVERT_FORMATS, EXPORT_FORMATS, QUANTIZED
 
 
@@ -39,12 +39,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         choices=QUANTIZED,
         help="kernels and activations of onnx; tells how many labels stay",
     )
-
-
-def add_offline(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--offline", action="store_true", help="use what is cached; no network"
-    )
+    add_reading(export)
 
 
 def convert(arguments: argparse.Namespace) -> int:
@@ -69,6 +64,8 @@ def export(arguments: argparse.Namespace) -> int:
         arguments.format,
         without_lexical=arguments.without_lexical,
         quantize=arguments.quantize,
+        how=with_flags(ForeignConfig(), arguments),
+        offline=arguments.offline,
     )
     return _report(checked, arguments.destination)
 

@@ -96,8 +96,8 @@ def _read_folder(folder: Path) -> Contents:
         return _read_file(folder / FLAX_SINGLE)
     formats.refuse_other_folder(folder)
     raise WeightsError(
-        f"{folder}: holds neither {SINGLE} nor {INDEX}, {TORCH_SINGLE}, {TORCH_INDEX} "
-        f"or {tensorflow_checkpoint.HPARAMS}"
+        f"{folder}: no weights and no run of gpt2-jax: holds neither {SINGLE} "
+        f"nor {INDEX}, {TORCH_SINGLE}, {TORCH_INDEX} or {tensorflow_checkpoint.HPARAMS}"
     )
 
 
