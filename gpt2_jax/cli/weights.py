@@ -16,7 +16,9 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "convert", parents=[common], help="language-model weights into another format"
     )
     convert.add_argument(
-        "source", metavar="SRC", help="mini, 124M to 1558M, or a path to weights"
+        "source",
+        metavar="SRC",
+        help="mini, 124M to 1558M, a path to weights, or owner/name on the hub",
     )
     convert.add_argument("destination", metavar="DST", type=Path)
     convert.add_argument("--to", choices=CONVERT_FORMATS, required=True)
