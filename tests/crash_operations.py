@@ -36,7 +36,8 @@ from gpt2_jax.inference.rows import Row
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.storage import download
 from gpt2_jax.tokenizer import encoding
-from gpt2_jax.weights import hub
+from gpt2_jax.weights import released
+from gpt2_jax.weights.released import Mirror
 from gpt2_jax.weights.trained import load_model, save_model
 
 Job = dict[str, Any]
@@ -148,14 +149,15 @@ def _download(job: Job, started: Started) -> None:
     os.environ |= {"no_proxy": "127.0.0.1", "HF_ENDPOINT": job["url"]}
     os.environ["HF_HUB_CACHE"] = str(folder / "hub")
     download.CHUNK_BYTES = 1024
-    hub.MIRRORS = {"124M": (hub.Mirror("own/gpt2", revision="a" * 40, sha256=sha256),)}
+    mirror = Mirror("own/gpt2", revision="a" * 40, sha256=sha256)
+    released.MIRRORS = {"124M": (mirror,)}
     started()
     if not (folder / "file").exists():
         urls, size = [job["url"] + "/file"], job["size"]
         download.download(
             urls, folder / "file", sha256=sha256, max_bytes=size, error=DataError
         )
-    hub.find("124M")
+    released.find("124M")
 
 
 def _predict(job: Job, started: Started) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -29,6 +29,9 @@ class FileServer:
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
         self.asked: list[tuple[str, str | None, str | None]] = []  # Range, If-Range
+        self.heads: list[str] = []
+        self.tokens: list[str | None] = []  # of all requests
+        self.missing: Callable[[str], Answer] = lambda path: Answer(status=404)
         self.url = ""
         self.closing = threading.Event()
 
@@ -46,14 +49,24 @@ def serve() -> Iterator[FileServer]:
     server = FileServer()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            server.heads.append(self.path)
+            self._answer(with_body=False)
+
         def do_GET(self) -> None:
             asked, if_range = self.headers["Range"], self.headers["If-Range"]
             server.asked.append((self.path, asked, if_range))
-            answer = server.answers.get(self.path, Answer(status=404))
+            self._answer(with_body=True)
+
+        def _answer(self, *, with_body: bool) -> None:
+            asked, if_range = self.headers["Range"], self.headers["If-Range"]
+            server.tokens.append(self.headers["Authorization"])
+            path = self.path.partition("?")[0]
+            answer = server.answers.get(path) or server.missing(path)
             status, body, headers = answer.status, answer.body, dict(answer.headers)
             same = if_range is None or if_range == answer.etag
             if status == 200 and asked and answer.ranges and same:
-                start = int(asked.removeprefix("bytes=").removesuffix("-"))
+                start = int(asked.removeprefix("bytes=").partition("-")[0])
                 if start >= len(body):
                     status, body = 416, b""
                 else:
@@ -68,6 +81,8 @@ def serve() -> Iterator[FileServer]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
+            if not with_body:
+                return
             server.closing.wait(answer.delay)
             with contextlib.suppress(ConnectionError):  # the client has seen enough
                 self.wfile.write(body[: answer.stops or answer.stalls])

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt2_jax import config
-from gpt2_jax.cli import weights as cli_weights
 from gpt2_jax.cli.finetune import add_resume, read_config, second_signal_ends
-from gpt2_jax.cli.flags import add_flags, with_flags
+from gpt2_jax.cli.flags import add_flags, add_offline, with_flags
 from gpt2_jax.config.data import ROWS
 from gpt2_jax.config.finetune import MODEL
 from gpt2_jax.config.layout import LAYOUT
@@ -48,7 +47,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "checkpoints/)",
     )
     add_resume(run)
-    cli_weights.add_offline(parser)
+    add_offline(parser)
 
 
 def run_adapt(arguments: argparse.Namespace) -> int:

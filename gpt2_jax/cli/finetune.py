@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt2_jax import config
-from gpt2_jax.cli import weights as cli_weights
-from gpt2_jax.cli.flags import add_flags, with_flags
+from gpt2_jax.cli.flags import add_flags, add_offline, with_flags
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage import sealed
 
@@ -34,7 +33,7 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--config", type=Path, metavar="FILE", help="replay a run's config.json")
     add_flags(parser, config.FinetuneConfig())
     _add_run_flags(parser.add_argument_group("run"))
-    cli_weights.add_offline(parser)
+    add_offline(parser)
     _add_process_flags(parser.add_argument_group("processes"))
 
 

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
+from gpt2_jax.config import ForeignConfig
 from gpt2_jax.config.fields import Option, alternatives, flag_of, hints_of, option_of
 from gpt2_jax.errors import UserError
 
@@ -71,6 +72,19 @@ def add_flags(
             groups[section] = parser.add_argument_group(section)
         # The default is None: what was not given leaves the config as it is.
         groups[section].add_argument(leaf.flag, dest=leaf.path, **_settings(leaf))
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add what tells how a classifier of another program is read, and `--offline`."""
+    add_flags(parser, ForeignConfig())
+    add_offline(parser)
+
+
+def add_offline(parser: argparse.ArgumentParser) -> None:
+    """Add `--offline`."""
+    parser.add_argument(
+        "--offline", action="store_true", help="use what is cached; no network"
+    )
 
 
 def _settings(leaf: Leaf) -> dict[str, Any]:

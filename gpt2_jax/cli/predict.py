@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2_jax.cli.flags import add_flags, given_flags, with_flags
+from gpt2_jax.cli.flags import add_flags, add_reading, given_flags, with_flags
 from gpt2_jax.cli.streams import write_json_lines
 from gpt2_jax.cli.threshold import probability
-from gpt2_jax.config import DataConfig
+from gpt2_jax.config import DataConfig, ForeignConfig
 from gpt2_jax.config.data import LABELS, ROWS
 from gpt2_jax.errors import UserError
 from gpt2_jax.progress import bars
@@ -57,6 +57,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
             metavar="P",
             help="give no label where its probability is below P",
         )
+        add_reading(parser)
     predict.add_argument(
         "--top-k",
         type=int,
@@ -103,6 +104,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
             abstain_below=arguments.abstain_below,
             positive=arguments.positive,
             verbose=arguments.verbose,
+            how=with_flags(ForeignConfig(), arguments),
+            offline=arguments.offline,
         )
     print(*lines, sep="\n")
     return 0
@@ -115,6 +118,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     from gpt2_jax.inference.output import resume_answers, write_answers
     from gpt2_jax.inference.rows import as_usual, usual_reading
     from gpt2_jax.inference.windows import windows
+    from gpt2_jax.weights.foreign import read_classifier
 
     output = arguments.output
     if arguments.top_k < 1:
@@ -136,7 +140,9 @@ def run_predict(arguments: argparse.Namespace) -> int:
     set_up_compilation(arguments)
     if output is None and not arguments.texts:
         write_json_lines()
-    answers = _Answers(Classifier.load(arguments.run), arguments)
+    foreign = with_flags(ForeignConfig(), arguments)
+    trained = read_classifier(arguments.run, foreign, offline=arguments.offline)
+    answers = _Answers(Classifier(trained), arguments)
     source = windows(
         arguments.texts,
         arguments.file,

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.cli.flags import add_flags, with_flags
-from gpt2_jax.config import ServeConfig
+from gpt2_jax.cli.flags import add_flags, add_reading, with_flags
+from gpt2_jax.config import ForeignConfig, ServeConfig
 from gpt2_jax.errors import DeviceError
 
 _EXTRA = ("fastapi", "starlette", "uvicorn", "h11", "pydantic", "prometheus_client")
@@ -21,6 +21,7 @@ def add_serve(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run", metavar="RUN", type=Path)
     add_flags(parser, ServeConfig())
+    add_reading(parser)
 
 
 def run_serve(arguments: argparse.Namespace) -> int:
@@ -28,6 +29,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
     if arguments.token is None:
         arguments.token = os.environ.get("GPT2_JAX_TOKEN") or None
     config = with_flags(ServeConfig(), arguments)
+    how = with_flags(ForeignConfig(), arguments)
     try:
         from gpt2_jax.serve.server import serve
     except ModuleNotFoundError as error:
@@ -39,5 +41,5 @@ def run_serve(arguments: argparse.Namespace) -> int:
     from gpt2_jax.engine.compilation import set_up_compilation
 
     set_up_compilation(arguments)
-    serve(arguments.run, config)
+    serve(arguments.run, config, how, offline=arguments.offline)
     return 0

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.cli.flags import add_flags, with_flags
-from gpt2_jax.config import LayoutConfig
+from gpt2_jax.cli.flags import add_flags, add_offline, add_reading, with_flags
+from gpt2_jax.config import ForeignConfig, LayoutConfig
 from gpt2_jax.export import CONVERT_FORMATS, EXPORT_FORMATS, QUANTIZED
 
 
@@ -16,7 +16,9 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         "convert", parents=[common], help="language-model weights into another format"
     )
     convert.add_argument(
-        "source", metavar="SRC", help="mini, 124M to 1558M, or a path to weights"
+        "source",
+        metavar="SRC",
+        help="mini, 124M to 1558M, a path to weights, or owner/name on the hub",
     )
     convert.add_argument("destination", metavar="DST", type=Path)
     convert.add_argument("--to", choices=CONVERT_FORMATS, required=True)
@@ -39,12 +41,7 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         choices=QUANTIZED,
         help="kernels and activations of onnx; tells how many labels stay",
     )
-
-
-def add_offline(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--offline", action="store_true", help="use what is cached; no network"
-    )
+    add_reading(export)
 
 
 def convert(arguments: argparse.Namespace) -> int:
@@ -69,6 +66,8 @@ def export(arguments: argparse.Namespace) -> int:
         arguments.format,
         without_lexical=arguments.without_lexical,
         quantize=arguments.quantize,
+        how=with_flags(ForeignConfig(), arguments),
+        offline=arguments.offline,
     )
     return _report(checked, arguments.destination)
 

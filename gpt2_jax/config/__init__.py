@@ -10,6 +10,7 @@ from gpt2_jax.config.finetune import FINETUNE_PRESETS as FINETUNE_PRESETS
 from gpt2_jax.config.finetune import FinetuneConfig as FinetuneConfig
 from gpt2_jax.config.finetune import from_stored as from_stored
 from gpt2_jax.config.layout import NAMINGS as NAMINGS
+from gpt2_jax.config.layout import ForeignConfig as ForeignConfig
 from gpt2_jax.config.layout import LayoutConfig as LayoutConfig
 from gpt2_jax.config.layout import NamingName as NamingName
 from gpt2_jax.config.model import DTYPES as DTYPES

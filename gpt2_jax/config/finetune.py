@@ -32,7 +32,7 @@ class FinetuneConfig:
 
     weights: str | Path = option(
         "mini",
-        "mini, 124M to 1558M, random:SIZE, or a path",
+        "mini, 124M to 1558M, random:SIZE, a path, or owner/name on the hub",
         metavar="W",
         section=MODEL,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from gpt2_jax.config.fields import check_fields, option
+from gpt2_jax.config.model import PoolName
 
 NamingName = Literal[
     "hf",
@@ -50,3 +51,31 @@ class LayoutConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class ForeignConfig(LayoutConfig):
+    """How a classifier of another program is to be read; a run of ours says it all."""
+
+    classes: tuple[str, ...] | None = option(
+        None,
+        "label, in the order of the logits",
+        unset="as the weights tell",
+        flag="--class",
+        metavar="LABEL",
+        section=LAYOUT,
+        repeated=True,
+    )
+    max_length: int | None = option(
+        None,
+        "tokens; what is longer is cut",
+        unset="all positions of the model",
+        at_least=1,
+        section=LAYOUT,
+    )
+    pool: PoolName | None = option(
+        None,
+        "position whose hidden state is classified",
+        unset="last_real, of LLMs-from-scratch last",
+        section=LAYOUT,
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from gpt2_jax.config import ForeignConfig
 from gpt2_jax.engine.forward import predict_step
 from gpt2_jax.engine.texts import pad
 from gpt2_jax.errors import UserError
@@ -33,7 +34,8 @@ from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.atomic import creating
 from gpt2_jax.weights import files
 from gpt2_jax.weights.convert import convert_state_dict
-from gpt2_jax.weights.trained import TrainedModel, load_model
+from gpt2_jax.weights.foreign import read_classifier
+from gpt2_jax.weights.trained import TrainedModel
 
 Batch = dict[str, np.ndarray]
 
@@ -60,6 +62,9 @@ _READS = {
 }
 
 
+_UNSAID = ForeignConfig()
+
+
 def export_run(
     run: Path,
     destination: Path,
@@ -67,10 +72,13 @@ def export_run(
     *,
     without_lexical: bool = False,
     quantize: str | None = None,
+    how: ForeignConfig = _UNSAID,
+    offline: bool = False,
 ) -> list[str]:
     """Write the classifier of `run` at `destination`; return what was checked.
 
-    `without_lexical` leaves the lexical part of the classifier out.
+    `without_lexical` leaves the lexical part of the classifier out. `how` and `offline`
+    are for the classifier of another program: see `read_classifier`.
 
     Other tools compute in float32, so this is what they are given. What was written is
     read back before it stands at `destination`: it must give our probabilities. What is
@@ -86,7 +94,7 @@ def export_run(
         raise UserError(f"--quantize {quantize} is for --format onnx; omit it")
     if to == "onnx":
         onnx_file.check_installed()
-    trained = load_model(run)
+    trained = read_classifier(run, how, offline=offline)
     if without_lexical:
         trained = trained.alone()
     _refuse_inexpressible(trained, to)

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gpt2_jax.config import ForeignConfig
+from gpt2_jax.config.layout import NamingName
+from gpt2_jax.config.model import PoolName
 from gpt2_jax.data.checks import shortened
 from gpt2_jax.engine.cut import count_cut, part_read, parts_read
 from gpt2_jax.engine.texts import pad
@@ -15,13 +18,13 @@ from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.decision import decide
 from gpt2_jax.evaluation.metrics import softmax
 from gpt2_jax.inference.explain import OCCLUSION, Word, explain
-from gpt2_jax.inference.foreign import read_foreign
 from gpt2_jax.inference.given import given_texts
 from gpt2_jax.inference.gradients import Attribution, integrated_gradients
 from gpt2_jax.inference.prediction import Prediction
 from gpt2_jax.inference.scorer import Scorer
 from gpt2_jax.storage.home import expanded
 from gpt2_jax.tokenizer import Tokenizer
+from gpt2_jax.weights.foreign import read_classifier
 from gpt2_jax.weights.trained import TrainedModel, load_model
 
 
@@ -75,36 +78,35 @@ class Classifier:
         *,
         classes: Sequence[str] | None = None,
         max_length: int | None = None,
-        pool: str | None = None,
+        pool: PoolName | None = None,
         num_heads: int | None = None,
-        naming: str | None = None,
+        naming: NamingName | None = None,
+        tokenizer: str | Path | None = None,
+        offline: bool = False,
     ) -> Classifier:
-        """Load a classifier that another program trained.
+        """Load a classifier that another program trained, or one of ours.
 
         Args:
-            path: a GPT2ForSequenceClassification of Hugging Face, or a classifier of
-                LLMs-from-scratch, such as `review_classifier.pth`.
+            path: a GPT2ForSequenceClassification of Hugging Face, its id on the hub,
+                a classifier of LLMs-from-scratch, such as `review_classifier.pth`, or
+                a run of ours.
             classes: the labels, in the order of the logits; None: those of config.json.
             max_length: tokens; what is longer is cut. The pool `last` needs it, since
                 it reads what texts were padded to in training (120 in the book);
                 None: all positions of the model.
             pool: None: `last_real` for Hugging Face, `last` for LLMs-from-scratch.
-            num_heads, naming: as in `load_pretrained`.
+            num_heads, naming, offline: as in `load_pretrained`.
+            tokenizer: its folder; None: beside the weights, else GPT-2's.
 
         Raises:
-            WeightsError: no such classifier, or something that it does not tell is not
-                given.
+            WeightsError: no such classifier, something that it does not tell is not
+                given, or something is given that a run of ours tells itself.
+            ValueError: a pool, a naming or a number that none can be.
         """
-        return cls(
-            read_foreign(
-                path,
-                classes=classes,
-                max_length=max_length,
-                pool=pool,
-                num_heads=num_heads,
-                naming=naming,
-            )
-        )
+        layout = {"num_heads": num_heads, "naming": naming, "tokenizer": tokenizer}
+        names = None if classes is None else tuple(classes)
+        how = ForeignConfig(**layout, classes=names, max_length=max_length, pool=pool)
+        return cls(read_classifier(path, how, offline=offline))
 
     @property
     def labels(self) -> tuple[str, ...]:

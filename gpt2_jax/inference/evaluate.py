@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt2_jax.config import DataConfig
+from gpt2_jax.config import DataConfig, ForeignConfig
 from gpt2_jax.data.columns import ColumnsError
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sources import load_dataset
@@ -20,6 +20,8 @@ from gpt2_jax.evaluation.summary import format_test
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.plan.task import ids_sha256
 from gpt2_jax.storage.sealed import read_json
+from gpt2_jax.weights.foreign import read_classifier
+from gpt2_jax.weights.trained import model_folder
 from gpt2_jax.workdir.claim import RUN
 from gpt2_jax.workdir.own_data import own_data, stored_data
 
@@ -29,6 +31,9 @@ _ROWS = ("text_column", "join", "delimiter", "quote", "header", "label_column")
 _LABELS = ("label_names", "label_threshold", "rename_labels")
 
 
+_UNSAID = ForeignConfig()
+
+
 def evaluate_run(
     run: Path,
     data: DataConfig | None,
@@ -36,6 +41,8 @@ def evaluate_run(
     abstain_below: float | None = None,
     positive: str | None = None,
     verbose: bool = False,
+    how: ForeignConfig = _UNSAID,
+    offline: bool = False,
 ) -> list[str]:
     """Return the metrics of `run`, line by line.
 
@@ -43,14 +50,20 @@ def evaluate_run(
     read as the run read its own where `data` says nothing else.
     With `abstain_below` it is told, too, how many answers have at least this
     probability, and how good these are. `positive` is the class whose precision is
-    told; None: that of the run. `verbose` tells of every class.
+    told; None: that of the run. `verbose` tells of every class. `how` and `offline` are
+    for the classifier of another program: see `read_classifier`.
 
     Raises:
         DataError: the data cannot be read, or has a label that the run never saw.
         WeightsError: the run cannot be read.
     """
-    classifier = Classifier.load(run)
+    classifier = Classifier(read_classifier(run, how, offline=offline))
     if data is None:
+        if model_folder(run) is None:
+            raise UserError(
+                f"{run}: a classifier of another program, which tells of no test part; "
+                "give labelled texts with --data"
+            )
         config = own_data(run)
         dataset = _load_own(run, config, classifier.labels)
         rows = split_dataset(dataset, config).test
@@ -149,7 +162,8 @@ def _load_other(run: Path, data: DataConfig, classes: Sequence[str]) -> Dataset:
 
     What its labels mean is as the run was told, either way.
     """
-    if not (run / "config.json").is_file():  # a model alone
+    ours = model_folder(run) == run / "model" and (run / "config.json").is_file()
+    if not ours:  # a model alone, or another program's
         return load_dataset(data, to_train=False, classes=classes)
     own = stored_data(run)
     try:

@@ -18,26 +18,38 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gpt2_jax.config import ServeConfig
+from gpt2_jax.config import ForeignConfig, ServeConfig
 from gpt2_jax.data.reading import Reading
 from gpt2_jax.errors import UserError
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.rows import usual_reading
 from gpt2_jax.serve.app import create_app
 from gpt2_jax.serve.probes import Model, model_of
+from gpt2_jax.weights.foreign import read_classifier
 
 logger = logging.getLogger(__name__)
 
 
-def serve(run: Path, config: ServeConfig) -> None:
+_UNSAID = ForeignConfig()
+
+
+def serve(
+    run: Path,
+    config: ServeConfig,
+    how: ForeignConfig = _UNSAID,
+    *,
+    offline: bool = False,
+) -> None:
     """Serve a run until SIGINT or SIGTERM, which ends with exit code 0.
+
+    `how` says of another program's classifier what it does not say itself.
 
     Raises:
         UserError: the address cannot be listened on.
         WeightsError: the run cannot be read.
     """
     signal.signal(signal.SIGTERM, _exit)  # uvicorn raises it again when it has drained
-    classifier = Classifier.load(run)
+    classifier = Classifier(read_classifier(run, how, offline=offline))
     with listen(config) as listener:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.storage.sealed import SUMS, check_sums, read_json
-from gpt2_jax.weights import flax_msgpack, formats, pth, tensorflow_checkpoint
+from gpt2_jax.weights import flax_msgpack, formats, llm_c, pth, tensorflow_checkpoint
 from gpt2_jax.weights import safetensors as safetensors_file
 
 SINGLE = "model.safetensors"
@@ -25,6 +25,8 @@ TORCH_INDEX = "pytorch_model.bin.index.json"
 FLAX_SINGLE = "flax_model.msgpack"
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+
+SUFFIXES = (".safetensors", *TORCH_SUFFIXES, flax_msgpack.SUFFIX)
 
 
 ADAPTED = "weights"  # the folder in a run of `gpt2-jax adapt`
@@ -70,6 +72,8 @@ def _read_file(path: Path) -> Contents:
             raise WeightsError(f"{path}: no such file")
     except OSError as error:  # an index may name anything
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+    if llm_c.is_one(path):
+        return Contents(*llm_c.read(path))
     formats.refuse_other_file(path)
     if path.suffix == flax_msgpack.SUFFIX:
         return Contents(flax_msgpack.read(path))
@@ -78,8 +82,7 @@ def _read_file(path: Path) -> Contents:
     if path.suffix in TORCH_SUFFIXES:
         return Contents(*pth.read(path))
     raise WeightsError(
-        f"{path}: unknown weight format; expected .safetensors, "
-        f"{', '.join(TORCH_SUFFIXES)}, {flax_msgpack.SUFFIX} or a folder"
+        f"{path}: unknown weight format; expected {', '.join(SUFFIXES)} or a folder"
     )
 
 
@@ -96,16 +99,24 @@ def _read_folder(folder: Path) -> Contents:
         return _read_file(folder / FLAX_SINGLE)
     formats.refuse_other_folder(folder)
     raise WeightsError(
-        f"{folder}: holds neither {SINGLE} nor {INDEX}, {TORCH_SINGLE}, {TORCH_INDEX} "
-        f"or {tensorflow_checkpoint.HPARAMS}"
+        f"{folder}: no weights and no run of gpt2-jax: holds neither {SINGLE} "
+        f"nor {INDEX}, {TORCH_SINGLE}, {TORCH_INDEX} or {tensorflow_checkpoint.HPARAMS}"
     )
 
 
-def _read_shards(index: Path) -> dict[str, np.ndarray]:
-    folder, where = index.parent, read_json(index).get("weight_map")
+def shards_of(index: Path) -> list[str]:
+    """Return the names of the files that an index of shards lists.
+
+    Raises:
+        WeightsError: it is no such index.
+    """
+    return sorted(set(_weight_map(index).values()))
+
+
+def _weight_map(index: Path) -> Mapping[str, str]:
+    where = read_json(index).get("weight_map")
     if not isinstance(where, Mapping) or not where:
         raise WeightsError(f"{index}: expected a weight_map of tensors")
-    state: dict[str, np.ndarray] = {}
     for shard in where.values():
         if (
             not isinstance(shard, str)
@@ -113,7 +124,13 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
             or Path(shard).name != shard
         ):
             raise WeightsError(f"{index}: {shard!r} is not a plain file name")
-    for shard in sorted(set(where.values())):
+    return where
+
+
+def _read_shards(index: Path) -> dict[str, np.ndarray]:
+    folder, where = index.parent, _weight_map(index)
+    state: dict[str, np.ndarray] = {}
+    for shard in shards_of(index):
         tensors = _read_file(folder / shard).tensors
         listed = {name for name, file in where.items() if file == shard}
         if set(tensors) != listed:

@@ -27,10 +27,6 @@ _HEADS: Mapping[bytes, tuple[str, str]] = types.MappingProxyType(
         ),
         b"GGUF": ("a GGUF file", _ORIGINAL),
         b"\x89HDF\r\n\x1a\n": ("an HDF5 file of Keras", _WITH_TF),
-        (20240326).to_bytes(4, "little"): (
-            "a checkpoint of llm.c",
-            "write it again with its dev/eval/export_hf.py",
-        ),
         (20240520).to_bytes(4, "little"): ("a data file of llm.c", _ORIGINAL),
     }
 )
@@ -38,7 +34,10 @@ _HEADS: Mapping[bytes, tuple[str, str]] = types.MappingProxyType(
 # What a file is called: what it is, and the way.
 _NAMES: Mapping[str, tuple[str, str]] = types.MappingProxyType(
     {
-        r"adapter_config\.json|adapter_model\.\w+": ("PEFT adapters", _MERGE),
+        r"adapter_model\.\w+": (
+            "PEFT adapters",
+            "give their folder, with its adapter_config.json",
+        ),
         r".*\.gguf": ("a GGUF file", _ORIGINAL),
         r".*\.onnx": ("an ONNX graph", _ORIGINAL),
         r".*\.keras|.*\.weights\.h5|task\.json": ("a model of KerasHub", _BY_NAME),
@@ -62,7 +61,6 @@ _NAMES: Mapping[str, tuple[str, str]] = types.MappingProxyType(
             "a folder of transformers' Trainer without a final model",
             "give one of its checkpoint folders",
         ),
-        r"snapshots": ("a folder of the hub's cache", "give one of its snapshots"),
     }
 )
 
@@ -105,12 +103,17 @@ def refuse_other_file(path: Path) -> None:
 
 def refuse_other_folder(folder: Path) -> None:
     """Raise WeightsError, with its name, if a folder is of another program."""
-    names = sorted(entry.name for entry in folder.iterdir())
+    refuse_other_names(folder, [entry.name for entry in folder.iterdir()])
+
+
+def refuse_other_names(where: str | Path, names: Iterable[str]) -> None:
+    """Raise WeightsError, with its name, if files are called as another program's."""
+    names = sorted(names)
     for pattern, (what, way) in _NAMES.items():
         for name in names:
             if re.fullmatch(pattern, name):
-                raise _refusal(folder, f"{what} ({name})", way)
+                raise _refusal(where, f"{what} ({name})", way)
 
 
-def _refusal(path: Path, what: str, way: str) -> WeightsError:
+def _refusal(path: str | Path, what: str, way: str) -> WeightsError:
     return WeightsError(f"{path}: {what}; {way}")

@@ -1,201 +1,219 @@
-"""The released GPT-2s by name: from the Hugging Face cache, or downloaded into it."""
+"""Weights on Hugging Face's hub, by their id.
+
+huggingface_hub downloads, keeps and finds them, with its cache, its token, its progress
+and its settings: HF_HUB_CACHE, HF_TOKEN, HF_HUB_OFFLINE, HF_ENDPOINT. That a large file
+is kept under its SHA-256 is how a later change of it is noticed.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import os
 import re
-import types
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import safetensors
+from tqdm.auto import tqdm
 
-from gpt2_jax.config import PRESETS, GPT2Config
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.storage import range_requests
-from gpt2_jax.storage.download import forbidden_by
+from gpt2_jax.storage.download import TIMEOUT_SECONDS, forbidden_by
 from gpt2_jax.storage.sealed import sha256_of
-from gpt2_jax.weights import files, hub_cache
-from gpt2_jax.weights.detect import detect_naming
+from gpt2_jax.weights import adapter, files, formats, tokenizer_folder
+from gpt2_jax.weights.hub_errors import in_words
+from gpt2_jax.weights.hugging_face_config import CONFIG
 
-log = logging.getLogger(__name__)
+_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[^\s@]+)?", re.ASCII)
 
-
-@dataclasses.dataclass(frozen=True)
-class Mirror:
-    """One file on the hub; with a hash, the revision is the commit that has it."""
-
-    repo: str
-    file: str = files.SINGLE
-    revision: str = "main"
-    sha256: str | None = None
-    former: str | None = None  # the repo's old name, under which many have it cached
-
-
-_RASBT = "rasbt/gpt2-from-scratch-pytorch"
-
-MIRRORS: Mapping[str, tuple[Mirror, ...]] = types.MappingProxyType(
-    {
-        "124M": (
-            Mirror(
-                "openai-community/gpt2",
-                revision="607a30d783dfa663caf39e06633721c8d4cfcd7e",
-                sha256="248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
-                former="gpt2",
-            ),
-            Mirror(_RASBT, "gpt2-small-124M.safetensors"),
-        ),
-        "355M": (
-            Mirror("openai-community/gpt2-medium", former="gpt2-medium"),
-            Mirror(_RASBT, "gpt2-medium-355M.safetensors"),
-        ),
-        "774M": (
-            Mirror("openai-community/gpt2-large", former="gpt2-large"),
-            Mirror(_RASBT, "gpt2-large-774M.safetensors"),
-        ),
-        "1558M": (
-            Mirror("openai-community/gpt2-xl", former="gpt2-xl"),
-            Mirror(_RASBT, "gpt2-xl-1558M.safetensors"),
-        ),
-    }
+# What a repository may keep its weights in; the first that it has is taken.
+_WEIGHTS = (
+    *(files.SINGLE, files.INDEX, files.TORCH_SINGLE, files.TORCH_INDEX),
+    *(files.FLAX_SINGLE, *adapter.FILES),
 )
 
+_BESIDE = (CONFIG, adapter.CONFIG, *tokenizer_folder.FILES, *tokenizer_folder.OTHERS)
 
-def find(name: str, *, offline: bool = False) -> Path:
-    """Return the weights file of the released GPT-2 `name`, downloaded if need be.
+
+class _Bar(tqdm):
+    """A bar, where somebody looks at it."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **{**named, "disable": None})
+
+
+def is_id(name: str | Path) -> bool:
+    """Is it no file or folder, but perhaps `name` or `owner/name[@revision]` there?"""
+    if Path(name).exists() or not _ID.fullmatch(text := _text(name)):
+        return False
+    return Path(text.partition("@")[0]).suffix not in files.SUFFIXES
+
+
+def _text(name: str | Path) -> str:
+    return name.as_posix() if isinstance(name, Path) else name
+
+
+def fetch(name: str | Path, *, offline: bool = False) -> Path:
+    """Return a folder with the weights of an id, downloaded if need be.
+
+    It holds what the repository has of config, tokenizer and one format of weights.
 
     Raises:
-        WeightsError: it is not in the cache, and the network is forbidden or no mirror
-            gave it; all of them are listed with what was wrong.
+        WeightsError: the hub has no such model, or it cannot be had, or no weights.
     """
-    failures: list[str] = []
-    for mirror in MIRRORS[name]:
-        path, problems = _cached(mirror)
-        if path is not None:
-            return path
-        failures += problems
-    if forbidden := forbidden_by(offline):
-        raise WeightsError(
-            f"{name}: not in {hub_cache.root()}, and {forbidden} forbids to download "
-            "it; " + "; ".join([*failures, "allow it once, or give a path to weights"])
-        )
-    for mirror in MIRRORS[name]:
-        try:
-            return _download(name, mirror)
-        except (OSError, ValueError, WeightsError) as error:  # requests' are OSErrors
-            failures.append(f"{_url(mirror)}: {error}")
-    raise WeightsError(f"{name} could not be downloaded: " + "; ".join(failures))
-
-
-def _url(mirror: Mirror) -> str:
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    return (
-        f"{endpoint.rstrip('/')}/{mirror.repo}/resolve/{mirror.revision}/{mirror.file}"
+    repo, _, revision = _text(name).partition("@")
+    forbidden = forbidden_by(offline)
+    with in_words(repo, revision, forbidden):
+        offline = forbidden is not None
+        folder = _snapshot(repo, revision or None, _BESIDE, offline=offline)
+        here = [file for file in _WEIGHTS if (folder / file).is_file()]
+        for file in here or _WEIGHTS:
+            path = _file(repo, file, folder.name, offline=offline)
+            if path is None:
+                continue
+            shards = files.shards_of(path) if path.name.endswith(".json") else [file]
+            for shard in shards:
+                download(repo, shard, folder.name, offline=offline)
+            return folder
+        if not offline:
+            _refuse(repo, folder.name)
+    raise WeightsError(
+        f"{repo}: {folder} has no weights, and {forbidden} forbids to download them"
     )
 
 
-def _cached(mirror: Mirror) -> tuple[Path | None, list[str]]:
-    problems: list[str] = []
-    for repo in (mirror.repo, mirror.former):
-        if repo is not None:
-            path, others = hub_cache.find(
-                repo, mirror.file, mirror.revision, mirror.sha256
-            )
-            if path is not None:
-                return path, []
-            problems += others
-    return None, problems
-
-
-def _download(name: str, mirror: Mirror) -> Path:
-    """Download into the cache.
+def ask(repo: str, revision: str) -> None:
+    """Ask whether the hub has a revision, once: a download asks for half a minute.
 
     Raises:
-        OSError, ValueError, WeightsError: it cannot be had, or is not what it should
-            be. What came of the right file is kept for the next try.
+        OSError, or an error of the HTTP client: it cannot be reached, or has it not.
     """
-    partial = hub_cache.partial_of(mirror.repo, mirror.file)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with hub_cache.lock(mirror.repo, mirror.file):
-        path, _ = _cached(mirror)
-        if path is not None:  # by another process, while this one waited
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    api.model_info(repo, revision=revision, timeout=TIMEOUT_SECONDS)
+
+
+def snapshot_of(path: Path) -> Path:
+    """Return the snapshot of a repository's folder in the cache; of others `path`.
+
+    Raises:
+        WeightsError: it has several, and none is its `main`.
+    """
+    if not path.name.startswith("models--") or not (path / "snapshots").is_dir():
+        return path
+    main = path / "refs" / "main"
+    if main.is_file():
+        found = path / "snapshots" / main.read_text("utf-8").strip()
+        if found.is_dir():
+            return found
+    snapshots = sorted((path / "snapshots").iterdir())
+    if len(snapshots) != 1:
+        raise WeightsError(
+            f"{path}: {len(snapshots)} snapshots and none is its main; give one of them"
+        )
+    return snapshots[0]
+
+
+def _refuse(repo: str, commit: str) -> None:
+    """Raise WeightsError, with what the repository has in the place of weights."""
+    from huggingface_hub import HfApi
+
+    endpoint = os.environ.get("HF_ENDPOINT")
+    names = HfApi(endpoint=endpoint).list_repo_files(repo, revision=commit)
+    formats.refuse_other_names(repo, names)
+    raise WeightsError(
+        f"{repo}: its repository has none of {', '.join(_WEIGHTS)}; it has "
+        f"{', '.join(names[:10]) or 'no files'}"
+    )
+
+
+def download(
+    repo: str,
+    file: str,
+    revision: str,
+    sha256: str | None = None,
+    *,
+    offline: bool = False,
+) -> Path:
+    """Return a file of a repository; a damaged one is downloaded again, if it may be.
+
+    Raises:
+        WeightsError: it is damaged, or not there.
+        OSError: it cannot be had.
+    """
+    problem: str | None = f"{repo}: its repository has no {file}"
+    for again in (False, True):
+        if offline and again:
+            break
+        path = _file(repo, file, revision, offline=offline, force_download=again)
+        if path is None:
+            break
+        if (problem := damage(path, sha256)) is None:
             return path
-        log.info(f"{name}: downloading {_url(mirror)}")
-        headers = range_requests.fetch(
-            _url(mirror), partial, max_bytes=_most_bytes(PRESETS[name]), title=name
-        )
-        try:
-            sha256 = _check(partial, name, mirror, headers)
-            commit = _commit(mirror, headers)
-            is_main = mirror.revision == "main"
-            range_requests.finish(partial)
-            return hub_cache.store(
-                mirror.repo, mirror.file, commit, sha256, is_main=is_main
-            )
-        finally:
-            range_requests.discard(partial)
+    raise WeightsError(problem or file)
 
 
-def _check(path: Path, name: str, mirror: Mirror, headers: Mapping[str, str]) -> str:
-    """Return the SHA-256 of the file, which must be the one pinned or told.
+def _file(repo: str, file: str, revision: str, **given: Any) -> Path | None:
+    """Return a file of a repository; None: it has none of that name, as far as known.
 
     Raises:
-        ValueError, WeightsError: it is not, or the file is no GPT-2 of this size.
+        OSError: it cannot be had.
     """
-    got = sha256_of(path)
-    told = headers.get("x-linked-etag", "").strip('"')
-    told = told if hub_cache.is_sha256(told) else None
-    expected = mirror.sha256 or told or got
-    if got != expected:
-        raise ValueError(f"SHA-256 expected {expected}, got {got}")
-    if mirror.sha256 is None:
-        _check_format(path, PRESETS[name])
-        also = "the server told the same; " if told else ""
-        log.info(
-            f"{name}: gpt2-jax knows no SHA-256 of this file; its sizes and format are "
-            f"right; {also}kept to notice a later change: {got}"
-        )
-    return got
+    from huggingface_hub import errors
 
-
-def _check_format(path: Path, config: GPT2Config) -> None:
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            shapes = {
-                name.removeprefix("transformer."): file.get_slice(name).get_shape()
-                for name in list(file.keys())
-            }
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"not a whole safetensors file ({error})") from error
-    zeros = {name: np.broadcast_to(0, shape) for name, shape in shapes.items()}
-    naming, _ = detect_naming(zeros)
-    known = list(naming.expand(config.num_layers))
-    missing = {rule.tensor for rule in known if not rule.optional} - {*shapes}
-    larger = {rule.tensor for rule in naming.expand(config.num_layers + 1)}
-    surplus = (larger - {rule.tensor for rule in known}) & {*shapes}
-    wte = next(rule.tensor for rule in known if rule.path == "wte/embedding")
-    wte_shape = shapes.get(wte)
-    if missing or surplus or wte_shape != [config.vocab_size, config.embed_dim]:
-        raise ValueError(
-            f"not a GPT-2 of {config.num_layers} layers and width {config.embed_dim}"
+        path = _snapshot(repo, revision, (file,), **given) / file
+    except errors.LocalEntryNotFoundError:
+        if given["offline"]:
+            return None
+        raise
+    return path if path.is_file() else None
+
+
+def _snapshot(
+    repo: str,
+    revision: str | None,
+    names: Sequence[str],
+    *,
+    offline: bool,
+    force_download: bool = False,
+) -> Path:
+    """Return the folder of a commit in the cache, with what it has of these files.
+
+    Raises:
+        OSError, ValueError: it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    return Path(
+        snapshot_download(
+            repo,
+            revision=revision,
+            allow_patterns=[*names],
+            local_files_only=offline,
+            force_download=force_download,
+            tqdm_class=_Bar,
+            # As the environment is now: huggingface_hub reads it when it is imported.
+            cache_dir=cache_folder(),
+            endpoint=os.environ.get("HF_ENDPOINT"),
         )
+    )
 
 
-def _commit(mirror: Mirror, headers: Mapping[str, str]) -> str:
-    if mirror.sha256 is not None:
-        return mirror.revision
-    commit = headers.get("x-repo-commit", "")
-    if not re.fullmatch(r"[0-9a-f]{40}", commit):
-        raise ValueError("the server does not tell which commit it sent")
-    return commit
+def damage(path: Path, sha256: str | None) -> str | None:
+    """Say what is wrong with a file that should have this hash, or that of its name."""
+    name = Path(os.readlink(path)).name if path.is_symlink() else ""
+    stored = name if re.fullmatch(r"[0-9a-f]{64}", name) else None
+    if stored is None and sha256 is None:
+        return None
+    got = sha256_of(path)
+    if stored not in (None, got):
+        return f"{path}: damaged (SHA-256 was {stored}, now is {got})"
+    if sha256 not in (None, got):
+        return f"{path}: SHA-256 expected {sha256}, got {got}"
+    return None
 
 
-def _most_bytes(config: GPT2Config) -> int:
-    """Return the size in float32 with masks, an untied head and a large header."""
-    width, mask = config.embed_dim, config.max_len**2
-    blocks = config.num_layers * (12 * width**2 + 13 * width + mask)
-    embeddings = (2 * config.vocab_size + config.max_len + 2) * width
-    return 4 * (blocks + embeddings) + (1 << 20)
+def cache_folder() -> str:
+    from huggingface_hub import constants
+
+    return os.environ.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE

@@ -13,7 +13,7 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.sealed import sha256_of
 from gpt2_jax.tokenizer import VOCAB_SIZE, gpt2
-from gpt2_jax.weights import files, hub, orbax_folder
+from gpt2_jax.weights import adapter, files, hub, orbax_folder, released
 from gpt2_jax.weights.arrays import DTYPES
 from gpt2_jax.weights.convert import convert_state_dict
 from gpt2_jax.weights.rules import HUGGING_FACE
@@ -40,13 +40,15 @@ def load_pretrained(
 
     Args:
         name_or_path: "mini" (shipped), the size of a released GPT-2 such as "124M"
-            (cached or downloaded), or a path: a Hugging Face folder (safetensors,
-            `pytorch_model.bin`, in shards or not, or `flax_model.msgpack`); a
+            (cached or downloaded), an id on Hugging Face's hub, `owner/name[@revision]`
+            (likewise; a path that exists wins), or a path: a Hugging Face folder
+            (safetensors, `pytorch_model.bin`, in shards or not, `flax_model.msgpack`,
+            or LoRA adapters of peft, whose base is read too); a
             `.safetensors`, `.pth`, `.pt`, `.ckpt` or `.bin` file with the names of
             Hugging Face, of LLMs-from-scratch (a classifier of its chapter 6 too), of
-            nanoGPT, minGPT or build-nanogpt; a folder of OpenAI's TensorFlow
-            checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run of
-            `gpt2-jax finetune` or `adapt`. What holds the model, as a prefix of its
+            nanoGPT, minGPT or build-nanogpt, or llm.c's; a folder of OpenAI's
+            TensorFlow checkpoint; an orbax folder that `gpt2-jax convert` wrote; a run
+            of `gpt2-jax finetune` or `adapt`. What holds the model, as a prefix of its
             names or a key of a checkpoint, makes no difference.
         num_heads: only for files of unusual size that nothing beside them describes.
         naming: a name of `gpt2_jax.config.NAMINGS`, where the file does not tell it.
@@ -62,7 +64,8 @@ def load_pretrained(
             GPT-2's, or tensors that do not fit.
         ValueError: another dtype.
     """
-    found = _read_as_told(name_or_path, num_heads, naming, dtype, offline=offline)
+    where = _located(name_or_path, offline=offline)
+    found = _read_as_told(where, num_heads, naming, dtype, offline=offline)
     return found.config, found.params
 
 
@@ -83,14 +86,15 @@ def read_pretrained(
     Raises:
         WeightsError: as `load_pretrained`, or the tokenizer cannot be used.
     """
-    found = _read_as_told(name_or_path, num_heads, naming, dtype, offline=offline)
+    where = _located(name_or_path, offline=offline)
+    found = _read_as_told(where, num_heads, naming, dtype, offline=offline)
     own = found.tokenizer
     if tokenizer is not None:
         own = read_tokenizer(Path(tokenizer))
         if own is None:
             raise WeightsError(f"{tokenizer}: no tokenizer there")
-    elif own is None and (folder := _folder_of(name_or_path)) is not None:
-        own = read_tokenizer(folder)
+    elif (folder := _folder_of(where)) is not None:
+        own = read_tokenizer(folder) or own
     if own is None and found.config.vocab_size >= VOCAB_SIZE:
         own = gpt2()
     if own is not None and own.vocab_size > found.config.vocab_size:
@@ -102,10 +106,20 @@ def read_pretrained(
     return dataclasses.replace(found, tokenizer=own)
 
 
-def _folder_of(name_or_path: str | Path) -> Path | None:
+def _located(name_or_path: str | Path, *, offline: bool) -> Path:
+    """Return where weights lie; what is on the hub is downloaded if need be.
+
+    Raises:
+        WeightsError: they cannot be had.
+    """
+    if str(name_or_path) not in PRESETS and hub.is_id(name_or_path):
+        return hub.fetch(name_or_path, offline=offline)
+    return hub.snapshot_of(Path(name_or_path))
+
+
+def _folder_of(path: Path) -> Path | None:
     """Return where a tokenizer may lie beside weights; None: they are ours."""
-    path = Path(name_or_path)
-    if str(name_or_path) == "mini" or not path.exists():
+    if str(path) == "mini" or not path.exists():
         return None
     path = files.adapted(path)
     if orbax_folder.is_one(path) or model_folder(path) is not None:
@@ -114,7 +128,7 @@ def _folder_of(name_or_path: str | Path) -> Path | None:
 
 
 def _read_as_told(
-    name_or_path: str | Path,
+    path: Path,
     num_heads: int | None,
     naming: str | None,
     dtype: str,
@@ -122,22 +136,22 @@ def _read_as_told(
     offline: bool,
 ) -> Pretrained:
     """Read, and refuse what the user said where it is not so."""
-    found = _read(name_or_path, num_heads, naming, dtype, offline=offline)
+    found = _read(path, num_heads, naming, dtype, offline=offline)
     if num_heads not in (None, found.config.num_heads):
         raise WeightsError(
-            f"{name_or_path}: num_heads={num_heads}, but it says itself that it has "
+            f"{path}: num_heads={num_heads}, but it says itself that it has "
             f"{found.config.num_heads}"
         )
     if naming not in (None, found.naming):
         raise WeightsError(
-            f"{name_or_path}: naming={naming!r} is for files of tensors, and this is "
+            f"{path}: naming={naming!r} is for files of tensors, and this is "
             "none; omit it"
         )
     return found
 
 
 def _read(
-    name_or_path: str | Path,
+    path: Path,
     num_heads: int | None,
     naming: str | None,
     dtype: str,
@@ -146,11 +160,10 @@ def _read(
 ) -> Pretrained:
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}")
-    if str(name_or_path) == "mini":
+    if str(path) == "mini":
         return _read_mini(dtype)
-    path = Path(name_or_path)
-    if str(name_or_path) in PRESETS and not path.exists():
-        return _read_released(str(name_or_path), dtype, offline=offline)
+    if str(path) in PRESETS and not path.exists():
+        return _read_released(str(path), dtype, offline=offline)
     path = files.adapted(path)
     if orbax_folder.is_one(path):
         config, params, tokenizer = orbax_folder.read(path)
@@ -161,12 +174,39 @@ def _read(
         raise WeightsError(
             f"{path}: a run that is not finished; go on with --resume --workdir {path}"
         )
+    if adapter.is_one(path):
+        return _read_adapted(path, num_heads, naming, dtype, offline=offline)
     contents = files.read_contents(path)
     folder = path if path.is_dir() else path.parent
     try:
         return convert(contents, path, folder, num_heads, naming, dtype)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+def _read_adapted(
+    path: Path,
+    num_heads: int | None,
+    naming: str | None,
+    dtype: str,
+    *,
+    offline: bool,
+) -> Pretrained:
+    """Read adapters of peft, and the base model that they name."""
+    lora = adapter.read(path)
+    try:
+        base = _located(lora.base, offline=offline)
+        contents = files.read_contents(base)
+        state = adapter.merge(contents.tensors, lora)
+        contents = dataclasses.replace(contents, tensors=state)
+        folder = base if base.is_dir() else base.parent
+        found = convert(contents, path, folder, num_heads, naming, dtype)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{path}: adapters of peft for {lora.base!r}, as {adapter.CONFIG} says: "
+            f"{error}"
+        ) from error
+    return dataclasses.replace(found, tokenizer=read_tokenizer(folder))
 
 
 def _read_run(path: Path, dtype: str) -> Pretrained:
@@ -184,7 +224,7 @@ def _as_dtype(params: Params, dtype: str) -> Params:
 
 
 def _read_released(name: str, dtype: str, *, offline: bool) -> Pretrained:
-    path = hub.find(name, offline=offline)
+    path = released.find(name, offline=offline)
     naming = HUGGING_FACE.key if path.name == files.SINGLE else None
     heads = PRESETS[name].num_heads
     found = _read(path, heads, naming, dtype, offline=True)

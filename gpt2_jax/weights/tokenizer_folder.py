@@ -30,7 +30,7 @@ SETTINGS, ROLES, ADDED = (
 
 FILES = (tokenizer_json.NAME, VOCAB, MERGES, SETTINGS, ROLES, ADDED)
 
-_OTHERS = ("tokenizer.model", "spiece.model", "vocab.txt")
+OTHERS = ("tokenizer.model", "spiece.model", "vocab.txt")
 
 _MAX_BYTES = 64 << 20  # GPT-2's have 1 to 4 MB
 
@@ -76,7 +76,7 @@ def read_files(folder: Path, only: Collection[str] = FILES) -> dict[str, bytes]:
             if len(files[name]) > _MAX_BYTES:
                 raise ValueError(f"{name} has more than {_MAX_BYTES:,} bytes")
     if not {tokenizer_json.NAME, VOCAB, MERGES} & {*files}:
-        for name in _OTHERS:
+        for name in OTHERS:
             if (folder / name).is_file():
                 raise ValueError(f"{name} is of another kind than GPT-2's")
     return files

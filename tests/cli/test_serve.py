@@ -137,7 +137,7 @@ def test_a_port_in_use_exits_with_2(run, capsys):
 
 def test_a_folder_that_is_no_run_exits_with_5(tmp_path, capsys):
     assert main(["serve", str(tmp_path)]) == 5
-    assert "no trained classifier" in capsys.readouterr().err
+    assert "no weights and no run" in capsys.readouterr().err
 
 
 @pytest.mark.fault(44)

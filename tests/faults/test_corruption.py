@@ -28,8 +28,9 @@ from gpt2_jax.errors import UserError
 from gpt2_jax.export import llms_from_scratch
 from gpt2_jax.export.classifier import export_run
 from gpt2_jax.weights import orbax_folder
-from gpt2_jax.weights.hub_cache import find as find_cached
 from gpt2_jax.weights.pretrained import Pretrained, load_pretrained, read_pretrained
+from gpt2_jax.weights.released import Mirror
+from gpt2_jax.weights.released import cached as find_cached
 from gpt2_jax.weights.trained import load_model
 
 _SEED = 14
@@ -110,7 +111,8 @@ def _hub_cache(folder: Path) -> Target:
     def read() -> list[str]:
         found = []
         for repo, pinned in (("own/one", sha256["own/one"]), ("own/two", None)):
-            path, problems = find_cached(repo, "x.safetensors", "main", pinned)
+            mirror = Mirror(repo, "x.safetensors", sha256=pinned)
+            path, problems = find_cached(mirror)
             if path is None:  # it is downloaded again
                 raise UserError("; ".join(problems) or "not there")
             found.append(hashlib.sha256(path.read_bytes()).hexdigest())

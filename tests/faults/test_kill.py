@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from crash_worker import Worker, worker
 from file_server import Answer, serve
+from hub_server import add_repo
 from training_helpers import random_run
 
 from gpt2_jax.checkpoints.manifest import Manifest, read_manifest
@@ -47,8 +48,8 @@ def jobs(tmp_path_factory) -> Iterator[dict[str, dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("jobs")
     content = np.random.default_rng(_SEED).bytes(200_000)
     with serve() as server:
-        for path in ("/file", f"/own/gpt2/resolve/{'a' * 40}/model.safetensors"):
-            server.answers[path] = Answer(content)
+        server.answers["/file"] = Answer(content)
+        add_repo(server, "own/gpt2", {"model.safetensors": content}, commit="a" * 40)
         sha256 = hashlib.sha256(content).hexdigest()
         runs = [
             str(random_run(folder / "a")),

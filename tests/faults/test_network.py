@@ -34,7 +34,7 @@ def _no_network(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("flags", "code", "mirrors"),
     [
-        (["--weights", "124M"], 5, ["huggingface.co/openai-community", "/rasbt/"]),
+        (["--weights", "124M"], 5, ["openai-community/gpt2", "rasbt/gpt2-from"]),
         (["--data", "sms-spam"], 4, ["archive.ics.uci.edu", "backblazeb2.com"]),
     ],
 )
