@@ -7,6 +7,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt2_jax.config.fields import Option, alternatives, flag_of, hints_of, option_of
@@ -71,6 +72,13 @@ def add_flags(
             groups[section] = parser.add_argument_group(section)
         # The default is None: what was not given leaves the config as it is.
         groups[section].add_argument(leaf.flag, dest=leaf.path, **_settings(leaf))
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the operand RUN."""
+    parser.add_argument(
+        "run", metavar="RUN", type=Path, help="folder of a run, as finetune wrote it"
+    )
 
 
 def _settings(leaf: Leaf) -> dict[str, Any]:

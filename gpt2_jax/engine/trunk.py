@@ -23,6 +23,7 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.distributed import exchange_rows
 from gpt2_jax.engine.devices import Device
 from gpt2_jax.engine.packing import Packed, call_tokens, pack
+from gpt2_jax.engine.progress import bar
 from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.widths import by_length
 from gpt2_jax.model.blocks import Block
@@ -159,13 +160,15 @@ def _run_packed(
         (packed, run(packed, placed[index % len(placed)]))
         for index, packed in enumerate(pack(texts.lengths, texts.widths[-1], tokens))
     )
-    for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
-        poll()
-        sizes = texts.lengths[packed.texts]
-        starts[packed.texts] = written + np.cumsum(sizes) - sizes
-        end = written + int(sizes.sum())
-        values[written:end] = np.asarray(x)[packed.segments > 0]
-        written = end
+    with bar(len(texts), "frozen trunk", "texts") as progress:
+        for packed, x in _ahead(calls, CALLS_IN_FLIGHT * len(placed)):
+            poll()
+            sizes = texts.lengths[packed.texts]
+            starts[packed.texts] = written + np.cumsum(sizes) - sizes
+            end = written + int(sizes.sum())
+            values[written:end] = np.asarray(x)[packed.segments > 0]
+            written = end
+            progress.update(len(packed.texts))
     return starts
 
 

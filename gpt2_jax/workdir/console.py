@@ -6,12 +6,17 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 
-def console_handler() -> logging.Handler:
-    """Return what prints the bare lines to standard output, whatever its encoding."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_Line(getattr(sys.stdout, "encoding", None) or "utf-8"))
+def console_handler(stream: TextIO | None = None) -> logging.Handler:
+    """Return what prints the bare lines to a stream, whatever its encoding.
+
+    None: standard output.
+    """
+    stream = stream or sys.stdout
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Line(getattr(stream, "encoding", None) or "utf-8"))
     return handler
 
 
