@@ -32,6 +32,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "adapt",
         parents=[common],
         help="train a language model on texts without labels, to fine-tune from",
+        example="gpt2-jax adapt --data all-mail.txt --workdir mail-lm",
         epilog="A flag that is given takes precedence over --config. Leave out texts "
         "that a classifier is tested on.",
     )

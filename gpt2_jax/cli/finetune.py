@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import logging
 import signal
@@ -25,11 +26,18 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
         "finetune",
         parents=[common],
         help="train a classifier",
+        example="gpt2-jax finetune --data mail.csv --label-column kind --workdir mail",
         epilog="The defaults are those of --preset default; a flag that is given "
         "takes precedence over --preset and --config.",
     )
     add = parser.add_argument
-    add("--preset", choices=list(config.FINETUNE_PRESETS), default="default")
+    add(
+        "--preset",
+        choices=list(config.FINETUNE_PRESETS),
+        default="default",
+        help="settings to start from; book: those of LLMs-from-scratch (default: "
+        "default)",
+    )
     add("--config", type=Path, metavar="FILE", help="replay a run's config.json")
     add_flags(parser, config.FinetuneConfig())
     _add_run_flags(parser.add_argument_group("run"))
@@ -57,8 +65,14 @@ def _add_run_flags(group: Any) -> None:
         metavar="DIR",
         help="runs that share it compute the same frozen trunk once",
     )
-    add("--verbose", action="store_true", help="show every class")
+    add("-v", "--verbose", action="store_true", help="show every class")
     add("--dry-run", action="store_true", help="print what would run, and stop")
+    add(
+        "--json",
+        action="store_true",
+        help="print the results, or the dry run, as one JSON object; the rest goes to "
+        "standard error",
+    )
 
 
 def add_resume(group: Any) -> None:
@@ -77,7 +91,7 @@ def _add_process_flags(group: Any) -> None:
     add("--device", choices=("cpu", "gpu", "tpu"), help="fail where there is none")
     add("--distributed", action="store_true", help="join the pod that the cloud names")
     add("--coordinator", metavar="HOST:PORT", help="of process 0; all meet there")
-    add("--num-processes", type=int, metavar="N")
+    add("--num-processes", type=int, metavar="N", help="that take part")
     add("--process-id", type=int, metavar="I", help="0 to N-1")
     add("--start-timeout", type=float, metavar="SECONDS", help="to wait for the others")
 
@@ -115,7 +129,7 @@ def read_config(kind: type[_T], path: Path) -> _T:
 def run_finetune(arguments: argparse.Namespace) -> int:
     resolved = finetune_config(arguments)
     if arguments.dry_run:
-        return _dry_run(resolved, offline=arguments.offline)
+        return _dry_run(resolved, arguments)
     if not _is_distributed(arguments):
         return _run(arguments, resolved)
     if arguments.workdir is None:
@@ -155,12 +169,15 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
         results = finetune(
             resolved,
             arguments.workdir,
+            verbose=not arguments.quiet,
             resume=arguments.resume,
             allow_data_change=arguments.allow_data_change,
             offline=arguments.offline,
             trunk_cache=arguments.trunk_cache,
         )
-    if is_first():
+    if is_first() and arguments.json:
+        print(json.dumps({**results.to_json(), "folder": results.folder}))
+    elif is_first() and not arguments.quiet:
         print(*format_results(results, verbose=arguments.verbose), sep="\n")
         print(f"run: {results.folder}")
         print(f"report: {results.folder}/report.html")
@@ -177,14 +194,24 @@ def second_signal_ends() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _dry_run(resolved: config.FinetuneConfig, *, offline: bool) -> int:
-    from gpt2_jax.plan.describe import describe, length_histogram
+def _dry_run(resolved: config.FinetuneConfig, arguments: argparse.Namespace) -> int:
+    from gpt2_jax.plan.describe import describe, describe_data, length_histogram
     from gpt2_jax.plan.estimate import describe_estimate, estimate, matmul_rate
     from gpt2_jax.plan.prepare import prepare
 
-    task = prepare(resolved, offline=offline)
+    task = prepare(resolved, offline=arguments.offline)
+    rate = matmul_rate(task.model.config)
+    found = estimate(task)
+    if arguments.json:
+        told = {
+            "config": config.to_dict(resolved),
+            "steps": task.num_steps,
+            "data": describe_data(task),
+            "estimate": {**dataclasses.asdict(found), "flops_per_second": rate},
+        }
+        print(json.dumps(told))
+        return 0
     print(json.dumps(config.to_dict(resolved), indent=2))
     print(*describe(task), *length_histogram(task), sep="\n")
-    rate = matmul_rate(task.model.config)
-    print(*describe_estimate(estimate(task), rate), sep="\n")
+    print(*describe_estimate(found, rate), sep="\n")
     return 0

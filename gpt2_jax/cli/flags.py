@@ -7,6 +7,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt2_jax.config import ForeignConfig
@@ -84,6 +85,13 @@ def add_offline(parser: argparse.ArgumentParser) -> None:
     """Add `--offline`."""
     parser.add_argument(
         "--offline", action="store_true", help="use what is cached; no network"
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the operand RUN."""
+    parser.add_argument(
+        "run", metavar="RUN", type=Path, help="folder of a run, as finetune wrote it"
     )
 
 

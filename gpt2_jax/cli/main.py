@@ -8,11 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from gpt2_jax.cli import adapt as cli_adapt
+from gpt2_jax.cli import doctor as cli_doctor
 from gpt2_jax.cli import predict as cli_predict
 from gpt2_jax.cli import streams, weights
 from gpt2_jax.cli import threshold as cli_threshold
 from gpt2_jax.cli import tpu as cli_tpu
 from gpt2_jax.cli.finetune import add_finetune, run_finetune
+from gpt2_jax.cli.parser import Parser, paint
 from gpt2_jax.cli.platforms import leave_out_absent
 from gpt2_jax.cli.serve import add_serve, run_serve
 from gpt2_jax.errors import (
@@ -29,13 +31,18 @@ _MAX_MESSAGE = 4000  # characters
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
-    parser = argparse.ArgumentParser(
-        prog="gpt2-jax", description="Turn a pretrained GPT-2 into a text classifier."
+    parser = Parser(
+        prog="gpt2-jax",
+        description="Turn a pretrained GPT-2 into a text classifier.",
+        epilog="gpt2-jax COMMAND --help tells the flags of a command.",
+        example="gpt2-jax finetune --data mail.csv --workdir mail",
     )
     parser.add_argument("--version", action="version", version=__version__)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show tracebacks")
-    common.add_argument(
+    output = common.add_argument_group("output")
+    output.add_argument("-q", "--quiet", action="store_true", help="warnings alone")
+    output.add_argument("--debug", action="store_true", help="show tracebacks")
+    output.add_argument(
         "--no-compilation-cache",
         action="store_true",
         help="compile again; keep no compiled programs in the user's cache folder",
@@ -48,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli_threshold.add_parser(commands, common)
     weights.add_parsers(commands, common)
     cli_tpu.add_parser(commands, common)
+    cli_doctor.add_parser(commands, common)
     return parser
 
 
@@ -56,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.make_ready()
     leave_out_absent()
     arguments = build_parser().parse_args(argv)
-    _set_up_logging()
+    _set_up_logging(arguments)
     try:
         with explain_out_of_memory(PREDICT_MEMORY_ADVICE):
             return _COMMANDS[arguments.command](arguments)
@@ -99,14 +107,17 @@ def _fail(what: object, exit_code: int) -> int:
     if len(text) > _MAX_MESSAGE:
         text = f"{text[: _MAX_MESSAGE - 200]} [...] {text[-200:]}"
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    print(f"gpt2-jax: error: {line}", file=sys.stderr)
+    error = paint("gpt2-jax: error:", "1;31", sys.stderr)
+    print(f"{error} {line}", file=sys.stderr)
     return exit_code
 
 
-def _set_up_logging() -> None:
+def _set_up_logging(arguments: argparse.Namespace) -> None:
     logger = logging.getLogger("gpt2_jax")
-    logger.handlers = [console_handler()]
-    logger.setLevel(logging.INFO)
+    # What a script reads stands alone on standard output.
+    json_alone = getattr(arguments, "json", False)
+    logger.handlers = [console_handler(sys.stderr if json_alone else sys.stdout)]
+    logger.setLevel(logging.WARNING if arguments.quiet else logging.INFO)
     logger.propagate = False
 
 
@@ -120,4 +131,5 @@ _COMMANDS = {
     "export": weights.export,
     "serve": run_serve,
     "tpu-check": cli_tpu.run_tpu_check,
+    "doctor": cli_doctor.run_doctor,
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gpt2_jax.cli.flags import add_flags, add_reading, given_flags, with_flags
+from gpt2_jax.cli.answers import METHODS, Answers
+from gpt2_jax.cli.flags import add_flags, add_reading, add_run, given_flags, with_flags
 from gpt2_jax.cli.streams import write_json_lines
 from gpt2_jax.cli.threshold import probability
 from gpt2_jax.config import DataConfig, ForeignConfig
@@ -16,17 +17,16 @@ from gpt2_jax.config.data import LABELS, ROWS
 from gpt2_jax.errors import UserError
 from gpt2_jax.progress import bars
 
-if TYPE_CHECKING:
-    from gpt2_jax.inference.classifier import Classifier
-    from gpt2_jax.inference.rows import Row
-
 
 def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the parsers of both commands."""
     evaluate = commands.add_parser(
-        "evaluate", parents=[common], help="metrics of a run on labelled texts"
+        "evaluate",
+        parents=[common],
+        help="metrics of a run on labelled texts",
+        example="gpt2-jax evaluate mail --data new-mail.csv",
     )
-    evaluate.add_argument("run", metavar="RUN", type=Path)
+    add_run(evaluate)
     evaluate.add_argument(
         "--data",
         dest="source",
@@ -35,13 +35,25 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         help="dataset or files; all of them (default: the run's own test part)",
     )
     add_flags(evaluate, DataConfig(), sections=(ROWS, LABELS), without=("source",))
-    evaluate.add_argument("--verbose", action="store_true", help="show every class")
+    evaluate.add_argument(
+        "-v", "--verbose", action="store_true", help="show every class"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
 
     predict = commands.add_parser(
-        "predict", parents=[common], help="label texts with a run"
+        "predict",
+        parents=[common],
+        help="label texts with a run",
+        example='gpt2-jax predict mail "You have won a prize" --explain',
     )
-    predict.add_argument("run", metavar="RUN", type=Path)
-    predict.add_argument("texts", metavar="TEXT", nargs="*")
+    predict.rewrite, predict.intermixed = method_of_explain, True
+    add_run(predict)
+    predict.add_argument(
+        "texts",
+        metavar="TEXT",
+        nargs="*",
+        help="to label; without any, and without --file, they come on standard input",
+    )
     predict.add_argument(
         "--file",
         type=Path,
@@ -77,11 +89,32 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     predict.add_argument(
         "--explain",
-        nargs="?",
-        choices=("occlusion", "gradients"),
-        const="occlusion",
+        action="store_true",
         help="mark the words that the label rests on; approximate",
     )
+    predict.add_argument(
+        "--explain-method",
+        choices=METHODS,
+        help="how: each word left out in turn, or integrated gradients (default: "
+        "occlusion)",
+    )
+
+
+def method_of_explain(words: list[str]) -> list[str]:
+    """Let a method right after `--explain` count as one, as it once had to stand."""
+    out: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        flag, _, method = word.partition("=")
+        if word == "--":
+            return [*out, word, *rest]
+        if out[-1:] == ["--explain"] and word in METHODS:
+            out += ["--explain-method", word]
+        elif flag == "--explain" and method:
+            out += ["--explain", "--explain-method", method]
+        else:
+            out.append(word)
+    return out
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
@@ -97,17 +130,19 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
             "give labelled texts with --data, or omit the flag"
         )
     set_up_compilation(arguments)
-    with bars(shown=True):
-        lines = evaluate_run(
+    with bars(shown=not arguments.quiet):
+        evaluated = evaluate_run(
             arguments.run,
             data,
             abstain_below=arguments.abstain_below,
             positive=arguments.positive,
-            verbose=arguments.verbose,
             how=with_flags(ForeignConfig(), arguments),
             offline=arguments.offline,
         )
-    print(*lines, sep="\n")
+    if arguments.json:
+        print(json.dumps(evaluated.to_json()))
+    else:
+        print(*evaluated.lines(verbose=arguments.verbose), sep="\n")
     return 0
 
 
@@ -142,7 +177,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         write_json_lines()
     foreign = with_flags(ForeignConfig(), arguments)
     trained = read_classifier(arguments.run, foreign, offline=arguments.offline)
-    answers = _Answers(Classifier(trained), arguments)
+    answers = Answers(Classifier(trained), arguments)
     source = windows(
         arguments.texts,
         arguments.file,
@@ -182,50 +217,3 @@ def _refuse_flags_of_files(arguments: argparse.Namespace) -> None:
         used = ("text_column", "join", "encoding", "encoding_errors")
     if given := given_flags(DataConfig(), arguments, without=used):
         raise UserError(f"{', '.join(given)}: {what}; give a table with --file")
-
-
-class _Answers:
-    """Turns windows of texts into lines; counts them on the way."""
-
-    def __init__(self, classifier: Classifier, arguments: argparse.Namespace) -> None:
-        from tqdm import tqdm
-
-        self.classifier = classifier
-        self.cut = 0
-        self._method = arguments.explain
-        self._top_k = arguments.top_k
-        self._abstain_below = arguments.abstain_below or 0.0
-        self._human = arguments.output is None and bool(arguments.texts)
-        self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        # Lines on the terminal show the progress themselves.
-        quiet = arguments.output is None and sys.stdout.isatty()
-        self.bar = tqdm(unit=" texts", disable=True if quiet else None)
-
-    def tell(self, lines: list[str]) -> None:
-        for line in lines:
-            self.bar.write(f"data: {line}", file=sys.stderr)
-
-    def __call__(self, window: list[Row]) -> list[str]:
-        from gpt2_jax.inference.show import json_line, text_line
-
-        texts = [row.text for row in window]
-        predictions = self.classifier.classify(texts, abstain_below=self._abstain_below)
-        explained: list[Any] = [None] * len(texts)
-        if self._method is not None:
-            explained = self.classifier.explain(texts, self._method)
-        self.cut += sum(prediction.truncated for prediction in predictions)
-        self.bar.update(len(texts))
-        return [
-            text_line(
-                prediction,
-                row.text,
-                words,
-                top_k=self._top_k,
-                colour=self._colour,
-            )
-            if self._human
-            else json_line(prediction, row.id, words)
-            for row, prediction, words in zip(
-                window, predictions, explained, strict=True
-            )
-        ]

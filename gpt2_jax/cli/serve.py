@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
-from gpt2_jax.cli.flags import add_flags, add_reading, with_flags
+from gpt2_jax.cli.flags import add_flags, add_reading, add_run, with_flags
 from gpt2_jax.config import ForeignConfig, ServeConfig
 from gpt2_jax.errors import DeviceError
 
@@ -17,9 +16,12 @@ _EXTRA = ("fastapi", "starlette", "uvicorn", "h11", "pydantic", "prometheus_clie
 def add_serve(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the parser of `serve`."""
     parser = commands.add_parser(
-        "serve", parents=[common], help="a web page and a JSON API of a run"
+        "serve",
+        parents=[common],
+        help="a web page and a JSON API of a run",
+        example="gpt2-jax serve mail --port 8000",
     )
-    parser.add_argument("run", metavar="RUN", type=Path)
+    add_run(parser)
     add_flags(parser, ServeConfig())
     add_reading(parser)
 

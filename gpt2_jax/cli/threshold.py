@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from gpt2_jax.cli.flags import add_run
 
 
 def probability(value: str) -> float:
@@ -20,16 +21,27 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "threshold",
         parents=[common],
         help="choose, on validation, from which probability on a class is the answer",
+        example="gpt2-jax threshold mail --target-recall 0.98",
     )
-    parser.add_argument("run", metavar="RUN", type=Path)
+    add_run(parser)
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--target-precision", type=probability, metavar="P")
-    target.add_argument("--target-recall", type=probability, metavar="R")
+    target.add_argument(
+        "--target-precision",
+        type=probability,
+        metavar="P",
+        help="share of the texts with the label that it is right for",
+    )
+    target.add_argument(
+        "--target-recall",
+        type=probability,
+        metavar="R",
+        help="share of the class that shall be found",
+    )
     target.add_argument(
         "--remove", action="store_true", help="answer the most probable label again"
     )
     parser.add_argument(
-        "--positive", metavar="CLASS", help="default: the rarer of two classes"
+        "--positive", metavar="CLASS", help="the class (default: the rarer of two)"
     )
 
 

@@ -17,6 +17,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "tpu-check",
         parents=[common],
+        example="gpt2-jax tpu-check --topology v5e:2x4 --weights 124M",
         help="compile the train step for TPU slices: memory, flops, bytes sent",
     )
     add_flags(parser, config.TpuCheckConfig())

@@ -6,31 +6,41 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.cli.flags import add_flags, add_offline, add_reading, with_flags
+from gpt2_jax.cli.flags import add_flags, add_offline, add_reading, add_run, with_flags
 from gpt2_jax.config import ForeignConfig, LayoutConfig
 from gpt2_jax.export import CONVERT_FORMATS, EXPORT_FORMATS, QUANTIZED
 
 
 def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     convert = commands.add_parser(
-        "convert", parents=[common], help="language-model weights into another format"
+        "convert",
+        parents=[common],
+        help="language-model weights into another format",
+        example="gpt2-jax convert 124M gpt2.pth --to llms-from-scratch",
     )
     convert.add_argument(
         "source",
         metavar="SRC",
         help="mini, 124M to 1558M, a path to weights, or owner/name on the hub",
     )
-    convert.add_argument("destination", metavar="DST", type=Path)
-    convert.add_argument("--to", choices=CONVERT_FORMATS, required=True)
+    _add_destination(convert)
+    convert.add_argument(
+        "--to", choices=CONVERT_FORMATS, required=True, help="the format to write"
+    )
     add_flags(convert, LayoutConfig())
     add_offline(convert)
 
     export = commands.add_parser(
-        "export", parents=[common], help="a trained classifier for other tools"
+        "export",
+        parents=[common],
+        help="a trained classifier for other tools",
+        example="gpt2-jax export mail mail-hf --format hf --without-lexical",
     )
-    export.add_argument("run", metavar="RUN", type=Path)
-    export.add_argument("destination", metavar="DST", type=Path)
-    export.add_argument("--format", choices=EXPORT_FORMATS, required=True)
+    add_run(export)
+    _add_destination(export)
+    export.add_argument(
+        "--format", choices=EXPORT_FORMATS, required=True, help="the format to write"
+    )
     export.add_argument(
         "--without-lexical",
         action="store_true",
@@ -42,6 +52,12 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         help="kernels and activations of onnx; tells how many labels stay",
     )
     add_reading(export)
+
+
+def _add_destination(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "destination", metavar="DST", type=Path, help="file or folder to write"
+    )
 
 
 def convert(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import archive, sms_spam, two_files
 from gpt2_jax.data.columns import ColumnsError
-from gpt2_jax.data.content import MEMORY, STDIN, expand, open_raw, suffixes
+from gpt2_jax.data.content import MEMORY, NAMED, STDIN, expand, open_raw, suffixes
 from gpt2_jax.data.dataset import Dataset, make_dataset
 from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.imdb import load_imdb
@@ -30,7 +30,6 @@ from gpt2_jax.storage import bucket
 from gpt2_jax.storage.download import forbidden_by
 
 T = TypeVar("T")
-NAMED = ("demo", "sms-spam", "imdb")
 
 Read = tuple[Table, str]  # with the SHA-256 of what was read
 

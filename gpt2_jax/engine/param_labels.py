@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Sequence
 
 import jax
 
+from gpt2_jax.config.train import Scope
+from gpt2_jax.errors import did_you_mean
 from gpt2_jax.model.tree import Params, flatten, unflatten
 
 TRAIN, FREEZE = "train", "freeze"
@@ -54,6 +57,7 @@ def label_params(
         raise ValueError(
             f"trainable patterns match no parameter: {', '.join(unused)}; paths look "
             f"like {paths[-1]} or h_0/attn/c_attn/kernel"
+            f"{did_you_mean(unused[0], typing.get_args(Scope))}"
         )
     return unflatten(
         {

@@ -33,7 +33,7 @@ def error_list(test: Mapping[str, Any], texts: Sequence[str]) -> str:
     orders = {
         "probability": ("most probable first", lambda e: -e["prob"]),
         "true": ("by true label", lambda e: (e["label"], e["predicted"], -e["prob"])),
-        "length": ("shortest first", lambda e: len(texts[e["row"]])),
+        "length": ("shortest first", lambda e: len(texts[int(e["row"])])),
         "row": ("by row", lambda e: e["row"]),
     }
     caption = f"{len(errors)} of {wrong} errors"
@@ -45,7 +45,7 @@ def error_list(test: Mapping[str, Any], texts: Sequence[str]) -> str:
 
 
 def _row(texts: Sequence[str], error: Mapping[str, Any]) -> str:
-    text = texts[error["row"]]
+    text = texts[int(error["row"])]
     link = f'<a href="predictions.csv">{error["row"] + 1}</a>'
     return (
         f'<tr><td class="text" dir="auto">{_marked(text, error.get("words", ()))}</td>'

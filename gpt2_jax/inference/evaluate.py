@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,24 +35,55 @@ _LABELS = ("label_names", "label_threshold", "rename_labels")
 _UNSAID = ForeignConfig()
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What labelled texts say of a run."""
+
+    labels: tuple[str, ...]
+    accuracy: float  # of the answers, by the threshold where there is one
+    test: dict[str, Any]  # of `evaluate_probabilities`
+    told: list[str]  # which texts, read how, decided how
+    coverage: dict[str, Any] | None = None  # with `abstain_below`
+
+    def lines(self, *, verbose: bool = False) -> list[str]:
+        """Return it line by line; `verbose`: of every class."""
+        low, high = (100 * bound for bound in self.test["ci95"])
+        lines = [
+            *self.told,
+            f"accuracy {100 * self.accuracy:.2f}% (95% interval {low:.1f} to "
+            f"{high:.1f}, n={self.test['n']})",
+        ]
+        if (found := self.coverage) is not None:
+            count, n, value = found["answered"], found["n"], found["accuracy"]
+            shown = "n/a" if value is None else f"{100 * value:.2f}%"
+            lines.append(
+                f"abstaining below {found['abstain_below']:g}: {count} of {n} texts "
+                f"answered ({100 * count / n:.1f}%), accuracy of these {shown}"
+            )
+        return [*lines, *format_test(self.test, self.labels, verbose=verbose)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it in JSON's types."""
+        return dataclasses.asdict(self)
+
+
 def evaluate_run(
     run: Path,
     data: DataConfig | None,
     *,
     abstain_below: float | None = None,
     positive: str | None = None,
-    verbose: bool = False,
     how: ForeignConfig = _UNSAID,
     offline: bool = False,
-) -> list[str]:
-    """Return the metrics of `run`, line by line.
+) -> Evaluated:
+    """Return the metrics of `run`.
 
     Without `data` they are of the run's own test part; with it, of every text of it,
     read as the run read its own where `data` says nothing else.
     With `abstain_below` it is told, too, how many answers have at least this
     probability, and how good these are. `positive` is the class whose precision is
-    told; None: that of the run. `verbose` tells of every class. `how` and `offline` are
-    for the classifier of another program: see `read_classifier`.
+    told; None: that of the run. `how` and `offline` are for the classifier of another
+    program: see `read_classifier`.
 
     Raises:
         DataError: the data cannot be read, or has a label that the run never saw.
@@ -90,20 +122,19 @@ def evaluate_run(
         predicted,
         positive=_positive(classifier, positive),
     )
-    low, high = (100 * bound for bound in test["ci95"])
-    lines = [
+    accuracy = float((predicted == labels).mean())
+    told = [
         f"data: {dataset.name}: {len(texts)} of {len(dataset.texts)} texts, "
         f"{classifier.count_cut(texts)} cut to {classifier.max_length} tokens",
         *(f"data: {line}" for line in _read_as(dataset)),
         *_threshold(classifier),
-        f"accuracy {100 * (predicted == labels).mean():.2f}% (95% interval {low:.1f} "
-        f"to {high:.1f}, n={test['n']})",
     ]
+    coverage = None
     if abstain_below is not None:
         sure = classifier.decide(probabilities, abstain_below=abstain_below)
         answered = np.asarray([name is not None for name in sure])
-        lines.append(_coverage(predicted == labels, answered, abstain_below))
-    return [*lines, *format_test(test, classifier.labels, verbose=verbose)]
+        coverage = _coverage(predicted == labels, answered, abstain_below)
+    return Evaluated(classifier.labels, accuracy, test, told, coverage)
 
 
 def _threshold(classifier: Classifier) -> list[str]:
@@ -130,13 +161,16 @@ def _positive(classifier: Classifier, positive: str | None) -> str | None:
     return positive
 
 
-def _coverage(correct: np.ndarray, answered: np.ndarray, below: float) -> str:
+def _coverage(
+    correct: np.ndarray, answered: np.ndarray, below: float
+) -> dict[str, Any]:
     count = int(answered.sum())
-    shown = f"{100 * correct[answered].mean():.2f}%" if count else "n/a"
-    return (
-        f"abstaining below {below:g}: {count} of {len(answered)} texts answered "
-        f"({100 * count / len(answered):.1f}%), accuracy of these {shown}"
-    )
+    return {
+        "abstain_below": below,
+        "answered": count,
+        "n": len(answered),
+        "accuracy": float(correct[answered].mean()) if count else None,
+    }
 
 
 def _check_own(run: Path, dataset: Dataset, rows: np.ndarray) -> None:

@@ -70,6 +70,7 @@ def create_app(
         on_batch=metrics.observe_batch,
     )
     metrics.queue_texts.set_function(lambda: batcher.waiting)
+    metrics.cold_shapes.set_function(lambda: batcher.cold)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -1,26 +1,27 @@
-"""Texts of many requests -> batches on the one thread that owns the device."""
+"""Texts of many requests -> batches on the one thread that answers them."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import heapq
 import logging
 import string
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.engine.widths import next_width, widths_up_to
 from gpt2_jax.errors import PREDICT_MEMORY_ADVICE, UserError, explain_out_of_memory
+from gpt2_jax.serve.jobs import Job, Text
 
 # Texts of a batch. Few, because each is compiled for each width before the first
 # request; a batch that is three quarters full is filled up with its last text.
 SIZES = (1, 2, 4, 8, 16)
+
+_COMPILERS = 2  # threads: XLA needs a core or two for each
 
 logger = logging.getLogger(__name__)
 
@@ -29,36 +30,6 @@ Predict = Callable[[Sequence[str]], np.ndarray]
 
 class QueueFullError(Exception):
     """More texts wait than may."""
-
-
-@dataclasses.dataclass
-class _Job:
-    """The texts of one request, answered when every row is there."""
-
-    rows: np.ndarray  # float64 [N, C]
-    missing: int
-    future: Future[np.ndarray]
-
-    def answer(self, index: int, row: np.ndarray) -> None:
-        self.rows[index] = row
-        self.missing -= 1
-        if not self.missing:
-            with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
-                self.future.set_result(self.rows)
-
-    def fail(self, error: Exception) -> None:
-        with contextlib.suppress(InvalidStateError):
-            self.future.set_exception(error)
-
-
-@dataclasses.dataclass(order=True)
-class _Text:
-    turn: int
-    number: int  # of all texts that came
-    text: str = dataclasses.field(compare=False)
-    job: _Job = dataclasses.field(compare=False)
-    index: int = dataclasses.field(compare=False)
-    since: float = dataclasses.field(compare=False)
 
 
 class Batcher:
@@ -84,24 +55,31 @@ class Batcher:
         self._widths = widths_up_to(max_length)
         self._config = config
         self._on_batch = on_batch
-        self._queues: dict[tuple[bool, int], list[_Text]] = {}  # heaps
+        self._queues: dict[tuple[bool, int], list[Text]] = {}  # heaps
         self._turn = self._number = 0  # of batches, of texts
         self._changed = threading.Condition()
         self._closing = False
         self._company = False  # whether the last batch held several texts
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
-        self.ready = threading.Event()  # every shape is compiled
+        self._warming = threading.Thread(
+            target=self._warm_up, name="warm-up", daemon=True
+        )
+        self._largest = {width: 1 for width in self._widths}  # texts of a full batch
+        self.cold = len(list(self.shapes()))  # shapes that are still to be compiled
+        self.ready = threading.Event()  # texts of every length can be answered
         self.failed = False  # and never will be
 
     def start(self) -> None:
-        self._thread.start()
+        self._warming.start()
 
     def close(self) -> None:
-        """Answer what waits, and end the thread."""
+        """Answer what waits, and end the threads."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        self._warming.join()
+        if self.ready.is_set():
+            self._thread.join()
 
     @property
     def waiting(self) -> int:
@@ -122,7 +100,7 @@ class Batcher:
         """
         limit = self._config.max_queue // (2 if background else 1)
         rows = np.zeros((len(texts), self._num_classes))
-        job = _Job(rows, len(texts), Future())
+        job = Job(rows, len(texts), Future())
         with self._changed:
             if self._waiting() + len(texts) > limit:
                 raise QueueFullError
@@ -131,7 +109,7 @@ class Batcher:
                 width = next_width(min(length, self._widths[-1]), self._widths)
                 turn = self._turn + tokens // self._config.batch_tokens
                 queue = self._queues.setdefault((background, width), [])
-                heapq.heappush(queue, _Text(turn, self._number, text, job, i, now))
+                heapq.heappush(queue, Text(turn, self._number, text, job, i, now))
                 self._number += 1
                 tokens += width
             self._changed.notify()
@@ -154,39 +132,59 @@ class Batcher:
         """Yield (texts, tokens) of every batch that can be, short ones first."""
         for width in self._widths:
             for size in SIZES:
-                if size <= self._largest(width):
+                # Wide ones gain nothing from company.
+                if size == 1 or size * width <= self._config.batch_tokens:
                     yield size, width
 
-    def _largest(self, width: int) -> int:
-        """Return the texts of a full batch: wide ones gain nothing from company."""
-        fitting = [s for s in SIZES if s * width <= self._config.batch_tokens]
-        return max(fitting, default=1)
-
     def _run(self) -> None:
-        try:
-            with explain_out_of_memory(PREDICT_MEMORY_ADVICE):
-                self._warm_up()
-        except Exception as error:
-            self.failed = True
-            unknown = not isinstance(error, UserError)
-            logger.error("the model cannot be run: %s", error, exc_info=unknown)
-            return
         while batch := self._next_batch():
             self._answer(batch)
 
     def _warm_up(self) -> None:
+        """Compile single texts of every width, then answer; larger batches follow.
+
+        Until then there are none of these: no request waits for a compilation.
+        """
         start, shapes = time.monotonic(), list(self.shapes())
-        for size, width in shapes:
+        with ThreadPoolExecutor(_COMPILERS) as pool:
+            try:
+                with explain_out_of_memory(PREDICT_MEMORY_ADVICE):
+                    list(pool.map(self._warm, [s for s in shapes if s[0] == 1]))
+            except Exception as error:
+                self.failed = True
+                unknown = not isinstance(error, UserError)
+                logger.error("the model cannot be run: %s", error, exc_info=unknown)
+                return
             if self._closing:
                 return
-            # Different texts, since equal ones are run once; " a" is one token.
-            letters = string.ascii_lowercase[:size]
-            self._predict_proba([f" {letter}" * width for letter in letters])
-        seconds = time.monotonic() - start
-        logger.info("ready: %d batch shapes warmed up in %.0f s", len(shapes), seconds)
-        self.ready.set()
+            logger.info("ready after %.0f s", time.monotonic() - start)
+            self._thread.start()
+            self.ready.set()
+            try:
+                list(pool.map(self._warm_larger, self._widths))
+            except Exception as error:
+                logger.warning("warning: no larger batches: %s", error)
+        if not self.cold:
+            seconds = time.monotonic() - start
+            logger.info("%d batch shapes compiled in %.0f s", len(shapes), seconds)
 
-    def _next_batch(self) -> list[_Text]:
+    def _warm_larger(self, width: int) -> None:
+        for shape in [s for s in self.shapes() if s[1] == width and s[0] > 1]:
+            self._warm(shape)
+
+    def _warm(self, shape: tuple[int, int]) -> None:
+        """Compile a shape, and let batches have it."""
+        size, width = shape
+        if self._closing:
+            return
+        # Different texts, since equal ones are run once; " a" is one token.
+        letters = string.ascii_lowercase[:size]
+        self._predict_proba([f" {letter}" * width for letter in letters])
+        with self._changed:
+            self._largest[width] = size
+            self.cold -= 1
+
+    def _next_batch(self) -> list[Text]:
         """Wait for texts and take those of one batch; none mean the end."""
         with self._changed:
             while True:
@@ -196,14 +194,14 @@ class Batcher:
                     self._changed.wait()
                     continue
                 key = min(self._queues, key=lambda k: (k[0], self._queues[k][0]))
-                queue, largest = self._queues[key], self._largest(key[1])
+                queue, largest = self._queues[key], self._largest[key[1]]
                 wait = queue[0].since + self._config.max_wait - time.monotonic()
                 alone = not self._company and len(queue) == 1
                 if wait <= 0 or alone or len(queue) >= largest or self._closing:
                     return self._take(key, _size(len(queue), largest))
                 self._changed.wait(wait)
 
-    def _take(self, key: tuple[bool, int], size: int) -> list[_Text]:
+    def _take(self, key: tuple[bool, int], size: int) -> list[Text]:
         queue = self._queues[key]
         taken = [heapq.heappop(queue) for _ in range(min(size, len(queue)))]
         if not queue:
@@ -212,7 +210,7 @@ class Batcher:
         self._company = len(taken) > 1
         return taken
 
-    def _answer(self, batch: list[_Text]) -> None:
+    def _answer(self, batch: list[Text]) -> None:
         batch = [item for item in batch if not item.job.future.done()]
         if not batch:
             return

@@ -55,6 +55,11 @@ class Metrics:
         self.queue_texts = Gauge(
             "gpt2_jax_queue_texts", "Texts that wait for the device", registry=registry
         )
+        self.cold_shapes = Gauge(
+            "gpt2_jax_cold_shapes",
+            "Batch shapes that are still to be compiled; larger batches wait for them",
+            registry=registry,
+        )
         self.compilations = Counter(
             "gpt2_jax_compilations",
             "Programs compiled; after the warm-up there should be no more",

@@ -24,8 +24,8 @@ def list_errors(
     return [
         {
             "row": int(row),  # of predictions.csv, from 0
-            "label": classes[labels[row]],
-            "predicted": classes[probabilities[row].argmax()],
+            "label": classes[int(labels[row])],
+            "predicted": classes[int(probabilities[row].argmax())],
             "prob": float(probabilities[row].max()),
         }
         for row in confident_errors(probabilities, labels, MAX_LISTED)
@@ -38,7 +38,7 @@ def explain_errors(
     """Return `errors` with `words`, [start, end, weight] each, of the first of them."""
     chosen, spent = [], 0
     for error in errors:
-        text = texts[error["row"]]
+        text = texts[int(error["row"])]
         words = min(len(word_spans(text)), MAX_SPANS)
         length = min(len(trained.tokenizer.encode(text)), trained.max_length)
         spent += (1 + words) * length

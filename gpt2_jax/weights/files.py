@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gpt2_jax.errors import WeightsError
+from gpt2_jax.config import PRESETS
+from gpt2_jax.errors import WeightsError, did_you_mean
 from gpt2_jax.storage.sealed import SUMS, check_sums, read_json
 from gpt2_jax.weights import flax_msgpack, formats, llm_c, pth, tensorflow_checkpoint
 from gpt2_jax.weights import safetensors as safetensors_file
@@ -56,7 +57,8 @@ def read_contents(path: Path) -> Contents:
     """
     path = Path(path)
     if not path.exists():
-        raise WeightsError(f"{path}: no such file or folder")
+        meant = did_you_mean(str(path), PRESETS)
+        raise WeightsError(f"{path}: no such file or folder{meant}")
     check_sums(path if path.is_dir() else path.parent)
     return _read_folder(path) if path.is_dir() else _read_file(path)
 

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -17,13 +18,14 @@ _OURS = logging.getLogger("gpt2_jax")
 _NOISY = ("absl", "orbax")
 
 
-def console_handler() -> logging.Handler:
-    """Return what prints the bare lines to standard output, whatever its encoding.
+def console_handler(stream: TextIO | None = None) -> logging.Handler:
+    """Return what prints the bare lines to a stream, whatever its encoding.
 
-    A bar makes room for them.
+    None: standard output. A bar makes room for them.
     """
-    handler = _Printer(sys.stdout)
-    handler.setFormatter(_Line(getattr(sys.stdout, "encoding", None) or "utf-8"))
+    stream = stream or sys.stdout
+    handler = _Printer(stream)
+    handler.setFormatter(_Line(getattr(stream, "encoding", None) or "utf-8"))
     return handler
 
 

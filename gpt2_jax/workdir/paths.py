@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gpt2_jax.data.content import MEMORY, STDIN
-from gpt2_jax.data.sources import NAMED
+from gpt2_jax.data.content import MEMORY, NAMED, STDIN
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage.bucket import is_url
 from gpt2_jax.storage.home import expanded

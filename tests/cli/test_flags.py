@@ -51,6 +51,9 @@ _VALUES: dict[str, Any] = {
     "weights": "124M",
     "token": "secret",
     "port": 80,
+    "root_path": "/spam",
+    "cors_origins": ("https://one.example", "https://two.example"),
+    "max_texts": 64,
 }
 _WITH = {
     "data.book_split": ["--book"],

@@ -288,6 +288,27 @@ def test_evaluate_prints_the_accuracy_of_the_run(run, capsys):
     assert f"accuracy {100 * accuracy:.2f}%" in capsys.readouterr().out
 
 
+def test_a_script_reads_json_alone(inputs, run, tmp_path, capsys):
+    stored = json.loads((run / "results.json").read_text())
+    assert main(["evaluate", str(run), "--json", "--abstain-below", "0.5"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == pytest.approx(stored["accuracy"]["test"])
+    assert found["coverage"]["answered"] == found["coverage"]["n"]
+    assert main(["finetune", *inputs, "--dry-run", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["steps"] > 0 and planned["estimate"] and planned["config"]["data"]
+    argv = ["finetune", *inputs, "--epochs", "1", "--workdir", str(tmp_path / "run")]
+    assert main([*argv, "--json"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    written = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert told == {**written, "folder": str(tmp_path / "run")}
+    assert "data: " in err
+    # and quietly: the run is complete already
+    assert main([*argv, "--resume", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_evaluate_reads_other_columns(run, tmp_path, capsys):
     path = tmp_path / "other.csv"
     text = write_texts(tmp_path / "texts.csv", num=10).read_text()

@@ -70,10 +70,10 @@ def test_scores_are_of_the_rarer_class_which_is_named_everywhere(run, capsys):
     assert load_model(run).positive == "hate"
     for name in ("report.html", "MODEL_CARD.md"):
         assert "class hate" in (run / name).read_text()
-    lines = evaluate_run(run, None)
+    lines = evaluate_run(run, None).lines()
     assert any(line.startswith("class hate: precision") for line in lines)
     assert any(line.startswith("macro-F1 ") for line in lines)
-    lines = evaluate_run(run, None, positive="ok")
+    lines = evaluate_run(run, None, positive="ok").lines()
     assert any(line.startswith("class ok: precision") for line in lines)
     assert main(["threshold", str(run), "--target-recall", "0.5"]) == 0
     assert "threshold: hate" in capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_an_old_run_is_resumed_with_its_order_of_classes(
     results = finetune(longer, tmp_path / "run", resume=True)
     assert results["data"]["classes"] == ["10", "9"]
     assert load_model(tmp_path / "run").classes == ("10", "9")
-    lines = evaluate_run(tmp_path / "run", None)
+    lines = evaluate_run(tmp_path / "run", None).lines()
     found = next(line for line in lines if line.startswith("accuracy "))
     assert f"{100 * results['accuracy']['test']:.2f}%" in found
     new = finetune(_config(tmp_path_factory, path), tmp_path / "new")

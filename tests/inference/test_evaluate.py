@@ -32,7 +32,7 @@ def _accuracy(lines: list[str]) -> tuple[float, int]:
 
 def test_without_data_it_is_the_test_part_of_the_run(run):
     results = json.loads((run / "results.json").read_text())
-    percent, n = _accuracy(evaluate_run(run, None))
+    percent, n = _accuracy(evaluate_run(run, None).lines())
     assert n == results["test"]["n"]
     assert percent == pytest.approx(100 * results["accuracy"]["test"], abs=0.005)
 
@@ -54,17 +54,20 @@ def test_what_is_no_more_the_test_part_of_the_run_is_not_called_that(
     shutil.copy(config["data"]["source"], tmp_path / "texts.csv")
     config["data"]["source"] = str(tmp_path / "texts.csv")
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    assert evaluate_run(tmp_path / "run", None)[2:] == evaluate_run(run, None)[2:]
+    assert (
+        evaluate_run(tmp_path / "run", None).lines()[2:]
+        == evaluate_run(run, None).lines()[2:]
+    )
     path = tmp_path / ("" if name == "texts.csv" else "run") / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(DataError, match="its test part is another now"):
-        evaluate_run(tmp_path / "run", None)
+        evaluate_run(tmp_path / "run", None).lines()
 
 
 def test_with_data_it_is_every_text_of_it(run, tmp_path_factory):
     source = texts(tmp_path_factory)
-    lines = evaluate_run(run, DataConfig(source=str(source)))
+    lines = evaluate_run(run, DataConfig(source=str(source))).lines()
     percent, n = _accuracy(lines)
     assert lines[1].startswith(f"data: {source}: CSV, delimiter comma")
     assert "data:   label 'label': " in lines[3]
@@ -84,7 +87,9 @@ def test_labels_are_matched_by_name_and_not_by_number(tmp_path):
     # 8 of 11 are spam: here label 1 of 2, in the run label 2 of 3.
     rows = [f"text {i},{'spam' if i > 2 else 'ham'}" for i in range(11)]
     (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
-    lines = evaluate_run(tmp_path, DataConfig(source=str(tmp_path / "texts.csv")))
+    lines = evaluate_run(
+        tmp_path, DataConfig(source=str(tmp_path / "texts.csv"))
+    ).lines()
     counts = {line.split()[0]: sum(map(int, line.split()[1:])) for line in lines[-3:]}
     assert counts == {"eggs": 0, "ham": 3, "spam": 8}
 
@@ -92,14 +97,14 @@ def test_labels_are_matched_by_name_and_not_by_number(tmp_path):
 def test_a_label_that_the_run_never_saw_is_refused(run, tmp_path):
     path = write_texts(tmp_path / "other.csv", classes=("ham", "eggs"))
     with pytest.raises(DataError, match="labels eggs are not among the run's ham"):
-        evaluate_run(run, DataConfig(source=str(path)))
+        evaluate_run(run, DataConfig(source=str(path))).lines()
 
 
 def test_one_spam_among_many_can_be_evaluated(run, tmp_path):
     # Nothing is trained or split here, so no class needs two texts.
     path = tmp_path / "one.csv"
     path.write_text("text,label\nfree prize,spam\nlunch,ham\nhome,ham\n")
-    assert _accuracy(evaluate_run(run, DataConfig(source=str(path))))[1] == 3
+    assert _accuracy(evaluate_run(run, DataConfig(source=str(path))).lines())[1] == 3
 
 
 def test_what_another_form_has_no_use_for_is_not_taken_from_the_run(run, tmp_path):
@@ -112,23 +117,23 @@ def test_what_another_form_has_no_use_for_is_not_taken_from_the_run(run, tmp_pat
     path = tmp_path / "a.jsonl"
     rows = [{"body": "free prize", "label": "spam"}, {"body": "lunch", "label": "ok"}]
     path.write_text("\n".join(map(json.dumps, rows)))
-    lines = evaluate_run(tmp_path / "run", DataConfig(source=str(path)))
+    lines = evaluate_run(tmp_path / "run", DataConfig(source=str(path))).lines()
     assert _accuracy(lines)[1] == 2
     said = DataConfig(source=str(path), quote="'")
     with pytest.raises(DataError, match=r"a\.jsonl: a file of jsonl; omit --quote$"):
-        evaluate_run(tmp_path / "run", said)
+        evaluate_run(tmp_path / "run", said).lines()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="no trained classifier"):
-        evaluate_run(tmp_path, None)
+        evaluate_run(tmp_path, None).lines()
 
 
 def test_a_run_with_a_broken_config_is_refused_by_its_file(run, tmp_path):
     shutil.copytree(run / "model", tmp_path / "model")
     (tmp_path / "config.json").write_text('{"colour": "red"}')
     with pytest.raises(WeightsError, match=r"config\.json.*colour"):
-        evaluate_run(tmp_path, None)
+        evaluate_run(tmp_path, None).lines()
 
 
 @pytest.mark.parametrize(
@@ -154,11 +159,11 @@ def test_other_data_are_read_as_the_run_read_its_own(run, how, rows, tmp_path):
     body = [rows[-1].format(*pair) for pair in texts]
     path.write_text("\n".join([*rows[:-1], *body]))
     data = DataConfig(source=str(path))
-    assert _accuracy(evaluate_run(tmp_path / "run", data))[1] == 12
+    assert _accuracy(evaluate_run(tmp_path / "run", data).lines())[1] == 12
     path.write_text("\n".join(["text,label", *("{},{}".format(*t) for t in texts)]))
     data = DataConfig(source=str(path))  # and so is a file of the usual form
     if "header" not in how:
-        assert _accuracy(evaluate_run(tmp_path / "run", data))[1] == 12
+        assert _accuracy(evaluate_run(tmp_path / "run", data).lines())[1] == 12
 
 
 @pytest.mark.parametrize("columns", [("review", "stars"), ("text", "label")])
@@ -176,7 +181,7 @@ def test_labels_mean_what_the_run_was_told_whatever_the_columns(run, columns, tm
     rows = [f"text {i},{1 + i % 5}" for i in range(20)]
     path.write_text("\n".join([",".join(columns), *rows]))
     data = DataConfig(source=str(path))
-    assert _accuracy(evaluate_run(tmp_path / "run", data))[1] == 20
+    assert _accuracy(evaluate_run(tmp_path / "run", data).lines())[1] == 20
 
 
 def test_what_is_said_of_other_data_goes_before_what_the_run_says(run, tmp_path):
@@ -187,7 +192,7 @@ def test_what_is_said_of_other_data_goes_before_what_the_run_says(run, tmp_path)
     path = tmp_path / "a.csv"
     path.write_text("v2,v3,label\nlunch,caf\u00e9,ham\nprize,x,spam\n", "utf-8")
     data = DataConfig(source=str(path), text_column="v3")
-    assert _accuracy(evaluate_run(tmp_path / "run", data))[1] == 2
+    assert _accuracy(evaluate_run(tmp_path / "run", data).lines())[1] == 2
     data = DataConfig(source=str(path), text_column="v4")
     with pytest.raises(DataError, match="no column 'v4'"):
-        evaluate_run(tmp_path / "run", data)
+        evaluate_run(tmp_path / "run", data).lines()

@@ -61,7 +61,9 @@ def batcher(device, max_wait) -> Iterator[Batcher]:
     )
     made.start()
     assert made.ready.wait(10)
+    until(lambda: made.cold == 0)
     device.calls.clear()
+    device.threads.clear()
     yield made
     device.free.set()
     made.close()
@@ -146,6 +148,34 @@ def test_no_batch_has_a_shape_that_was_not_warmed_up(batcher, device):
     seen = {(len(call), next_width(_length(call[0]), WIDTHS)) for call in device.calls}
     assert seen <= warm
     assert {size for size, _ in seen} == set(SIZES)
+
+
+def test_single_texts_are_answered_while_larger_batches_compile(device):
+    first = len(WIDTHS)
+    go = threading.Event()
+
+    def predict_proba(texts: Sequence[str]) -> np.ndarray:
+        warms = threading.current_thread().name.startswith("ThreadPool")
+        assert not (warms and len(texts) > 1) or go.wait(10)
+        return device.predict_proba(texts)
+
+    made = Batcher(
+        predict_proba, num_classes=2, max_length=MAX_LENGTH, config=ServeConfig()
+    )
+    made.start()
+    try:
+        assert made.ready.wait(10)
+        assert len(device.calls) == first and made.cold > 0
+        _submit(made, ["a"] * 5).result(10)
+        assert device.calls[first:] == [["a"]] * 5
+        go.set()
+        until(lambda: made.cold == 0)
+        device.calls.clear()
+        _submit(made, ["a"] * 16).result(10)
+        assert device.calls == [["a"] * 16]
+    finally:
+        go.set()
+        made.close()
 
 
 def test_what_does_not_fit_the_queue_is_refused_whole(batcher, device):
@@ -238,7 +268,7 @@ def test_closing_answers_what_waits(device):
         device.predict_proba, num_classes=2, max_length=16, config=ServeConfig()
     )
     batcher.start()
-    assert batcher.ready.wait(10)
+    until(lambda: batcher.cold == 0)
     device.calls.clear()
     _hold(batcher, device)
     futures = [_submit(batcher, ["a"]) for _ in range(40)]

@@ -64,7 +64,7 @@ def test_results_predictions_and_evaluation_are_of_both_together(runs):
         assert lexical["on"] is on
         assert lexical["together"]["accuracy"] > lexical["alone"]["accuracy"]
         shown = f"accuracy {100 * told[on]['accuracy']['test']:.2f}%"
-        assert any(line.startswith(shown) for line in evaluate_run(run, None))
+        assert any(line.startswith(shown) for line in evaluate_run(run, None).lines())
     assert told[True]["lexical"]["alone"] == told[False]["lexical"]["alone"]
     for name in ("report.html", "MODEL_CARD.md"):
         assert "Lexical part: validation" in (runs[True] / name).read_text()

@@ -1,0 +1,128 @@
+"""argparse, with errors that help: whose usage, what was meant, whole flags only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from gpt2_jax.errors import did_you_mean
+
+# What other programs call it.
+_OTHERS = {
+    "--lr": "--learning-rate",
+    "--bs": "--batch-size",
+    "--model": "--weights",
+    "--dataset": "--data",
+    "--train-file": "--data",
+    "--test-file": "--test-data",
+    "--num-epochs": "--epochs",
+    "--num-train-epochs": "--epochs",
+    "--output-dir": "--workdir",
+    "--out": "--workdir",
+    "--max-len": "--max-length",
+    "--max-seq-length": "--max-length",
+    "--dropout": "--dropout-rate",
+    "--input": "--file",
+}
+_CHOICE = re.compile(r"argument (.*): invalid choice: '(.*)' \(choose from (.*)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of whole flags, whose errors name the command and what was meant.
+
+    `rewrite` changes the words before they are parsed; `intermixed` lets flags stand
+    between operands of any number.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        example = settings.pop("example", None)
+        epilog = settings.pop("epilog", None)
+        told = [epilog] if epilog else []
+        told += [f"example:\n  {example}"] if example else []
+        super().__init__(
+            *args,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog="\n\n".join(told) or None,
+            **settings,
+        )
+        self.rewrite: Callable[[list[str]], list[str]] = lambda words: words
+        self.intermixed = False
+        self._inside = False
+
+    def parse_known_args(  # type: ignore[override]  # as in argparse, without overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        words = list(sys.argv[1:] if args is None else args)
+        if self._inside:  # a part of what stands below
+            return super().parse_known_args(words, namespace)
+        words = self.rewrite(words)
+        parse = super().parse_known_args
+        if self.intermixed:
+            parse = super().parse_known_intermixed_args
+        self._inside = self.intermixed
+        try:
+            found, unknown = parse(words, namespace)
+        finally:
+            self._inside = False
+        if unknown:  # said here, where the command is known, and not by the root
+            self.error(f"unknown: {' '.join(unknown)}{self._meant(unknown)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        if match := _CHOICE.fullmatch(message):
+            name, value, known = match.groups()
+            known = re.findall(r"[^', ]+", known)
+            what = "command" if name == "COMMAND" else name
+            message = f"{what}: unknown {value!r}; known: {', '.join(known)}"
+            message += did_you_mean(value, known)
+        usage = paint(self.usage_line(), "1", sys.stderr)
+        error = paint(f"{self.prog}: error:", "1;31", sys.stderr)
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+        advice = f"see {self.prog} --help"
+        self.exit(2, f"{usage}\n{error} {line}\n{advice}\n")
+
+    def format_usage(self) -> str:
+        return f"{self.usage_line()}\n"
+
+    def format_help(self) -> str:
+        whole = super().format_help()
+        # argparse lists every flag in the usage; the groups below do so, with words.
+        return f"{self.usage_line()}\n\n{whole.partition(chr(10) * 2)[2]}"
+
+    def usage_line(self) -> str:
+        """Return the usage, flags that must be given and all operands, in one line."""
+        words = [self.prog, "[FLAGS]"]
+        for action in self._actions:
+            name = action.metavar if isinstance(action.metavar, str) else action.dest
+            if not action.option_strings:
+                optional = action.nargs == "*"
+                words.append(f"[{name} ...]" if optional else name)
+            elif action.required:
+                shown = "{" + ",".join(map(str, action.choices or [name])) + "}"
+                words.append(f"{action.option_strings[-1]} {shown}")
+        return f"usage: {' '.join(words)}"
+
+    def _meant(self, unknown: Sequence[str]) -> str:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        for word in unknown:
+            flag = word.partition("=")[0]
+            if not flag.startswith("-"):
+                continue
+            longer = [known for known in flags if known.startswith(flag)]
+            if flag.startswith("--") and longer:
+                return f"; write it whole: {' or '.join(longer)}"
+            if _OTHERS.get(flag) in flags:
+                return f"; did you mean {_OTHERS[flag]}?"
+            return did_you_mean(flag, flags)
+        return ""
+
+
+def paint(text: str, code: str, stream: Any) -> str:
+    """Return `text` in a colour where `stream` is a terminal, and NO_COLOR unset."""
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return text if plain or not stream.isatty() else f"\033[{code}m{text}\033[0m"
