@@ -136,8 +136,16 @@ def _write_inputs(folder: Path) -> None:
     (folder / "in.jsonl").write_text('{"text": "a", "id": 1}\n{"text": "b"}\n')
 
 
+# tests/docs/test_pages.py runs these, each in one process.
+_PAGES_OF_PYTHON = ("tasks", "recipes")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", _GUIDES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in _GUIDES if path.stem not in _PAGES_OF_PYTHON],
+    ids=lambda path: path.stem,
+)
 def test_the_commands_of_a_guide_run_from_top_to_bottom(path, environment, tmp_path):
     _write_inputs(tmp_path)
     for block in _blocks(path):
