@@ -199,6 +199,13 @@ def test_the_readmes_python_runs_as_it_is_printed(environment, tmp_path):
     assert float(shown) < 0.7  # ten steps have begun to learn two texts
 
 
+def test_who_cites_it_names_the_version_that_it_has():
+    from gpt2_jax import __version__
+
+    citation = (_ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {__version__}\n" in citation
+
+
 def _make_api():
     spec = importlib.util.spec_from_file_location(
         "make_api", _ROOT / "docs" / "make_api.py"

@@ -112,10 +112,14 @@ def place(tmp_path, tmp_path_factory) -> tuple[Path, dict[str, str], str]:
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+    with (folder / "output.txt").open(
+        "w"
+    ) as file:  # no pipe, which a service would hold
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT
+        )
+    said = (folder / "output.txt").read_text()
+    assert done.returncode == 0, f"{command[-1]}\n{said}"
 
 
 @pytest.mark.slow
