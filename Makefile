@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Two workers, each with a tiny model: JAX compiles more than it computes in the tests.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: run test slow lint types audit clean
+.PHONY: run test slow lint types docs audit clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/gpt2-jax finetune $(ARGS)
@@ -26,6 +26,10 @@ lint: $(VENV)/dev.stamp
 types: $(VENV)/dev.stamp
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pyright --pythonpath $(BIN)/python --project .ci/strict.json
+
+# The site, in build/site; a warning, such as a link to nowhere, is an error.
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m sphinx --quiet -W --keep-going -c docs . build/site
 
 # Known vulnerabilities of what CI installs; asks PyPI, and fails where that is silent.
 audit: $(BIN)/python

@@ -69,6 +69,7 @@ def run_adapt(arguments: argparse.Namespace) -> int:
         adapted = adapt(
             resolved,
             arguments.workdir,
+            verbose=not arguments.quiet,
             resume=arguments.resume,
             offline=arguments.offline,
         )

@@ -11,6 +11,8 @@ from typing import Any
 from gpt2_jax.errors import UserError
 from gpt2_jax.evaluation.summary import format_results
 from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.storage.home import expanded
+from gpt2_jax.storage.sealed import read_json
 from gpt2_jax.workdir.metrics_log import MetricsLog
 
 
@@ -113,6 +115,20 @@ class Results(Mapping[str, Any]):
         """Return the results of a results.json, also of an older version."""
         known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
+
+    @classmethod
+    def load(cls, run: str | Path) -> Results:
+        """Return the results of a finished run, a folder.
+
+        Raises:
+            UserError: there is none, it is not finished, or it is damaged.
+        """
+        folder = expanded(run)
+        path = folder / "results.json"
+        if not path.is_file():
+            raise UserError(f"{folder}: no results.json there; is the run finished?")
+        found = cls.from_json(read_json(path))
+        return dataclasses.replace(found, folder=str(folder))
 
     def __getitem__(self, key: str) -> Any:
         return self.to_json()[key]

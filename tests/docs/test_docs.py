@@ -136,8 +136,16 @@ def _write_inputs(folder: Path) -> None:
     (folder / "in.jsonl").write_text('{"text": "a", "id": 1}\n{"text": "b"}\n')
 
 
+# tests/docs/test_pages.py runs these, each in one process.
+_PAGES_OF_PYTHON = ("tasks", "recipes")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", _GUIDES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in _GUIDES if path.stem not in _PAGES_OF_PYTHON],
+    ids=lambda path: path.stem,
+)
 def test_the_commands_of_a_guide_run_from_top_to_bottom(path, environment, tmp_path):
     _write_inputs(tmp_path)
     for block in _blocks(path):
@@ -189,6 +197,13 @@ def test_the_readmes_python_runs_as_it_is_printed(environment, tmp_path):
         assert done.returncode == 0, done.stderr
         shown = done.stdout
     assert float(shown) < 0.7  # ten steps have begun to learn two texts
+
+
+def test_who_cites_it_names_the_version_that_it_has():
+    from gpt2_jax import __version__
+
+    citation = (_ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {__version__}\n" in citation
 
 
 def _make_api():

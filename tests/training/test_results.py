@@ -52,6 +52,16 @@ def test_it_is_shown_as_the_command_shows_it(results):
     assert second.startswith("accuracy: train ")
 
 
+def test_they_are_loaded_from_the_folder_of_the_run(
+    results, tmp_path, tmp_path_factory
+):
+    found = Results.load(finished_run(tmp_path_factory))
+    assert found.to_json() == results.to_json()
+    assert found.history == results.history
+    with pytest.raises(UserError, match="is the run finished"):
+        Results.load(tmp_path)
+
+
 def test_results_without_their_run_say_so(results):
     alone = Results.from_json(results.to_json())
     for name in ("history", "classifier", "plots"):
