@@ -16,7 +16,7 @@ _MAX_LINES = 250
 _ROOMS = (
     *("errors", "version", "config", "tokenizer", "distributed", "storage", "model"),
     *("data", "lexical", "evaluation", "weights", "engine", "checkpoints", "workdir"),
-    *("plan", "export", "inference", "training", "serve", "cli"),
+    *("plan", "export", "inference", "training", "sweeps", "serve", "cli"),
 )
 
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,13 +29,20 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="The defaults are those of --preset default; a flag that is given "
         "takes precedence over --preset and --config.",
     )
+    add_config_flags(parser)
+    _add_run_flags(parser.add_argument_group("run"))
+    cli_weights.add_offline(parser)
+    add_process_flags(parser.add_argument_group("processes"))
+
+
+def add_config_flags(
+    parser: argparse.ArgumentParser, *, without: Collection[str] = ()
+) -> None:
+    """Add the flags that `finetune_config` reads, `without` some fields."""
     add = parser.add_argument
     add("--preset", choices=list(config.FINETUNE_PRESETS), default="default")
     add("--config", type=Path, metavar="FILE", help="replay a run's config.json")
-    add_flags(parser, config.FinetuneConfig())
-    _add_run_flags(parser.add_argument_group("run"))
-    cli_weights.add_offline(parser)
-    _add_process_flags(parser.add_argument_group("processes"))
+    add_flags(parser, config.FinetuneConfig(), without=without)
 
 
 def _add_run_flags(group: Any) -> None:
@@ -73,7 +80,8 @@ def add_resume(group: Any) -> None:
     )
 
 
-def _add_process_flags(group: Any) -> None:
+def add_process_flags(group: Any) -> None:
+    """Add the flags that `in_process_group` reads, and `--device`."""
     add = group.add_argument
     add("--device", choices=("cpu", "gpu", "tpu"), help="fail where there is none")
     add("--distributed", action="store_true", help="join the pod that the cloud names")
@@ -117,8 +125,13 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     resolved = finetune_config(arguments)
     if arguments.dry_run:
         return _dry_run(resolved, offline=arguments.offline)
+    return in_process_group(arguments, lambda: _run(arguments, resolved))
+
+
+def in_process_group(arguments: argparse.Namespace, action: Callable[[], int]) -> int:
+    """Call `action`, where flags say so as one of several processes."""
     if not _is_distributed(arguments):
-        return _run(arguments, resolved)
+        return action()
     if arguments.workdir is None:
         raise UserError("several processes need one --workdir that all of them reach")
     from gpt2_jax import distributed
@@ -130,7 +143,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     with distributed.process_group(distributed.Processes(**given)):
         if not distributed.is_first():
             logging.getLogger("gpt2_jax").setLevel(logging.WARNING)
-        return _run(arguments, resolved)
+        return action()
 
 
 def _is_distributed(arguments: argparse.Namespace) -> bool:

@@ -6,6 +6,26 @@ from typing import Any
 
 from gpt2_jax.config.fields import require
 
+_NEWLINES = ("\n", "\r", "\0")
+
+
+def check_characters(config: Any) -> None:
+    """Refuse a delimiter or a quote of a `DataConfig` that is no character.
+
+    Raises:
+        ValueError: it names the setting.
+    """
+    for field, least in (("delimiter", 1), ("quote", 0)):
+        value = getattr(config, field)
+        require(
+            value is None or (least <= len(value) <= 1 and value not in _NEWLINES),
+            f"{field}={value!r} must be one character",
+        )
+    require(
+        config.quote != config.delimiter or not config.quote,
+        f"quote={config.quote!r} is the delimiter too",
+    )
+
 
 def check_clashes(config: Any) -> None:
     """Refuse what is set in a `DataConfig` and would do nothing.
@@ -25,6 +45,7 @@ def check_clashes(config: Any) -> None:
         ("split_column", None),
         ("limit", None),
         ("drop_duplicates", False),
+        ("folds", None),
     ):
         value = getattr(config, field)
         require(
@@ -36,4 +57,25 @@ def check_clashes(config: Any) -> None:
         config.group or config.group_column is None,
         f"group_column={config.group_column!r} has no use with group=False; omit one "
         "of them",
+    )
+    _check_folds(config)
+
+
+def _check_folds(config: Any) -> None:
+    for field in ("split_column", "test_data"):
+        value = getattr(config, field)
+        require(
+            config.folds is None or value is None,
+            f"{field}={value!r} has no use with folds={config.folds}, which say what "
+            "the test part is; omit one of them",
+        )
+    for field in ("fold", "fold_repeat"):
+        value = getattr(config, field)
+        require(
+            config.folds is not None or not value,
+            f"{field}={value} needs folds (--folds), of which it is one",
+        )
+    require(
+        config.folds is None or config.fold < config.folds,
+        f"fold={config.fold} is none of folds={config.folds}; they begin with 0",
     )

@@ -1,0 +1,81 @@
+"""`gpt2-jax sweep` and `gpt2-jax cv`: many runs in one process."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from gpt2_jax.cli.finetune import (
+    add_config_flags,
+    add_process_flags,
+    finetune_config,
+    in_process_group,
+    second_signal_ends,
+)
+from gpt2_jax.cli.flags import add_flags, with_flags
+from gpt2_jax.cli.weights import add_offline
+from gpt2_jax.config.sweep import SweepConfig
+from gpt2_jax.errors import UserError
+
+
+def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the parsers of `sweep` and `cv`."""
+    parser = commands.add_parser(
+        "sweep",
+        parents=[common],
+        help="train with many seeds and settings, and compare them",
+        epilog="Every flag of finetune says what all runs have in common. The same "
+        "command goes on where it was ended; more seeds and values are added to the "
+        "runs that are there.",
+    )
+    add_config_flags(parser)
+    add_flags(parser, SweepConfig())
+    _add_run_flags(parser)
+
+
+def _add_run_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="where the runs are written, each in a folder of its own: a folder, or a "
+        "bucket's gs://... (default: a new folder in checkpoints/)",
+    )
+    add_offline(parser)
+    add_process_flags(parser.add_argument_group("processes"))
+
+
+def run_sweep(arguments: argparse.Namespace) -> int:
+    from gpt2_jax.sweeps.files import as_lines
+    from gpt2_jax.sweeps.sweep import sweep
+
+    runs = with_flags(SweepConfig(), arguments)
+    if runs.seeds is not None and getattr(arguments, "train.seed") is not None:
+        raise UserError("--seed and --seeds both say which seeds; omit one of them")
+    base = finetune_config(arguments)
+
+    def run() -> list[str]:
+        swept = sweep(base, runs, arguments.workdir, offline=arguments.offline)
+        return as_lines(swept)
+
+    return _in_group(arguments, run)
+
+
+def _in_group(arguments: argparse.Namespace, run: Callable[[], list[str]]) -> int:
+    """Call `run` as `finetune` runs, and print its lines."""
+
+    def action() -> int:
+        from gpt2_jax.distributed import is_first
+        from gpt2_jax.engine.compilation import set_up_compilation
+        from gpt2_jax.engine.devices import require_platform
+
+        set_up_compilation(arguments)
+        if arguments.device is not None:
+            require_platform(arguments.device)
+        with second_signal_ends():
+            lines = run()
+        if is_first():
+            print(*lines, sep="\n")
+        return 0
+
+    return in_process_group(arguments, action)
