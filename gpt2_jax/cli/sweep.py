@@ -15,7 +15,7 @@ from gpt2_jax.cli.finetune import (
 )
 from gpt2_jax.cli.flags import add_flags, with_flags
 from gpt2_jax.cli.weights import add_offline
-from gpt2_jax.config.sweep import SweepConfig
+from gpt2_jax.config.sweep import KEPT, SweepConfig
 from gpt2_jax.errors import UserError
 
 
@@ -32,6 +32,30 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     add_config_flags(parser)
     add_flags(parser, SweepConfig())
     _add_run_flags(parser)
+    parser = commands.add_parser(
+        "cv",
+        parents=[common],
+        help="cross-validate: test every text once, by a run that never saw it",
+        epilog="Every flag of finetune says how the runs are trained. The same "
+        "command goes on where it was ended.",
+    )
+    add_config_flags(parser, without=("fold", "fold_repeat"))
+    add_flags(parser, SweepConfig(), sections=(KEPT,))
+    parser.add_argument(
+        "--repeats",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="cut the folds anew so often (default: 1); --folds is 5 here",
+    )
+    _add_run_flags(parser)
+
+
+def positive(text: str) -> int:
+    """Return the positive number that `text` says."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+    return int(text)
 
 
 def _add_run_flags(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +80,25 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
     def run() -> list[str]:
         swept = sweep(base, runs, arguments.workdir, offline=arguments.offline)
+        return as_lines(swept)
+
+    return _in_group(arguments, run)
+
+
+def run_cv(arguments: argparse.Namespace) -> int:
+    from gpt2_jax.sweeps.files import as_lines
+    from gpt2_jax.sweeps.folds import cross_validate
+
+    runs, base = with_flags(SweepConfig(), arguments), finetune_config(arguments)
+
+    def run() -> list[str]:
+        swept = cross_validate(
+            base,
+            arguments.workdir,
+            repeats=arguments.repeats,
+            runs=runs,
+            offline=arguments.offline,
+        )
         return as_lines(swept)
 
     return _in_group(arguments, run)

@@ -27,6 +27,24 @@ def check_characters(config: Any) -> None:
     )
 
 
+def check_values(config: Any) -> None:
+    """Refuse renames, an encoding and a split of a `DataConfig` that are none.
+
+    Raises:
+        ValueError: it names the setting.
+    """
+    for rename in config.rename_labels:
+        require("=" in rename, f"rename_labels: {rename!r} is not OLD=NEW")
+    try:
+        "".encode(config.encoding)
+    except (LookupError, ValueError) as error:  # "unknown encoding: utf-9"
+        raise ValueError(f"encoding={config.encoding!r}: {error}") from None
+    require(
+        all(part > 0 for part in config.split) and abs(sum(config.split) - 1.0) < 1e-6,
+        f"split={config.split} must be three positive parts that sum to 1",
+    )
+
+
 def check_clashes(config: Any) -> None:
     """Refuse what is set in a `DataConfig` and would do nothing.
 

@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 from typing import Literal
 
-from gpt2_jax.config.clashes import check_characters, check_clashes
+from gpt2_jax.config.clashes import check_characters, check_clashes, check_values
 from gpt2_jax.config.fields import check_fields, option, require
 
 Balance = Literal["none", "undersample", "weights"]
@@ -109,6 +109,13 @@ class DataConfig:
     label_names: str | Path | None = option(
         None,
         "names of labels that are numbers: one on each line, or after its number",
+        metavar="FILE",
+        section=LABELS,
+    )
+    corrections: str | Path | None = option(
+        None,
+        "labels that were looked at again: a CSV as `label-errors` writes it, with the "
+        "right ones in its column `corrected`",
         metavar="FILE",
         section=LABELS,
     )
@@ -234,16 +241,7 @@ class DataConfig:
             object.__setattr__(self, "delimiter", "\t")
         check_characters(self)
         check_clashes(self)
-        for rename in self.rename_labels:
-            require("=" in rename, f"rename_labels: {rename!r} is not OLD=NEW")
-        try:
-            "".encode(self.encoding)
-        except (LookupError, ValueError) as error:  # "unknown encoding: utf-9"
-            raise ValueError(f"encoding={self.encoding!r}: {error}") from None
-        require(
-            all(part > 0 for part in self.split) and abs(sum(self.split) - 1.0) < 1e-6,
-            f"split={self.split} must be three positive parts that sum to 1",
-        )
+        check_values(self)
 
     def of_all_folds(self) -> DataConfig:
         """Return how the texts are read, whichever fold is the test part."""

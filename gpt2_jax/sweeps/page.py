@@ -67,3 +67,19 @@ def _figure(comparison: Comparison) -> str:
         figure.legend(loc="outside upper left", ncols=2)
         svg = to_svg(figure, "sweep").replace("<svg", '<svg role="img"', 1)
     return f"<figure>{svg}<figcaption>{markup.escape(_CAPTION)}</figcaption></figure>\n"
+
+
+def write_folds_page(
+    finished: Sequence[Finished], told: Sequence[str], path: Path
+) -> None:
+    """Write the page of a cross-validation."""
+    results = finished[0].results
+    title = f"{results.weights} on {results.data['name']}, cross-validated"
+    lines = [
+        [each.member.name, *(f"{value:.2f}" for value in numbers_of(each).values())]
+        for each in finished
+    ]
+    words = markup.escape("\n".join(told))
+    body = f"<h1>{markup.escape(title)}</h1>\n<pre>{words}</pre>\n"
+    body += section("Folds", html_table(["run", *METRICS.values()], lines, "Folds"))
+    write_text(path, markup.page(title, body))
