@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +197,16 @@ def test_trunks_of_several_scopes_are_run_once_each(config, tmp_path):
         found = sweep(config, runs, tmp_path / "runs")
     assert found.made["trunk"] == 2 and found.made["texts"] == 1
     assert np.isfinite([e.results.accuracy["test"] for e in found.finished]).all()
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_ends_with_the_table_of_the_whole_one(config, tmp_path):
+    from experiments.benchmarks.sweep_kills import kill_sweep, run_sweep, tables
+
+    flags = ["--data", str(config.data.source), "--weights", str(config.weights)]
+    flags += ["--epochs", "2", "--seeds", "0-3", "--keep-models", "best"]
+    started = time.perf_counter()
+    run_sweep(flags, tmp_path / "whole")
+    longest = time.perf_counter() - started
+    assert kill_sweep(flags, tmp_path / "killed", 3, longest=longest)
+    assert tables(tmp_path / "killed") == tables(tmp_path / "whole")
