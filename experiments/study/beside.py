@@ -42,7 +42,7 @@ def measure_baselines(
         for name, metrics in of_seeds[0].items():
             numbers = {
                 m: summarize_metric(
-                    study.metrics[m], [each[name][m] for each in of_seeds]
+                    study.metrics.get(m, ""), [each[name][m] for each in of_seeds]
                 )
                 for m in metrics
             }

@@ -24,6 +24,7 @@ from gpt2_jax import distributed
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.config.sweep import SweepConfig
 from gpt2_jax.errors import NonFiniteError, UserError
+from gpt2_jax.evaluation.statistics import mean_score
 from gpt2_jax.storage.sealed import read_json
 from gpt2_jax.sweeps.limits import count_programs, stopped_in_words, time_limit
 from gpt2_jax.sweeps.members import Member, in_order
@@ -34,6 +35,7 @@ from gpt2_jax.workdir.console import console
 from gpt2_jax.workdir.lock import workdir_lock
 from gpt2_jax.workdir.memo import Memo
 from gpt2_jax.workdir.paths import absolute
+from gpt2_jax.workdir.predictions import PREDICTIONS, read_predictions
 from gpt2_jax.workdir.run import RunOptions, local_folder
 from gpt2_jax.workdir.signals import Interrupted, StopSignals
 
@@ -49,6 +51,7 @@ class Finished:
     member: Member
     results: Results
     folder: Path
+    score: tuple[float, ...]  # on validation, by its metric and then by its loss
 
 
 # Writes into a folder what the finished members, in their order, have found; returns
@@ -166,7 +169,7 @@ class _Sweep:
                 results = finetune(
                     member.config,
                     folder,
-                    verbose=False,
+                    verbose=not self.memo.made,  # the first tells of the data
                     resume=True,
                     offline=self._offline,
                     memo=self.memo,
@@ -176,7 +179,8 @@ class _Sweep:
                 log.warning("%s: %s", member.name, error)
                 self.diverged.append(member.name)
                 return
-            self._found[member.name] = Finished(member, results, folder)
+            distributed.barrier(member.name)  # the first process has written its files
+            self._found[member.name] = _scored(member, results, folder)
             _say(member, results)
         distributed.on_first_process(self._remove_models)
 
@@ -191,16 +195,8 @@ class _Sweep:
 
 
 def best_of(finished: Sequence[Finished]) -> Finished:
-    """Return the member that is the most accurate on validation, the first of equals.
-
-    Equal counts are told apart by the loss.
-    """
-
-    def key(each: Finished) -> tuple[float, float]:
-        loss = each.results.calibration["validation"]["loss_after"]
-        return each.results.accuracy["validation"], -loss
-
-    return max(finished, key=key)
+    """Return the member that is the best on validation, the first of equals."""
+    return max(finished, key=lambda each: each.score)
 
 
 def _finished(member: Member, workdir: Path) -> Finished | None:
@@ -221,7 +217,15 @@ def _finished(member: Member, workdir: Path) -> Finished | None:
         return None
     results = Results.from_json(read_json(folder / RESULTS))
     results = dataclasses.replace(results, folder=str(folder))
-    return Finished(member, results, folder)
+    return _scored(member, results, folder)
+
+
+def _scored(member: Member, results: Results, folder: Path) -> Finished:
+    """Return a finished member with what `compare` and `best_of` go by."""
+    answers = read_predictions(folder / PREDICTIONS["validation"]).answers
+    metrics = (member.config.train.metric, "loss")
+    score = tuple(mean_score([answers], metric) for metric in metrics)
+    return Finished(member, results, folder, score)
 
 
 def _say(member: Member, results: Results) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from gpt2_jax.errors import DataError
 from gpt2_jax.evaluation.statistics import (
     FEW,
@@ -78,8 +80,8 @@ def compare(finished: Sequence[Finished]) -> Comparison:
     metric = finished[0].member.config.train.metric
     validation = _answers(settings, "validation")
     scores = {
-        name: [mean_score(list(runs.values()), m) for m in (metric, "loss")]
-        for name, runs in validation.of.items()
+        name: np.mean([run.score for run in runs], axis=0).tolist()
+        for name, runs in settings.items()
     }
     best = max(settings, key=lambda name: scores[name])
     seeds = set.intersection(*(set(runs) for runs in validation.of.values()))

