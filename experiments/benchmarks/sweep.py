@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 RATES = "train.learning_rate=3e-4,1e-3,3e-3"
 
@@ -29,12 +31,17 @@ def main() -> None:
     common = ["--data", arguments.data, "--balance", "undersample"]
     common += ["--trainable", "last_block"]
     one = measured(["finetune", *common], arguments.repeats)
-    print("| command | seconds | of one run | at most |\n|---|---|---|---|")
-    print(f"| one run | {one:.1f} | 1 | |", flush=True)
+    print("| command | seconds | of one run | CPU seconds | of one run | at most |")
+    print("|---|---|---|---|---|---|")
+    print(f"| one run | {one.wall:.1f} | 1 | {one.cpu:.1f} | 1 | |", flush=True)
     for name in arguments.only:
         command, most = COMMANDS[name]
-        seconds = measured([*command, *common], arguments.repeats)
-        print(f"| {name} | {seconds:.1f} | {seconds / one:.2f} | {most} |", flush=True)
+        took = measured([*command, *common], arguments.repeats)
+        print(
+            f"| {name} | {took.wall:.1f} | {took.wall / one.wall:.2f} | "
+            f"{took.cpu:.1f} | {took.cpu / one.cpu:.2f} | {most} |",
+            flush=True,
+        )
 
 
 COMMANDS = {
@@ -43,26 +50,36 @@ COMMANDS = {
 }
 
 
-def measured(command: list[str], repeats: int) -> float:
+class Seconds(NamedTuple):
+    wall: float
+    cpu: float  # of all cores together: what others do on them counts less
+
+
+def measured(command: list[str], repeats: int) -> Seconds:
     """Return the least seconds that a command of gpt2-jax takes."""
     return min(_measure_once(command) for _ in range(repeats))
 
 
-def _measure_once(command: list[str]) -> float:
+def _measure_once(command: list[str]) -> Seconds:
     folder = Path(tempfile.mkdtemp(prefix="sweep-"))
     try:
         here = {"JAX_COMPILATION_CACHE_DIR": str(folder / "programs")}
         argv = [sys.executable, "-m", "gpt2_jax", *command]
-        started = time.perf_counter()
+        started, before = time.perf_counter(), _cpu()
         subprocess.run(
             [*argv, "--workdir", str(folder / "run")],
             env={**os.environ, **here},
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        return time.perf_counter() - started
+        return Seconds(time.perf_counter() - started, _cpu() - before)
     finally:
         shutil.rmtree(folder)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
