@@ -15,11 +15,14 @@ if TYPE_CHECKING:
         GPT2Config,
         TrainConfig,
     )
+    from gpt2_jax.config.sweep import SweepConfig
     from gpt2_jax.engine.optimizer import create_optimizer
     from gpt2_jax.engine.param_labels import label_params
     from gpt2_jax.engine.steps import create_train_state, train_step
     from gpt2_jax.inference.classifier import Classifier
     from gpt2_jax.model.gpt2 import GPT2, to_classifier
+    from gpt2_jax.sweeps.folds import cross_validate
+    from gpt2_jax.sweeps.sweep import sweep
     from gpt2_jax.training.adapt import adapt
     from gpt2_jax.training.callbacks import Callback
     from gpt2_jax.training.estimator import GPT2Classifier
@@ -37,13 +40,16 @@ __all__ = [
     "GPT2Classifier",
     "GPT2Config",
     "Results",
+    "SweepConfig",
     "TrainConfig",
     "adapt",
     "create_optimizer",
     "create_train_state",
+    "cross_validate",
     "finetune",
     "label_params",
     "load_pretrained",
+    "sweep",
     "to_classifier",
     "train_step",
 ]
@@ -58,13 +64,16 @@ _HOMES = {
     "GPT2Classifier": "gpt2_jax.training.estimator",
     "GPT2Config": "gpt2_jax.config",
     "Results": "gpt2_jax.training.results",
+    "SweepConfig": "gpt2_jax.config.sweep",
     "TrainConfig": "gpt2_jax.config",
     "adapt": "gpt2_jax.training.adapt",
     "create_optimizer": "gpt2_jax.engine.optimizer",
     "create_train_state": "gpt2_jax.engine.steps",
+    "cross_validate": "gpt2_jax.sweeps.folds",
     "finetune": "gpt2_jax.training.finetune",
     "label_params": "gpt2_jax.engine.param_labels",
     "load_pretrained": "gpt2_jax.weights.pretrained",
+    "sweep": "gpt2_jax.sweeps.sweep",
     "to_classifier": "gpt2_jax.model.gpt2",
     "train_step": "gpt2_jax.engine.steps",
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from experiments.study.spec import Setting, Study
 from gpt2_jax.config import FinetuneConfig, to_dict
+from gpt2_jax.workdir.memo import Memo
 
 FIRST, MEAN = FinetuneConfig(pool="first"), FinetuneConfig(pool="mean")
 
@@ -17,7 +18,7 @@ class Runner:
     def __init__(self) -> None:
         self.runs: list[tuple[str, int, bool]] = []
 
-    def __call__(self, config, run: Path, *, resume: bool, trunk_cache: Path) -> dict:
+    def __call__(self, config, run: Path, *, resume: bool, memo: Memo) -> dict:
         seed = config.train.seed
         self.runs.append((config.pool, seed, resume))
         (run / "model").mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ _ROOMS = (
         "model",
     ),
     *("data", "lexical", "evaluation", "weights", "engine", "checkpoints", "workdir"),
-    *("plan", "export", "inference", "training", "serve", "cli"),
+    *("plan", "export", "inference", "training", "sweeps", "serve", "cli"),
 )
 
 

@@ -19,9 +19,11 @@ from experiments.field.recipes import config_of
 from experiments.field.run import STUDY
 from experiments.field.sets import data_of
 from experiments.study.runs import run_once
-from experiments.study.spec import Setting, summarize
+from experiments.study.spec import Setting
 from gpt2_jax.evaluation.curves import average_precision
+from gpt2_jax.evaluation.statistics import summarize
 from gpt2_jax.storage.sealed import read_json
+from gpt2_jax.workdir.memo import Memo
 from gpt2_jax.workdir.predictions import PREDICTIONS
 
 METRICS = ("average precision", "F1, likeliest label", "F1, threshold by validation")
@@ -67,9 +69,9 @@ def main() -> None:
     print(f"| recipe | {' | '.join(METRICS)} |\n|{'---|' * 4}")
     for recipe in ("default", "weights"):
         setting = Setting(recipe, config_of(recipe, data_of(arguments.set)))
-        found = []
+        found, memo = [], Memo()
         for seed in arguments.seeds:
-            row = run_once(STUDY, setting, seed, arguments.workdir)
+            row = run_once(STUDY, setting, seed, arguments.workdir, memo=memo)
             found.append(measure_rare(arguments.workdir / row.run))
         shown = [str(summarize(values)) for values in 100 * np.transpose(found)]
         print(f"| {recipe} | {' | '.join(shown)} |")

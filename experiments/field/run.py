@@ -3,9 +3,9 @@
 python -m experiments.field.run SET [SET ...] --recipes default --seeds 0 1 2
 
 A set is a folder with train.csv and test.csv, or `demo`, which ships. Finished runs are
-kept in the workdir, and a trunk's outputs are shared between the seeds and recipes that
-have the same one. Without --test the table is of the validation parts, to choose by;
-the test parts are for the end.
+kept in the workdir; seeds and recipes that come one after the other share their trunk.
+Without --test the table is of the validation parts, to choose by; the test parts are
+for the end.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from experiments.field.recipes import RECIPES, config_of
 from experiments.field.sets import OWN, data_of
 from experiments.study.beside import measured
 from experiments.study.runs import run_once
-from experiments.study.spec import Row, Setting, Study, summarize
+from experiments.study.spec import Row, Setting, Study
 from gpt2_jax.config import FinetuneConfig, from_stored
 from gpt2_jax.engine.compilation import keep_compiled_programs
+from gpt2_jax.evaluation.statistics import summarize
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.weights.trained import load_model
+from gpt2_jax.workdir.memo import Memo
 
 log = logging.getLogger("gpt2_jax.study")
 ALONE = "alone"
@@ -72,7 +74,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     log.setLevel(logging.INFO)
     keep_compiled_programs()
-    lines = []
+    lines, memo = [], Memo()
     for folder in arguments.sets:
         data, name = data_of(folder), Path(folder).name
         config = config_of(arguments.recipes[0], data)
@@ -89,6 +91,7 @@ def main() -> None:
                     Setting(recipe, config_of(recipe, data)),
                     seed,
                     arguments.workdir,
+                    memo=memo,
                 )
                 for seed in arguments.seeds
             ]

@@ -19,11 +19,11 @@ import numpy as np
 
 from experiments.head_tuning.run import SPLITS, rows
 from experiments.study.runs import folder_of
-from experiments.study.spec import summarize
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.errors import UserError
+from gpt2_jax.evaluation.statistics import summarize
 
 
 def unseen_texts(book: DataConfig, unseen: DataConfig) -> tuple[list[str], np.ndarray]:

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from experiments.study.spec import Baseline, Study, Summary
 
 Points = Sequence[Mapping[str, Summary]]  # of each setting; {}: no run
-MARKERS = "os^Dvp"
 
 
 def within_scale(

@@ -6,7 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.study.spec import Baseline, MeasureBaselines, Row, Study, summarize
+from experiments.study.spec import (
+    Baseline,
+    MeasureBaselines,
+    Row,
+    Study,
+    summarize_metric,
+)
 from gpt2_jax.config import FinetuneConfig, to_dict
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import digest
@@ -35,7 +41,10 @@ def measure_baselines(
         of_seeds = [measured(study.beside, config, seed, folder) for seed in seeds]
         for name, metrics in of_seeds[0].items():
             numbers = {
-                m: summarize([each[name][m] for each in of_seeds]) for m in metrics
+                m: summarize_metric(
+                    study.metrics.get(m, ""), [each[name][m] for each in of_seeds]
+                )
+                for m in metrics
             }
             baselines.append(Baseline(tuple(places), name, numbers))
     return baselines

@@ -17,6 +17,7 @@ from experiments.study.tables import all_tables
 from gpt2_jax import finetune
 from gpt2_jax.engine.compilation import keep_compiled_programs
 from gpt2_jax.errors import UserError
+from gpt2_jax.workdir.memo import Memo
 from gpt2_jax.workdir.signals import Interrupted
 
 log = logging.getLogger("gpt2_jax.study")
@@ -45,6 +46,7 @@ def run_study(
         raise ValueError(
             f"--rows: no {', '.join(sorted(unknown))}; known: {', '.join(keys)}"
         )
+    memo = Memo()
     if extend:
         adopt(study, out / "results.csv", workdir)
     for key, setting in zip(keys, study.settings, strict=True):
@@ -52,7 +54,13 @@ def run_study(
             continue
         for seed in seeds:
             row = run_once(
-                study, setting, seed, workdir, runner=runner, keep_models=keep_models
+                study,
+                setting,
+                seed,
+                workdir,
+                runner=runner,
+                keep_models=keep_models,
+                memo=memo,
             )
             shown = ", ".join(
                 f"{name} {row.numbers[name]:.2f}" for name in study.metrics

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from experiments.study.axes import (
-    MARKERS,
-    Points,
-    label_numbers,
-    put_legend,
-    within_scale,
-)
-from experiments.study.spec import Baseline, Study, Summary
+from experiments.study.axes import Points, label_numbers, put_legend, within_scale
+from experiments.study.spec import Baseline, Study
+from gpt2_jax.evaluation.point_plot import MARKERS, bars
+from gpt2_jax.evaluation.statistics import Summary
 from gpt2_jax.evaluation.svg import COLORS, INK, STYLES
 
 Line = Sequence[tuple[float, Summary]]  # by x
+
+_NO_BAR = [[np.nan], [np.nan]]
 
 
 def draw_lines(
@@ -80,7 +78,7 @@ def _draw_line(
     axes.errorbar(
         [x for x, _ in line],
         [summary.mean for _, summary in line],
-        yerr=[math.nan if s.half is None else s.half for _, s in line],
+        yerr=np.concatenate([bars(s) or _NO_BAR for _, s in line], axis=1),
         fmt=STYLES[number % len(STYLES)],
         marker=marker,
         color=color,
@@ -90,8 +88,8 @@ def _draw_line(
     )
     # What is put aside does not scale the axes by itself.
     for x, summary in line:
-        half = summary.half or 0.0
-        ends = (summary.mean - half, summary.mean + half, *summary.values)
+        bounds = (summary.low, summary.high)
+        ends = (*(end for end in bounds if end is not None), *summary.values)
         axes.update_datalim([(x, min(ends)), (x, max(ends))])
 
 

@@ -15,7 +15,7 @@ from experiments.study.spec import Baseline, Study
 from gpt2_jax.evaluation.svg import STYLE, to_svg
 
 _CAPTION = (
-    "Bars: 95% interval of the mean over seeds (Student's t); faint: each seed; "
+    "Bars: 95% interval of the mean over seeds; faint: each seed; "
     "hollow, or across: baselines."
 )
 

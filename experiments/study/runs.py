@@ -18,6 +18,7 @@ from gpt2_jax.config import FinetuneConfig, from_stored, to_dict
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import digest
 from gpt2_jax.workdir.identity import flat
+from gpt2_jax.workdir.memo import Memo
 
 log = logging.getLogger("gpt2_jax.study")
 
@@ -63,13 +64,14 @@ def run_once(
     *,
     runner: Runner = finetune,
     keep_models: bool = False,
+    memo: Memo | None = None,
 ) -> Row:
-    """Make a run, or read it where it is finished."""
+    """Make a run, or read it where it is finished; runs share what is in `memo`."""
     if (row := finished(study, setting, seed, workdir)) is not None:
         return row
     config, run = with_seed(study, setting, seed, workdir)
     resume = (run / "config.json").is_file()
-    results = runner(config, run, resume=resume, trunk_cache=workdir / "trunks")
+    results = runner(config, run, resume=resume, memo=memo)
     numbers = {**run_numbers(results), **study.measure(run, results)}
     values = {
         "numbers": numbers,

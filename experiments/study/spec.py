@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 from gpt2_jax.config import FinetuneConfig
+from gpt2_jax.evaluation.statistics import Summary, summarize
 
 ACCURACIES = {
     "train": "training accuracy (%)",
@@ -82,26 +79,6 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
-    """A number over seeds."""
-
-    mean: float
-    sd: float | None  # None: of one run
-    half: float | None  # of the 95% interval of the mean, by Student's t
-    values: tuple[float, ...]
-
-    def __str__(self) -> str:
-        spread = "" if self.sd is None else f" ± {self.sd:.2f}"
-        return f"{self.mean:.2f}{spread}"
-
-    @property
-    def interval(self) -> str:
-        if self.half is None:
-            return ""
-        return f"{self.mean - self.half:.2f} to {self.mean + self.half:.2f}"
-
-
-@dataclasses.dataclass(frozen=True)
 class Baseline:
     """What else learns from the texts that some rows share."""
 
@@ -110,18 +87,18 @@ class Baseline:
     numbers: Mapping[str, Summary]
 
 
-def summarize(values: Sequence[float]) -> Summary:
-    """Return the mean of `values`, how they spread, and how sure the mean is."""
-    mean, n = statistics.fmean(values), len(values)
-    if n < 2:
-        return Summary(mean, None, None, tuple(values))
-    sd = statistics.stdev(values)
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
-    return Summary(mean, sd, half, tuple(values))
+def summarize_metric(label: str, values: Sequence[float]) -> Summary:
+    """Return a metric over runs; of percents the interval stays within 0 to 100."""
+    return summarize(values, percent=label.endswith("(%)"))
 
 
-def summarize_rows(rows: Sequence[Row], metrics: Iterable[str]) -> dict[str, Summary]:
+def summarize_rows(
+    rows: Sequence[Row], metrics: Mapping[str, str]
+) -> dict[str, Summary]:
     """Return each of `metrics` over `rows`; nothing where there are none."""
     if not rows:
         return {}
-    return {name: summarize([row.numbers[name] for row in rows]) for name in metrics}
+    return {
+        name: summarize_metric(label, [row.numbers[name] for row in rows])
+        for name, label in metrics.items()
+    }

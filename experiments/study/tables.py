@@ -50,8 +50,8 @@ def rows_table(study: Study, found: Sequence[Sequence[Row]]) -> Table:
         line += _numbers(study, rows, main) if rows else [""] * (len(study.metrics) + 3)
         lines.append(line + [setting.note] * bool(study.note_label))
     caption = (
-        "Mean ± standard deviation over seeds; the 95% interval is of the mean, by "
-        "Student's t, which knows no bound at 100%."
+        "Mean ± standard deviation over seeds; the 95% interval is of the mean, and "
+        "stays within 0 to 100%."
     )
     return Table(head, lines, caption)
 

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,16 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="The defaults are those of --preset default; a flag that is given "
         "takes precedence over --preset and --config.",
     )
+    add_config_flags(parser)
+    _add_run_flags(parser.add_argument_group("run"))
+    add_offline(parser)
+    add_process_flags(parser.add_argument_group("processes"))
+
+
+def add_config_flags(
+    parser: argparse.ArgumentParser, *, without: Collection[str] = ()
+) -> None:
+    """Add the flags that `finetune_config` reads, `without` some fields."""
     add = parser.add_argument
     add(
         "--preset",
@@ -39,10 +49,7 @@ def add_finetune(commands: Any, common: argparse.ArgumentParser) -> None:
         "default)",
     )
     add("--config", type=Path, metavar="FILE", help="replay a run's config.json")
-    add_flags(parser, config.FinetuneConfig())
-    _add_run_flags(parser.add_argument_group("run"))
-    add_offline(parser)
-    _add_process_flags(parser.add_argument_group("processes"))
+    add_flags(parser, config.FinetuneConfig(), without=without)
 
 
 def _add_run_flags(group: Any) -> None:
@@ -86,7 +93,8 @@ def add_resume(group: Any) -> None:
     )
 
 
-def _add_process_flags(group: Any) -> None:
+def add_process_flags(group: Any) -> None:
+    """Add the flags that `in_process_group` reads, and `--device`."""
     add = group.add_argument
     add("--device", choices=("cpu", "gpu", "tpu"), help="fail where there is none")
     add("--distributed", action="store_true", help="join the pod that the cloud names")
@@ -130,8 +138,13 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     resolved = finetune_config(arguments)
     if arguments.dry_run:
         return _dry_run(resolved, arguments)
+    return in_process_group(arguments, lambda: _run(arguments, resolved))
+
+
+def in_process_group(arguments: argparse.Namespace, action: Callable[[], int]) -> int:
+    """Call `action`, where flags say so as one of several processes."""
     if not _is_distributed(arguments):
-        return _run(arguments, resolved)
+        return action()
     if arguments.workdir is None:
         raise UserError("several processes need one --workdir that all of them reach")
     from gpt2_jax import distributed
@@ -143,7 +156,7 @@ def run_finetune(arguments: argparse.Namespace) -> int:
     with distributed.process_group(distributed.Processes(**given)):
         if not distributed.is_first():
             logging.getLogger("gpt2_jax").setLevel(logging.WARNING)
-        return _run(arguments, resolved)
+        return action()
 
 
 def _is_distributed(arguments: argparse.Namespace) -> bool:

@@ -104,8 +104,10 @@ def _settings(leaf: Leaf) -> dict[str, Any]:
         kind = _without_none(kinds[0])
         if facts.repeated:
             settings["action"] = "append"
+        elif kinds[-1] is ...:
+            settings |= {"nargs": "+", "action": "extend"}  # also given again
         else:
-            settings["nargs"] = "+" if kinds[-1] is ... else len(kinds)
+            settings["nargs"] = len(kinds)
     if kind is bool:
         return settings | {"action": argparse.BooleanOptionalAction}
     is_literal = typing.get_origin(kind) is typing.Literal

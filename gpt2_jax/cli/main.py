@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from gpt2_jax.cli import adapt as cli_adapt
 from gpt2_jax.cli import doctor as cli_doctor
 from gpt2_jax.cli import predict as cli_predict
+from gpt2_jax.cli import runs as cli_runs
 from gpt2_jax.cli import streams, weights
+from gpt2_jax.cli import sweep as cli_sweep
 from gpt2_jax.cli import threshold as cli_threshold
 from gpt2_jax.cli import tpu as cli_tpu
 from gpt2_jax.cli.finetune import add_finetune, run_finetune
@@ -49,6 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_finetune(commands, common)
+    cli_sweep.add_parsers(commands, common)
+    cli_runs.add_parsers(commands, common)
     cli_adapt.add_parser(commands, common)
     add_serve(commands, common)
     cli_predict.add_parsers(commands, common)
@@ -123,6 +127,11 @@ def _set_up_logging(arguments: argparse.Namespace) -> None:
 
 _COMMANDS = {
     "finetune": run_finetune,
+    "sweep": cli_sweep.run_sweep,
+    "cv": cli_sweep.run_cv,
+    "label-errors": cli_runs.run_label_errors,
+    "runs": cli_runs.run_runs,
+    "compare": cli_runs.run_compare,
     "adapt": cli_adapt.run_adapt,
     "evaluate": cli_predict.run_evaluate,
     "predict": cli_predict.run_predict,

@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 from typing import Literal
 
-from gpt2_jax.config.clashes import check_clashes
+from gpt2_jax.config.clashes import check_characters, check_clashes, check_values
 from gpt2_jax.config.fields import check_fields, option, require
 
 Balance = Literal["none", "undersample", "weights"]
@@ -25,8 +25,6 @@ TEXT_COLUMN, LABEL_COLUMN = "text", "label"  # where none is named
 # Sections of --help: `evaluate` takes the flags of the first two, `predict` those of
 # the first.
 ROWS, LABELS, SPLIT = "rows", "labels", "balance and split"
-
-_NEWLINES = ("\n", "\r", "\0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +112,13 @@ class DataConfig:
         metavar="FILE",
         section=LABELS,
     )
+    corrections: str | Path | None = option(
+        None,
+        "labels that were looked at again: a CSV as `label-errors` writes it, with the "
+        "right ones in its column `corrected`",
+        metavar="FILE",
+        section=LABELS,
+    )
     test_data: tuple[str, ...] | str | Path | None = option(
         None,
         "files of the test part, read as --data is",
@@ -189,6 +194,26 @@ class DataConfig:
         below=2**32,
         section=SPLIT,
     )
+    folds: int | None = option(
+        None,
+        "cut all texts into K folds, of which one is the test part; validation is cut "
+        "from the others, and --split says how much",
+        unset="a split as --split says",
+        metavar="K",
+        at_least=2,
+        section=SPLIT,
+    )
+    fold: int = option(
+        0, "that is the test part, from 0", metavar="I", at_least=0, section=SPLIT
+    )
+    fold_repeat: int = option(
+        0,
+        "which of many ways to cut the folds",
+        metavar="I",
+        at_least=0,
+        below=2**16,
+        section=SPLIT,
+    )
     book: bool = option(
         False, "the book's parsing, sampling and split, to the row", section=SPLIT
     )
@@ -214,24 +239,10 @@ class DataConfig:
                 object.__setattr__(self, field, alone)
         if self.delimiter == "\\t":  # as shells pass it on
             object.__setattr__(self, "delimiter", "\t")
-        for field, least in (("delimiter", 1), ("quote", 0)):
-            value = getattr(self, field)
-            require(
-                value is None or (least <= len(value) <= 1 and value not in _NEWLINES),
-                f"{field}={value!r} must be one character",
-            )
-        require(
-            self.quote != self.delimiter or not self.quote,
-            f"quote={self.quote!r} is the delimiter too",
-        )
+        check_characters(self)
         check_clashes(self)
-        for rename in self.rename_labels:
-            require("=" in rename, f"rename_labels: {rename!r} is not OLD=NEW")
-        try:
-            "".encode(self.encoding)
-        except (LookupError, ValueError) as error:  # "unknown encoding: utf-9"
-            raise ValueError(f"encoding={self.encoding!r}: {error}") from None
-        require(
-            all(part > 0 for part in self.split) and abs(sum(self.split) - 1.0) < 1e-6,
-            f"split={self.split} must be three positive parts that sum to 1",
-        )
+        check_values(self)
+
+    def of_all_folds(self) -> DataConfig:
+        """Return how the texts are read, whichever fold is the test part."""
+        return dataclasses.replace(self, fold=0, fold_repeat=0)

@@ -15,6 +15,7 @@ from gpt2_jax.config import DataConfig
 from gpt2_jax.data import archive, sms_spam, two_files
 from gpt2_jax.data.columns import ColumnsError
 from gpt2_jax.data.content import MEMORY, NAMED, STDIN, expand, open_raw, suffixes
+from gpt2_jax.data.corrections import correct_labels
 from gpt2_jax.data.dataset import Dataset, make_dataset
 from gpt2_jax.data.folders import read_folder
 from gpt2_jax.data.imdb import load_imdb
@@ -56,6 +57,9 @@ def load_dataset(
         table, sha256 = _read(config, reading(config), offline, rows)
         name = source_name(config)
         table = label_table(name, table, config, to_train=to_train)
+        if config.corrections is not None:
+            table, file = correct_labels(name, table, Path(config.corrections))
+            sha256 = _sha256(f"{sha256}\0{_sha256(file)}".encode())
         return make_dataset(name, sha256, table, classes)
 
     return _with_all_advice(load, config)

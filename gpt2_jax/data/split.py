@@ -48,6 +48,11 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> Split:
             rows = checks.distinct_rows(dataset.texts, dataset.parts)
         if config.limit is not None and config.limit < len(rows):
             rows = _limited(dataset, rows, config)
+        if config.folds is not None and dataset.parts is not None:
+            raise DataError(
+                f"{dataset.name}: has a split of its own; omit --folds, or name one "
+                "file of it with --data"
+            )
         split = _own_split if dataset.parts is None else _given_split
         parts, notes = split(dataset, labels, rows, config)
     named: dict[str, np.ndarray] = dict(zip(PARTS, parts, strict=True))
@@ -118,9 +123,26 @@ def _own_split(
     notes = describe_balance(labels[rows], dataset.classes, config.balance, given=False)
     if config.balance == "undersample" and len(rows):
         rows = rows[undersample(labels[rows], config.split_seed)]
-    parts = _grouped_split(rows, labels, groups, config.split, config.split_seed)
+    if config.folds is not None:
+        parts = _cut_fold(rows, labels, groups, config)
+    else:
+        parts = _grouped_split(rows, labels, groups, config.split, config.split_seed)
     parts[0] = np.sort(np.concatenate([parts[0], rare]))
     return parts, notes
+
+
+def _cut_fold(
+    rows: np.ndarray, labels: np.ndarray, groups: Sequence[object], config: DataConfig
+) -> list[np.ndarray]:
+    """Return the parts where one of the folds is the test part."""
+    assert config.folds is not None
+    seed = config.split_seed + config.fold_repeat
+    even = np.full(config.folds, 1 / config.folds)
+    folds = _grouped_split(rows, labels, groups, even, seed)
+    test = folds.pop(config.fold)
+    shares = np.asarray(config.split[:2])
+    rest = np.sort(np.concatenate(folds))
+    return [*_grouped_split(rest, labels, groups, shares / shares.sum(), seed), test]
 
 
 def _rare_rows(

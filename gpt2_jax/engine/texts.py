@@ -6,6 +6,7 @@ Shapes: `S` tokens of all texts, `N` texts, `T` tokens of a batch, `D` embed_dim
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ WORTH_COMPILING = 1 / 8  # of all steps
 # number of steps is an argument: a chunk of any length is the same program.
 MAX_STEPS = 64
 CALL_BYTES = 64 << 20  # of batches that a call copies to the devices
+
+# The arrays that a trunk reads, and those that only a step does.
+READ, LEARNED = ("values", "starts", "lengths"), ("labels", "loss_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +75,19 @@ class Texts:
     @property
     def data(self) -> Data:
         """The arrays that `forward.gather` makes batches of."""
-        names = ("values", "starts", "lengths", "labels", "loss_weights")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*READ, *LEARNED)}
+
+    def fingerprint(self, *names: str) -> str:
+        """Return a hash of the arrays of these names."""
+        digest = hashlib.sha256()
+        for name in names:
+            digest.update(np.ascontiguousarray(getattr(self, name)).data)
+        return digest.hexdigest()
+
+    def learned_as(self, texts: Texts) -> Texts:
+        """Return these texts with the labels, weights and parts of `texts`."""
+        fields = {n: getattr(texts, n) for n in (*LEARNED, "parts", "owners")}
+        return dataclasses.replace(self, **fields)
 
     def select(self, rows: np.ndarray) -> Texts:
         """Return the texts of `rows`, as one whole."""

@@ -43,7 +43,7 @@ class Report:
     results: Mapping[str, Any]  # results.json
     config: Mapping[str, Any]  # config.json
     texts: Sequence[str]  # of the test part
-    figures: Mapping[str, str]  # SVG by name; none without matplotlib
+    figures: Mapping[str, str] | None  # SVG by name; {}: no matplotlib; None: not drawn
     workdir: Path
     history: Sequence[Mapping[str, Any]] = ()  # metrics.jsonl
     curves: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # curves.json
@@ -178,6 +178,8 @@ def _facts(report: Report) -> str:
 
 
 def _figures(report: Report, *names: str) -> str:
+    if report.figures is None:
+        return ""
     if not report.figures:
         missing = "<p>No figures: install gpt2-jax[report] for them.</p>\n"
         return missing if "loss" in names else ""
@@ -185,9 +187,9 @@ def _figures(report: Report, *names: str) -> str:
     return f'<div class="figures">{drawn}</div>\n'
 
 
-def _figure(report: Report, name: str) -> str:
+def _figure(name: str, svg: str) -> str:
     label = name.replace("_", " and ")
-    svg = report.figures[name].replace("<svg", f'<svg role="img" aria-label="{label}"')
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"')
     caption = escape(_FIGURES[name])
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>\n"
 
@@ -219,7 +221,8 @@ def _calibration(report: Report) -> str:
         f"{calibration['fitted_on']} validation texts, and divides the logits; it "
         "changes no label. On few texts the fit is rough.</p>\n"
     )
-    figure = _figure(report, "reliability") if report.figures else ""
+    figures = report.figures or {}
+    figure = _figure("reliability", figures["reliability"]) if figures else ""
     return f'<div class="figures">{figure}<div>{words}{measured}</div></div>\n'
 
 

@@ -92,13 +92,14 @@ def fit_weights(logits: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
 
 
 def fit_lexical(
-    models: Sequence[LinearModel],
-    texts: Sequence[str],
-    logits: np.ndarray,
-    labels: np.ndarray,
+    models: Sequence[LinearModel], logits: Sequence[np.ndarray], labels: np.ndarray
 ) -> Lexical:
-    """Return what the linear `models` add to the `logits` [N, C] of the texts."""
-    own, *others = fit_weights([logits, *(m.logits(texts) for m in models)], labels)
+    """Return what the linear `models` add to the logits of another one.
+
+    Args:
+        logits: [N, C] of the other one, and then of each of `models`.
+    """
+    own, *others = fit_weights(logits, labels)
     pairs = zip(models, others, strict=True)
     return Lexical(tuple(model.scaled(w / own) for model, w in pairs))
 

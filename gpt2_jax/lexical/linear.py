@@ -11,6 +11,9 @@ import numpy as np
 
 from gpt2_jax.lexical.ngrams import NGRAMS
 
+# Of each text the n-grams that a model knows, and their TF-IDF, float32.
+Counts = Sequence[tuple[np.ndarray, np.ndarray]]
+
 _SEPARATOR = "\n"  # no n-gram holds it: those of characters end at white space
 
 
@@ -30,18 +33,25 @@ class LinearModel:
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Return float32 [N, C]."""
-        rows = [self._row(text) for text in texts]
+        return self.weigh(self.counts(texts))
+
+    def counts(self, texts: Sequence[str]) -> Counts:
+        """Return what stands in each text; the same whatever the coefficients are."""
+        return [self._count(text) for text in texts]
+
+    def weigh(self, counts: Counts) -> np.ndarray:
+        """Return the logits of texts, float32 [N, C], from what stands in them."""
+        rows = [weights @ self.coef[ids] + self.intercept for ids, weights in counts]
         return np.stack(rows) if rows else np.empty((0, len(self.intercept)), "f4")
 
-    def _row(self, text: str) -> np.ndarray:
+    def _count(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         ids, ngrams = self._ids, NGRAMS[self.kind](text)
         found = [ids[ngram] for ngram in ngrams if ngram in ids]
         if not found:
-            return self.intercept
+            return np.empty(0, np.int64), np.empty(0, np.float32)
         rows, counts = np.unique(found, return_counts=True)
         weights = (1 + np.log(counts)) * self.idf[rows]
-        weights = (weights / np.linalg.norm(weights)).astype(np.float32)
-        return weights @ self.coef[rows] + self.intercept
+        return rows, (weights / np.linalg.norm(weights)).astype(np.float32)
 
     def scaled(self, by: float) -> LinearModel:
         """Return the model whose logits are `by` times as large."""
@@ -57,7 +67,12 @@ class Lexical:
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Return float32 [N, C]: the sum over the models."""
-        return np.sum([model.logits(texts) for model in self.models], axis=0)
+        return self.weigh([model.counts(texts) for model in self.models])
+
+    def weigh(self, counts: Sequence[Counts]) -> np.ndarray:
+        """Return float32 [N, C] of what each model has counted."""
+        pairs = zip(self.models, counts, strict=True)
+        return np.sum([model.weigh(of_model) for model, of_model in pairs], axis=0)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return all that it is, by name, as safetensors keep it."""

@@ -105,7 +105,11 @@ def split_kind(task: Task) -> str:
     by = "families" if dataset.groups is not None else "identical texts"
     by = f"the values of {config.group_column!r}" if config.group_column else by
     kept = f"; {by} stay on one side" if config.group else ""
-    return f"{shares} at random, every class alike (seed {config.split_seed}){kept}"
+    drawn = f"at random, every class alike (seed {config.split_seed}){kept}"
+    if config.folds is not None:
+        fold = f"fold {config.fold} of {config.folds} is the test part"
+        return f"{fold}, the others training and validation; {drawn}"
+    return f"{shares} {drawn}"
 
 
 def length_counts(task: Task) -> dict[str, list[int]]:

@@ -16,7 +16,7 @@ from gpt2_jax.data.labels import positive_class
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import Split, split_dataset
 from gpt2_jax.data.too_few import fill_no_batch
-from gpt2_jax.engine.long import all_pieces
+from gpt2_jax.engine.long import all_pieces, first_pieces
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.errors import DataError, UserError
@@ -29,6 +29,7 @@ from gpt2_jax.plan.task import Task
 from gpt2_jax.tokenizer import VOCAB_SIZE, Tokenizer, gpt2
 from gpt2_jax.weights.pretrained import Pretrained, read_pretrained
 from gpt2_jax.weights.random import PREFIX, untrained
+from gpt2_jax.workdir.memo import Memo
 
 
 def prepare(
@@ -37,36 +38,52 @@ def prepare(
     offline: bool = False,
     classes: Sequence[str] | None = None,
     rows: Any = None,
+    memo: Memo | None = None,
 ) -> Task:
     """Load, split and encode the data; load the weights and replace the head.
 
     `offline` forbids the network; `classes` is their order in a run to be resumed;
-    `rows` are those of the source `memory`.
+    `rows` are those of the source `memory`; `memo` holds what another run has read.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
     """
-    dataset = load_dataset(config.data, offline=offline, classes=classes, rows=rows)
+    memo = memo or Memo()
+    read = (config.data.of_all_folds(), tuple(classes or ()), id(rows))
+    dataset = memo.get(
+        "texts",
+        read,
+        lambda: load_dataset(config.data, offline=offline, classes=classes, rows=rows),
+    )
     positive = positive_class(
         dataset.name, dataset.classes, dataset.labels, config.data.positive
     )
     split = split_dataset(dataset, config.data)
-    pretrained, tokenizer = load_weights(
-        config.weights, config.layout, config.train.seed, offline=offline
+    drawn = config.train.seed if str(config.weights).startswith(PREFIX) else None
+    files = (config.weights, config.layout)
+    pretrained, tokenizer = memo.get(
+        "weights",
+        (*files, drawn),
+        lambda: load_weights(*files, config.train.seed, offline=offline),
     )
-    encoded = {
-        part: [tokenizer.encode(dataset.texts[row]) for row in rows]
-        for part, rows in split.parts().items()
-    }
-    if len(encoded["train"]) < config.train.batch_size:
+    if len(split.train) < config.train.batch_size:
         raise DataError(
             fill_no_batch(dataset, config.data, split.train, config.train.batch_size)
         )
-    limit = _limit(config, encoded["train"], pretrained.config.max_len)
-    texts = _lay_out_parts(config, dataset, split, encoded, limit, tokenizer)
-    nothing = tokenizer.encode("")
-    sizes = np.asarray([len(ids) for part in encoded.values() for ids in part])
+    used = np.sort(np.concatenate(list(split.parts().values())))
+    encoded = memo.get(
+        "tokens",
+        (read, files, used.tobytes()),
+        lambda: [tokenizer.encode(dataset.texts[row]) for row in used],
+    )
+    texts, limit = _lay_out(
+        config, dataset, split, used, encoded, tokenizer, pretrained.config.max_len
+    )
+    nothing, sizes = tokenizer.encode(""), np.asarray([len(ids) for ids in encoded])
+    characters = sum(len(dataset.texts[row]) for row in used)
     model, params, head = _replace_head(config, pretrained, dataset.classes)
+    # One object: jax knows a method of another one, though equal, for another function.
+    model = memo.get("model", model.config, lambda: model)
     num_layers = model.config.num_layers
     try:
         param_labels = label_params(params, config.train.trainable, num_layers)
@@ -78,10 +95,10 @@ def prepare(
         split=split,
         texts=texts,
         num_tokens=sizes if config.long == "windows" else np.minimum(sizes, limit),
-        tokens_per_character=float(sizes.sum()) / max(_characters(dataset, split), 1),
+        tokens_per_character=float(sizes.sum()) / max(characters, 1),
         cut=0 if config.long == "windows" else int((sizes > limit).sum()),
         # no text has that id alone
-        empty=sum(ids == nothing for part in encoded.values() for ids in part),
+        empty=sum(ids == nothing for ids in encoded),
         model=model,
         params=params,
         tokenizer=tokenizer,
@@ -90,10 +107,6 @@ def prepare(
         depth=trunk_depth(param_labels, num_layers),
         positive=positive,
     )
-
-
-def _characters(dataset: Dataset, split: Split) -> int:
-    return sum(len(dataset.texts[r]) for rows in split.parts().values() for r in rows)
 
 
 def load_weights(
@@ -121,8 +134,8 @@ def load_weights(
     return found, found.tokenizer
 
 
-def _limit(config: FinetuneConfig, train: list[list[int]], max_len: int) -> int:
-    """Return the tokens that a text may have.
+def _limit(config: FinetuneConfig, longest: int, max_len: int) -> int:
+    """Return the tokens that a text may have; a training text has up to `longest`.
 
     The pool that reads the padding needs a width that is known without the test texts:
     `max_length`, or that of the longest training text.
@@ -130,39 +143,48 @@ def _limit(config: FinetuneConfig, train: list[list[int]], max_len: int) -> int:
     if config.max_length is not None:
         return min(config.max_length, max_len)
     if POOLS[config.pool].reads_padding:
-        return min(max(map(len, train)), max_len)
+        return min(longest, max_len)
     return max_len
 
 
-def _lay_out_parts(
+def _lay_out(
     config: FinetuneConfig,
     dataset: Dataset,
     split: Split,
-    encoded: dict[str, list[list[int]]],
-    limit: int,
+    used: np.ndarray,
+    encoded: list[list[int]],
     tokenizer: Tokenizer,
-) -> Texts:
-    labels = {
-        part: np.asarray(dataset.labels)[rows] for part, rows in split.parts().items()
-    }
-    every = [ids for part in encoded.values() for ids in part]
-    pieces, owners = all_pieces(every, limit, config.long)
+    max_len: int,
+) -> tuple[Texts, int]:
+    """Return the pieces of the texts of the rows `used`, and the tokens of one.
+
+    They lie in the order of the rows: another split of these has the same trunk.
+    """
+    places = {part: np.searchsorted(used, rows) for part, rows in split.parts().items()}
+    longest = max(len(encoded[text]) for text in places["train"])
+    limit = _limit(config, longest, max_len)
+    pieces, owners = all_pieces(encoded, limit, config.long)
+    labels = np.asarray(dataset.labels)[used]
     texts = lay_out(
         pieces,
         limit=limit,
         padded=POOLS[config.pool].reads_padding,
         pad_id=tokenizer.end_id,
-        labels=np.concatenate(list(labels.values()))[owners],
-        class_weights=_class_weights(config, labels["train"], len(dataset.classes)),
+        labels=labels[owners],
+        class_weights=_class_weights(
+            config, labels[places["train"]], len(dataset.classes)
+        ),
     )
+    first = first_pieces(owners)
+    of_text = np.split(np.arange(len(owners)), first[1:])
+    parts = {
+        part: np.concatenate([of_text[text] for text in of_part])
+        for part, of_part in places.items()
+    }
     # A text counts once in the loss, in however many pieces it is read.
     weights = texts.loss_weights / np.bincount(owners)[owners].astype(np.float32)
-    ends = np.cumsum([len(part) for part in encoded.values()])
-    parts = {
-        name: np.flatnonzero((end - len(part) <= owners) & (owners < end))
-        for (name, part), end in zip(encoded.items(), ends, strict=True)
-    }
-    return dataclasses.replace(texts, parts=parts, owners=owners, loss_weights=weights)
+    texts = dataclasses.replace(texts, parts=parts, owners=owners, loss_weights=weights)
+    return texts, limit
 
 
 def _class_weights(

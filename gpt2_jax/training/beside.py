@@ -14,8 +14,9 @@ from gpt2_jax.evaluation.baselines import LINEAR
 from gpt2_jax.evaluation.calibration import fit_temperature
 from gpt2_jax.evaluation.metrics import confusion_matrix, mean_scores
 from gpt2_jax.lexical.fit import fit_lexical, fit_linear, fit_weights
-from gpt2_jax.lexical.linear import Lexical, LinearModel
+from gpt2_jax.lexical.linear import Counts, Lexical, LinearModel
 from gpt2_jax.plan.task import Task
+from gpt2_jax.workdir.run import Run
 
 _FOLDS = 5
 
@@ -31,7 +32,7 @@ class Beside:
     told: dict[str, Any] | None = None  # the `lexical` entry of results.json
 
 
-def fit_beside(task: Task, logits: dict[str, np.ndarray]) -> Beside:
+def fit_beside(task: Task, logits: dict[str, np.ndarray], run: Run) -> Beside:
     """Fit the linear models, and make them part of the model, unless --no-lexical.
 
     Args:
@@ -39,40 +40,58 @@ def fit_beside(task: Task, logits: dict[str, np.ndarray]) -> Beside:
     """
     if task.config.baselines == "none" and not task.config.lexical:
         return Beside(logits, {})
-    texts, labels = task.texts_of("train"), task.labels("train")
-    num_classes = len(task.dataset.classes)
-    models = {
-        name: fit_linear(kind, texts, labels, num_classes)
-        for name, kind in LINEAR.items()
-    }
-    answers = {
-        name: model and model.logits(task.texts_of("test")).argmax(-1)
-        for name, model in models.items()
-        if task.config.baselines == "linear"
-    }
-    fitted = [model for model in models.values() if model is not None]
-    if not fitted:  # no word in the texts
+    key = (task.config.data, task.dataset.sha256, task.dataset.classes, task.max_length)
+    fitted = run.options.memo.get(
+        "linear models", (*key, task.tokenizer.sha256), lambda: _fit(task)
+    )
+    answers = fitted.answers if task.config.baselines == "linear" else {}
+    if not fitted.models:  # no word in the texts
         return Beside(logits, answers)
-    read = {part: _read(task, part) for part in logits}
-    validation = task.labels("validation")
+    validation, counts = task.labels("validation"), fitted.counts
+    every = [
+        logits["validation"],
+        *(m.weigh(c) for m, c in zip(fitted.models, counts["validation"], strict=True)),
+    ]
     told = {
         "on": task.config.lexical,
         "alone": _scores(logits["validation"], validation),
-        "together": _scores(
-            _held_out(fitted, read["validation"], logits["validation"], validation),
-            validation,
-        ),
+        "together": _scores(_held_out(every, validation), validation),
     }
     if not task.config.lexical:
         return Beside(logits, answers, told=told)
-    lexical = fit_lexical(fitted, read["validation"], logits["validation"], validation)
+    lexical = fit_lexical(fitted.models, every, validation)
     return Beside(
-        {part: logits[part] + lexical.logits(read[part]) for part in logits},
+        {part: logits[part] + lexical.weigh(counts[part]) for part in logits},
         answers,
         lexical,
         fit_temperature(logits["validation"], validation),
         told,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fitted:
+    """Linear models on the training texts: the same for every seed."""
+
+    models: list[LinearModel]
+    answers: Mapping[str, np.ndarray | None]  # to the test texts, by baseline
+    counts: Mapping[str, list[Counts]]  # of each part, by each of the models
+
+
+def _fit(task: Task) -> _Fitted:
+    texts, labels = task.texts_of("train"), task.labels("train")
+    models = {
+        name: fit_linear(kind, texts, labels, len(task.dataset.classes))
+        for name, kind in LINEAR.items()
+    }
+    answers = {
+        name: model and model.logits(task.texts_of("test")).argmax(-1)
+        for name, model in models.items()
+    }
+    fitted = [model for model in models.values() if model is not None]
+    read = {part: _read(task, part) for part in task.texts.parts}
+    counts = {part: [m.counts(texts) for m in fitted] for part, texts in read.items()}
+    return _Fitted(fitted, answers, counts)
 
 
 def _read(task: Task, part: str) -> list[str]:
@@ -88,12 +107,13 @@ def _read(task: Task, part: str) -> list[str]:
     )
 
 
-def _held_out(
-    models: list[LinearModel], texts: list[str], logits: np.ndarray, labels: np.ndarray
-) -> np.ndarray:
-    """Return the joint logits [N, C], weighed without the texts that they are of."""
-    every = [logits, *(model.logits(texts) for model in models)]
-    joint = np.empty(logits.shape)
+def _held_out(every: list[np.ndarray], labels: np.ndarray) -> np.ndarray:
+    """Return joint logits [N, C], weighed without the texts that they are of.
+
+    Args:
+        every: [N, C] of each model.
+    """
+    joint = np.empty(every[0].shape)
     for fold in range(_FOLDS):
         held = np.arange(len(labels)) % _FOLDS == fold
         weights = fit_weights([rows[~held] for rows in every], labels[~held])

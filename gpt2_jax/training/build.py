@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -10,6 +12,7 @@ import optax
 from flax.training.train_state import TrainState
 
 from gpt2_jax.engine.devices import (
+    Device,
     check_deterministic,
     choose_devices,
     describe_devices,
@@ -19,12 +22,16 @@ from gpt2_jax.engine.devices import (
 from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.jit import jit_steps
 from gpt2_jax.engine.loss import Loss, cross_entropy
+from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.pmap import PmapSteps
 from gpt2_jax.engine.steps import create_train_state
+from gpt2_jax.engine.texts import LEARNED, READ, Texts
 from gpt2_jax.engine.trunk_cache import reuse_trunk
 from gpt2_jax.engine.widths import epoch_rows
-from gpt2_jax.model.tree import split_params
+from gpt2_jax.engine.wrapper import Steps
+from gpt2_jax.model.tree import Params, flatten, split_params
 from gpt2_jax.plan.task import Task
+from gpt2_jax.workdir.identity import PRETRAINED
 from gpt2_jax.workdir.run import Run
 
 log = logging.getLogger(__name__)
@@ -33,63 +40,89 @@ log = logging.getLogger(__name__)
 def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
     """Run the frozen trunk once over the texts where it can be, and wrap the steps.
 
-    Then the params of the trunk stay behind.
+    Then the params of the trunk stay behind. What a run before has made of the same
+    trunk and texts is taken from the memo of `run`.
 
     Raises:
         DeviceError: the devices asked for are not there.
         Interrupted: a signal came.
     """
-    train, depth = task.config.train, task.depth
+    train, memo = task.config.train, run.options.memo
     devices = choose_devices(train.devices)
     if train.deterministic:
         check_deterministic(devices[0])
+    trained = task.texts.parts["train"]
+    # One order for all seeds: runs that differ in theirs have the same programs.
     texts = task.texts.narrow(
-        task.texts.parts["train"][
-            epoch_rows(
-                len(task.texts.parts["train"]), train.batch_size, train.seed, epoch=0
-            )
-        ]
+        trained[epoch_rows(len(trained), train.batch_size, seed=0, epoch=0)]
     )
+    read = (run.identity[PRETRAINED], task.model.config, texts.fingerprint(*READ))
+    kept = (train.reuse_trunk, train.reuse_max_bytes, train.reuse_max_disk_bytes)
+    key = (*read, tuple(devices), task.depth, texts.widths, *kept)
     with run.phase("trunk"):
-        features = reuse_trunk(
-            task.model,
-            task.params,
-            texts,
-            train,
-            depth,
-            run.folder,
-            devices=local_devices(devices),
-            poll=run.stop.poll,
-            cache=run.options.trunk_cache,
-        )
-    if features is None:
-        features, depth = texts, 0
+        outputs = memo.get("trunk", key, lambda: _run_trunk(task, run, texts, devices))
+    features, depth = texts, 0
+    if outputs is not None:
+        features, depth = outputs.learned_as(texts), task.depth
     num_layers = task.model.config.num_layers
     _, params = split_params(task.params, num_layers, depth)
     _, param_labels = split_params(task.param_labels, num_layers, depth)
-    if train.parallel == "pmap":
-        steps = PmapSteps(
-            task.model,
-            param_labels,
-            features,
-            devices,
-            depth=depth,
-            accumulate=train.accumulate,
-            loss=loss,
-        )
-    else:
-        steps = jit_steps(
-            task.model,
-            param_labels,
-            features,
-            devices,
-            depth=depth,
-            shard=train.shard,
-            accumulate=train.accumulate,
-            loss=loss,
-            resident=features.values.nbytes <= train.reuse_max_bytes,
-        )
+    trains = tuple(flatten(param_labels).items())
+    how = (train.parallel, train.shard, train.accumulate, loss)
+    steps = memo.get(
+        "compiled steps",
+        (*key, features.fingerprint(*LEARNED), trains, how),
+        lambda: _compile_steps(task, features, devices, depth, param_labels, loss),
+    )
     return Engine(params, param_labels, features, steps, run.stop.poll, depth > 0)
+
+
+def _run_trunk(
+    task: Task, run: Run, texts: Texts, devices: Sequence[Device]
+) -> Texts | None:
+    return reuse_trunk(
+        task.model,
+        task.params,
+        texts,
+        task.config.train,
+        task.depth,
+        run.folder,
+        devices=local_devices(devices),
+        poll=run.stop.poll,
+        cache=run.options.trunk_cache,
+    )
+
+
+def _compile_steps(
+    task: Task,
+    features: Texts,
+    devices: Sequence[Device],
+    depth: int,
+    param_labels: Params,
+    loss: Loss,
+) -> Steps:
+    train = task.config.train
+    if train.parallel == "pmap":
+        return PmapSteps(
+            task.model,
+            param_labels,
+            features,
+            devices,
+            depth=depth,
+            accumulate=train.accumulate,
+            loss=loss,
+        )
+    return jit_steps(
+        task.model,
+        param_labels,
+        features,
+        devices,
+        depth=depth,
+        shard=train.shard,
+        accumulate=train.accumulate,
+        loss=loss,
+        resident=features.values.nbytes <= train.reuse_max_bytes,
+    )
 
 
 def describe_run_devices(task: Task) -> list[str]:
@@ -100,6 +133,28 @@ def describe_run_devices(task: Task) -> list[str]:
     """
     train = task.config.train
     return describe_devices(choose_devices(train.devices), train)
+
+
+def make_optimizer(
+    task: Task, engine: Engine, run: Run, given: optax.GradientTransformation | None
+) -> optax.GradientTransformation:
+    """Return what trains the run: with the same one the same steps are compiled once.
+
+    Args:
+        given: an optimizer in the place of AdamW; see `finetune`.
+    """
+    train = task.config.train
+    labels, steps = engine.param_labels, task.num_steps
+    return run.options.memo.get(
+        "optimizer",
+        (
+            dataclasses.replace(train, seed=0),
+            tuple(flatten(labels).items()),
+            steps,
+            given,
+        ),
+        lambda: create_optimizer(train, labels, steps, given),
+    )
 
 
 def first_state(

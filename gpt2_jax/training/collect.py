@@ -203,8 +203,10 @@ def write_files(
     if repeated := task.repeated_texts():
         checks.write_repeated_texts(workdir / checks.REPEATED, repeated)
     history = MetricsLog(workdir / "metrics.jsonl").read()
-    write_pictures(workdir, history, results.to_json())
-    figures = draw_figures(history, results.to_json(), curves)
+    figures: dict[str, str] | None = None
+    if run.options.figures:
+        write_pictures(workdir, history, results.to_json())
+        figures = draw_figures(history, results.to_json(), curves)
     results = dataclasses.replace(
         results, seconds=run.clock.seconds, compilation_cache=run.clock.cache
     )

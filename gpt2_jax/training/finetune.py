@@ -19,14 +19,19 @@ from gpt2_jax.checkpoints.step_folders import check_space
 from gpt2_jax.config import DataConfig, FinetuneConfig
 from gpt2_jax.data.content import MEMORY
 from gpt2_jax.engine.loss import Loss, cross_entropy, loss_identity
-from gpt2_jax.engine.optimizer import create_optimizer, create_schedule
+from gpt2_jax.engine.optimizer import create_schedule
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
 from gpt2_jax.storage.home import expanded
 from gpt2_jax.training.beside import fit_beside
-from gpt2_jax.training.build import build_engine, describe_run_devices, first_state
+from gpt2_jax.training.build import (
+    build_engine,
+    describe_run_devices,
+    first_state,
+    make_optimizer,
+)
 from gpt2_jax.training.callbacks import Callback, Observers, RunInfo, check_callbacks
 from gpt2_jax.training.collect import collect, write_files
 from gpt2_jax.training.loop import train
@@ -34,6 +39,7 @@ from gpt2_jax.training.results import Results
 from gpt2_jax.training.trackers import trackers
 from gpt2_jax.workdir.claim import stored_classes, stored_id
 from gpt2_jax.workdir.identity import LOSS
+from gpt2_jax.workdir.memo import Memo
 from gpt2_jax.workdir.run import Run, RunOptions, open_run
 
 log = logging.getLogger(__name__)
@@ -52,6 +58,8 @@ def finetune(
     allow_data_change: bool = False,
     offline: bool = False,
     trunk_cache: str | Path | None = None,
+    memo: Memo | None = None,
+    figures: bool = True,
 ) -> Results:
     """Fine-tune a pretrained GPT-2 into a classifier; return what results.json holds.
 
@@ -78,6 +86,9 @@ def finetune(
         offline: leave the network alone.
         trunk_cache: runs that name the same folder compute the outputs of the same
             frozen trunk once.
+        memo: runs of one process that are given the same one read the same texts,
+            run the same trunk and compile the same programs once; see `sweep`.
+        figures: draw those of the report, which takes as long as many steps.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
@@ -86,12 +97,17 @@ def finetune(
     check_callbacks(callbacks)
     config = _with_rows(config or FinetuneConfig(), dataset)
     cache = None if trunk_cache is None else expanded(trunk_cache)
-    options = RunOptions(verbose, resume, allow_data_change, offline, cache)
+    memo = memo or Memo()
+    options = RunOptions(
+        verbose, resume, allow_data_change, offline, cache, memo, figures
+    )
     ours = trackers(config.train)
     with open_run(config, workdir, options) as run, contextlib.ExitStack() as watched:
         with run.phase("load"):
             classes = stored_classes(run.folder) if resume else None
-            task = prepare(run.config, offline=offline, classes=classes, rows=dataset)
+            task = prepare(
+                run.config, offline=offline, classes=classes, rows=dataset, memo=memo
+            )
             for line in (*describe(task), *describe_run_devices(task)):
                 log.info(line)
             run.claim(_identity(task, loss))
@@ -100,9 +116,7 @@ def finetune(
                 log.info("already complete: %d of %d steps", steps, steps)
                 return dataclasses.replace(Results.from_json(found), folder=run.place)
             engine = build_engine(task, run, loss or cross_entropy)
-        tx = create_optimizer(
-            run.config.train, engine.param_labels, task.num_steps, optimizer
-        )
+        tx = make_optimizer(task, engine, run, optimizer)
         state = first_state(task, engine, tx)
         with run.checkpoints(engine.param_labels) as checkpoints:
             _check_space(checkpoints, state, task)
@@ -118,7 +132,7 @@ def finetune(
             if run.config.train.keep == "best":
                 state = _best(checkpoints, state, run)
         with run.phase("evaluate"):
-            beside = fit_beside(task, engine.logits_by_part(state.params))
+            beside = fit_beside(task, engine.logits_by_part(state.params), run)
             trained, results = collect(task, engine, state, beside, before, steps, run)
         results = write_files(
             task, trained, beside.logits, results, run, schedule=optimizer is None

@@ -62,7 +62,7 @@ def _take_all_steps(
 ) -> TrainState:
     """Take the steps after `step`, on placed states."""
     config, stop = task.config.train, due.run.stop
-    num_rows, per_epoch = len(engine.texts.parts["train"]), task.steps_per_epoch
+    trained, per_epoch = engine.texts.parts["train"], task.steps_per_epoch
     key, limit = jax.random.key(config.seed), 1
     stop.poll()
     with bar(task.num_steps, "training", "steps", done=step) as shown:
@@ -72,7 +72,9 @@ def _take_all_steps(
             if due.is_exhausted():
                 log.info("no better epoch in the last %d: stopped", config.patience)
                 break
-            rows = epoch_rows(num_rows, config.batch_size, config.seed, epoch)
+            rows = trained[
+                epoch_rows(len(trained), config.batch_size, config.seed, epoch)
+            ]
             while step < (epoch + 1) * per_epoch:
                 done = step - epoch * per_epoch
                 call, width = next_call(engine, config, rows[done:], step, limit)

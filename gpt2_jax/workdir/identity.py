@@ -59,6 +59,7 @@ FREE = (
     "data.source",
     "data.labels_file",
     "data.label_names",
+    "data.corrections",
     "data.test_data",
     "data.test_labels_file",
     # Of `adapt`.

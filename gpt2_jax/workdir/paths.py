@@ -14,7 +14,10 @@ from gpt2_jax.storage.bucket import is_url
 from gpt2_jax.storage.home import expanded
 from gpt2_jax.workdir.identity import AnyConfig
 
-_FILES = ("source", "labels_file", "label_names", "test_data", "test_labels_file")
+_FILES = (
+    *("source", "labels_file", "label_names", "corrections"),
+    *("test_data", "test_labels_file"),
+)
 
 
 def chosen_workdir(workdir: str | Path | None) -> str | Path:

@@ -22,6 +22,7 @@ from gpt2_jax.workdir.clock import Clock
 from gpt2_jax.workdir.console import console
 from gpt2_jax.workdir.identity import run_id
 from gpt2_jax.workdir.lock import workdir_lock
+from gpt2_jax.workdir.memo import Memo
 from gpt2_jax.workdir.paths import absolute, chosen_workdir
 from gpt2_jax.workdir.signals import StopSignals
 
@@ -39,6 +40,8 @@ class RunOptions:
     allow_data_change: bool = False
     offline: bool = False
     trunk_cache: Path | None = None
+    memo: Memo = dataclasses.field(default_factory=Memo)  # shared with other runs
+    figures: bool = True
 
     def __post_init__(self) -> None:
         if self.resume not in (False, True, "auto"):
@@ -133,7 +136,7 @@ def open_run(
     clock = Clock()
     with (
         console(verbose=options.verbose),
-        _local_folder(workdir, options) as (folder, mirror),
+        local_folder(workdir, options) as (folder, mirror),
         clock.compiling(),
         StopSignals(folder, mirror and mirror.url) as stop,
         contextlib.ExitStack() as held,
@@ -145,7 +148,7 @@ def open_run(
 
 
 @contextlib.contextmanager
-def _local_folder(
+def local_folder(
     workdir: str | Path | None, options: RunOptions
 ) -> Iterator[tuple[Path, bucket.Mirror | None]]:
     """Yield the folder that a run is written into, and the copy at its URL."""

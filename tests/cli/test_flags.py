@@ -22,10 +22,12 @@ from gpt2_jax.config import (
     from_dict,
     to_dict,
 )
+from gpt2_jax.config.sweep import SweepConfig
 from gpt2_jax.errors import UserError
 
 _COMMANDS = {
     "finetune": (["finetune"], FinetuneConfig()),
+    "sweep": (["sweep"], SweepConfig()),
     "serve": (["serve", "RUN"], ServeConfig()),
     "tpu-check": (["tpu-check"], TpuCheckConfig()),
 }
@@ -45,6 +47,9 @@ _VALUES: dict[str, Any] = {
     "data.split": (0.5, 0.25, 0.25),
     "data.encoding": "cp1252",
     "data.book_split": "additional",
+    "data.fold": 1,
+    "data.fold_repeat": 1,
+    "sample_seed": 1,
     "train.accumulate": 2,
     "train.shard": "fsdp",
     "allow_hosts": ("one.example", "two.example"),
@@ -57,6 +62,9 @@ _VALUES: dict[str, Any] = {
 }
 _WITH = {
     "data.book_split": ["--book"],
+    "data.fold": ["--folds", "5"],
+    "data.fold_repeat": ["--folds", "5"],
+    "samples": ["--grid", "train.epochs=1..9"],
     "data.test_labels_file": ["--test-data", "test.txt"],
     "train.shard": ["--trainable", "all"],
 }

@@ -109,7 +109,7 @@ _PROGRAM = """#!{python}
 import sys
 from gpt2_jax.cli.main import main
 argv = sys.argv[1:]
-if argv[0] in ("finetune", "adapt"):  # a tiny model, briefly
+if argv[0] in ("finetune", "adapt", "sweep", "cv"):  # a tiny model, briefly
     argv += ["--weights", "{weights}", "--epochs", "1"]
     argv = [a.replace("h_11", "h_2") for a in argv]
 sys.exit(main(argv))

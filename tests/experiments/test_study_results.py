@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -13,21 +12,8 @@ pytest.importorskip("matplotlib")
 from study_helpers import FIRST, MEAN, Runner, make_study
 
 from experiments.study.command import run_study
-from experiments.study.spec import Setting, summarize
+from experiments.study.spec import Setting
 from gpt2_jax.config import DataConfig, FinetuneConfig
-
-
-def test_the_interval_is_students():
-    summary = summarize([1.0, 2.0, 3.0])
-    assert summary.mean == 2 and summary.sd == 1
-    # 4.3027 is the 97.5% point of t with 2 degrees of freedom, from a printed table.
-    assert summary.half == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
-    assert str(summary) == "2.00 ± 1.00"
-
-
-def test_one_run_has_no_spread_and_no_interval():
-    summary = summarize([97.0])
-    assert str(summary) == "97.00" and summary.interval == ""
 
 
 class Baselines:

@@ -10,8 +10,10 @@ import pytest
 from training_helpers import run_config, write_texts
 
 from gpt2_jax.config import BALANCES
+from gpt2_jax.engine.texts import READ
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
+from gpt2_jax.workdir.memo import Memo
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +52,30 @@ def test_classes_weigh_the_same_unless_nothing_is_balanced(
     weight = np.bincount(task.texts.labels[rows], task.texts.loss_weights[rows])
     assert (weight[0] == pytest.approx(weight[1], rel=1e-6)) == (balance != "none")
     assert weight.sum() == pytest.approx(len(rows), rel=1e-6)
+
+
+@pytest.mark.parametrize("preset", ["default", "book"])
+def test_the_rows_of_a_part_are_its_texts_in_its_order(
+    preset, uneven, tmp_path_factory
+):
+    config = run_config(tmp_path_factory)
+    data = dataclasses.replace(config.data, source=str(uneven))
+    if preset == "book":  # in the order that it was shuffled
+        data = dataclasses.replace(data, book=True, group=False, balance="undersample")
+    task = prepare(dataclasses.replace(config, data=data))
+    for part, rows in task.texts.parts.items():
+        expected = [task.tokenizer.encode(text) for text in task.texts_of(part)]
+        assert [task.texts.tokens_of(row).tolist() for row in rows] == expected
+        labels = np.asarray(task.dataset.labels)[task.split.parts()[part]]
+        np.testing.assert_array_equal(task.labels(part), labels)
+
+
+def test_the_texts_lie_alike_whatever_the_test_part_is(uneven, tmp_path_factory):
+    config, memo, found = run_config(tmp_path_factory), Memo(), []
+    for fold in (0, 1):
+        data = dataclasses.replace(config.data, source=str(uneven), folds=3, fold=fold)
+        found.append(prepare(dataclasses.replace(config, data=data), memo=memo))
+    one, other = found
+    assert one.texts.fingerprint(*READ) == other.texts.fingerprint(*READ)
+    assert set(one.split.test) != set(other.split.test)
+    assert memo.made["texts"] == memo.made["weights"] == memo.made["tokens"] == 1

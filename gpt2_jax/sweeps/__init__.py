@@ -1,0 +1,1 @@
+"""Many runs: swept over seeds and settings, cross-validated, listed and compared."""
