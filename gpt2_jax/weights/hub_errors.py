@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 
-from gpt2_jax.errors import WeightsError
+from gpt2_jax.config import PRESETS
+from gpt2_jax.errors import WeightsError, did_you_mean
 
 
 @contextlib.contextmanager
@@ -25,7 +26,8 @@ def in_words(repo: str, revision: str, forbidden: str | None) -> Generator[None]
         raise
     # Those of its HTTP client are no OSErrors, and the client changes with the version.
     except Exception as error:
-        raise WeightsError(f"{repo}: {_said(error, revision, forbidden)}") from error
+        said, meant = _said(error, revision, forbidden), did_you_mean(repo, PRESETS)
+        raise WeightsError(f"{repo}: {said}{meant}") from error
     finally:
         logging.set_verbosity(before)
 
