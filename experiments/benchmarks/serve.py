@@ -1,6 +1,6 @@
 """Throughput and latency of `gpt2-jax serve`, beside FastAPI + transformers' pipeline.
 
-    python -m gpt2_jax finetune --epochs 1 --workdir checkpoints/serve
+    python -m gpt2_jax finetune --no-lexical --epochs 1 --workdir checkpoints/serve
     python experiments/benchmarks/serve.py checkpoints/serve
 
 Both services run on this machine, the load comes from this process, and they are loaded

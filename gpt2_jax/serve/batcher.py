@@ -157,7 +157,8 @@ class Batcher:
                 return
             if self._closing:
                 return
-            logger.info("ready after %.0f s", time.monotonic() - start)
+            seconds = time.monotonic() - start
+            logger.info("ready: texts of every length, after %.0f s", seconds)
             self._thread.start()
             self.ready.set()
             try:

@@ -1,4 +1,4 @@
-"""The files of deploy/: linted by the programs that read them, and run."""
+"""The files of docs/deploy/: linted by the programs that read them, and run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gpt2_jax.cli.main import build_parser
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.serve.prometheus import Metrics
 
-_DEPLOY = Path(__file__).parents[2] / "deploy"
+_DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log stderr;
 events {{ worker_connections 64; }}
@@ -48,7 +48,7 @@ def _runs(*command: object, **options: str) -> None:
 
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory) -> Iterator[str]:
-    """The URL of a service behind nginx, as deploy/nginx.conf says."""
+    """The URL of a service behind nginx, as docs/deploy/nginx.conf says."""
     nginx, folder = _found("nginx", "nginx-light"), tmp_path_factory.mktemp("nginx")
     flags = {"root_path": "/spam", "allow_hosts": ("texts.example",)}
     with serving(StubClassifier(), **flags) as service:
