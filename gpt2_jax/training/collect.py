@@ -178,9 +178,10 @@ def write_files(
     with run.phase("evaluate"):
         _say_lost_threshold(run.folder)
         save_model(run.folder / "model", trained)
-        errors = explain_errors(results.test["errors"], task.texts_of("test"), trained)
-        test = {**results.test, "errors": errors}
-        results = dataclasses.replace(results, test=test)
+        if run.options.figures:
+            wrong, texts = results.test["errors"], task.texts_of("test")
+            test = {**results.test, "errors": explain_errors(wrong, texts, trained)}
+            results = dataclasses.replace(results, test=test)
     classes, workdir = task.dataset.classes, run.folder
     probabilities = {
         part: softmax(rows / trained.temperature) for part, rows in logits.items()

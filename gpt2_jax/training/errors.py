@@ -14,7 +14,7 @@ from gpt2_jax.inference.explain import MAX_SPANS, OCCLUSION, word_spans
 from gpt2_jax.weights.trained import TrainedModel
 
 # An explanation predicts a text once for each word: so many tokens are spent on all.
-EXPLAINED_TOKENS = 2**15
+EXPLAINED_TOKENS = 2**13
 
 
 def list_errors(

@@ -88,7 +88,8 @@ def finetune(
             frozen trunk once.
         memo: runs of one process that are given the same one read the same texts,
             run the same trunk and compile the same programs once; see `sweep`.
-        figures: draw those of the report, which takes as long as many steps.
+        figures: draw those of the report, and find the words that errors rest on,
+            which takes as long as many steps.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
