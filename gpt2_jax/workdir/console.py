@@ -14,7 +14,7 @@ from tqdm import tqdm
 from gpt2_jax import progress
 
 _OURS = logging.getLogger("gpt2_jax")
-# Of orbax, whose lines about its own work are no answer to anybody's question.
+# Those of orbax, whose lines about its own work are no answer to anybody's question.
 _NOISY = ("absl", "orbax")
 
 
