@@ -15,6 +15,7 @@ from training_helpers import compilations, run_config, shared_programs
 
 from gpt2_jax.config.sweep import SweepConfig
 from gpt2_jax.errors import NonFiniteError, UserError
+from gpt2_jax.storage import bucket
 from gpt2_jax.sweeps import run as sweep_run
 from gpt2_jax.sweeps.sweep import sweep
 from gpt2_jax.training.finetune import finetune
@@ -136,6 +137,18 @@ def test_the_best_is_chosen_on_validation_alone(swept, tmp_path, monkeypatch):
         for each in found.finished
     ]
     assert sweep_run.best_of(turned).member == best.member
+
+
+def test_a_bucket_holds_what_a_folder_does(swept, config, tmp_path):
+    _, folder, _ = swept
+    again, url = tmp_path / "again", "memory://sweeps/rates"
+    shutil.copytree(folder, again)
+    (again / "table.md").unlink()
+    bucket.Mirror(url, again).push()
+    found = sweep(config, SEEDS, url)
+    assert not found.made and found.place == url
+    system, root = bucket.open_url(url)
+    assert system.cat_file(f"{root}/table.md") == (folder / "table.md").read_bytes()
 
 
 @pytest.mark.parametrize(("keep", "left"), [("best", 1), ("none", 0)])
