@@ -33,7 +33,7 @@ def main() -> None:
         run_sweep(arguments.flags, folder / "whole")
         seconds = time.perf_counter() - started
         killed = kill_sweep(
-            arguments.flags, folder / "killed", arguments.kills, longest=seconds / 2
+            arguments.flags, folder / "killed", arguments.kills, longest=seconds / 4
         )
         same = tables(folder / "whole") == tables(folder / "killed")
     print(f"killed {killed} times; the same tables: {'yes' if same else 'NO'}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gpt2_jax.cli.finetune import (
     add_config_flags,
@@ -16,6 +17,9 @@ from gpt2_jax.cli.finetune import (
 from gpt2_jax.cli.flags import add_flags, add_offline, with_flags
 from gpt2_jax.config.sweep import KEPT, SweepConfig
 from gpt2_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from gpt2_jax.sweeps.members import Member
 
 
 def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -67,21 +71,39 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="where the runs are written, each in a folder of its own: a folder, or a "
         "bucket's gs://... (default: a new folder in checkpoints/)",
     )
+    parser.add_argument(
+        "--trunk-cache",
+        type=Path,
+        metavar="DIR",
+        help="where another process finds the outputs of the frozen trunk",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="name the runs, and stop"
+    )
     add_offline(parser)
     add_process_flags(parser.add_argument_group("processes"))
 
 
 def run_sweep(arguments: argparse.Namespace) -> int:
     from gpt2_jax.sweeps.files import as_lines
+    from gpt2_jax.sweeps.members import members_of
     from gpt2_jax.sweeps.sweep import sweep
 
     runs = with_flags(SweepConfig(), arguments)
     if runs.seeds is not None and getattr(arguments, "train.seed") is not None:
         raise UserError("--seed and --seeds both say which seeds; omit one of them")
     base = finetune_config(arguments)
+    if arguments.dry_run:
+        return _name_runs(members_of(base, runs))
 
     def run() -> list[str]:
-        swept = sweep(base, runs, arguments.workdir, offline=arguments.offline)
+        swept = sweep(
+            base,
+            runs,
+            arguments.workdir,
+            offline=arguments.offline,
+            trunk_cache=arguments.trunk_cache,
+        )
         return as_lines(swept)
 
     return _in_group(arguments, run)
@@ -89,9 +111,13 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
 def run_cv(arguments: argparse.Namespace) -> int:
     from gpt2_jax.sweeps.files import as_lines
-    from gpt2_jax.sweeps.folds import cross_validate
+    from gpt2_jax.sweeps.folds import cross_validate, with_folds
+    from gpt2_jax.sweeps.members import folds_of
 
-    runs, base = with_flags(SweepConfig(), arguments), finetune_config(arguments)
+    runs = with_flags(SweepConfig(), arguments)
+    base = with_folds(finetune_config(arguments))
+    if arguments.dry_run:
+        return _name_runs(folds_of(base, arguments.repeats))
 
     def run() -> list[str]:
         swept = cross_validate(
@@ -100,10 +126,18 @@ def run_cv(arguments: argparse.Namespace) -> int:
             repeats=arguments.repeats,
             runs=runs,
             offline=arguments.offline,
+            trunk_cache=arguments.trunk_cache,
         )
         return as_lines(swept)
 
     return _in_group(arguments, run)
+
+
+def _name_runs(members: Sequence[Member]) -> int:
+    for member in members:
+        print(member.name)
+    print(f"{len(members)} runs")
+    return 0
 
 
 def _in_group(arguments: argparse.Namespace, run: Callable[[], list[str]]) -> int:

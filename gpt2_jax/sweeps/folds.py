@@ -18,7 +18,7 @@ from gpt2_jax.config.sweep import SweepConfig
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.data.split import split_dataset
-from gpt2_jax.errors import DataError
+from gpt2_jax.errors import DataError, UserError
 from gpt2_jax.evaluation.metrics import evaluate_probabilities, wilson_interval
 from gpt2_jax.evaluation.statistics import Answers, resampled
 from gpt2_jax.evaluation.summary import format_test
@@ -53,6 +53,7 @@ def cross_validate(
     repeats: int = 1,
     runs: SweepConfig | None = None,
     offline: bool = False,
+    trunk_cache: str | Path | None = None,
 ) -> Swept:
     """Fine-tune once for each fold, and test on that fold.
 
@@ -65,21 +66,41 @@ def cross_validate(
             of every text that is used, means over the repeats.
         repeats: how often the folds are cut anew.
         runs: what is kept of the runs.
+        offline, trunk_cache: as those of `sweep`.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
         workdir.signals.Interrupted: a signal came, or the time is over.
     """
-    config = config or FinetuneConfig()
-    if config.data.folds is None:
-        data = dataclasses.replace(config.data, folds=FOLDS)
-        config = dataclasses.replace(config, data=data)
+    config = with_folds(config or FinetuneConfig())
 
     def report(finished: Sequence[Finished], folder: Path) -> list[str]:
         return write_folds(finished, folder, len(members), offline=offline)
 
     members = folds_of(config, repeats)
-    return run_members(members, workdir, runs or SweepConfig(), report, offline=offline)
+    return run_members(
+        members,
+        workdir,
+        runs or SweepConfig(),
+        report,
+        offline=offline,
+        trunk_cache=trunk_cache,
+    )
+
+
+def with_folds(config: FinetuneConfig) -> FinetuneConfig:
+    """Return `config` with a number of folds, where it names none.
+
+    Raises:
+        UserError: its data have a test part already.
+    """
+    if config.data.folds is not None:
+        return config
+    try:
+        data = dataclasses.replace(config.data, folds=FOLDS)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return dataclasses.replace(config, data=data)
 
 
 def write_folds(

@@ -80,6 +80,7 @@ def run_members(
     report: Report,
     *,
     offline: bool = False,
+    trunk_cache: str | Path | None = None,
 ) -> Swept:
     """Run the members that are not finished, each in a folder of its own in `workdir`.
 
@@ -100,7 +101,7 @@ def run_members(
                 f"{mirror.url}: a sweep of several processes needs a folder that all "
                 "of them reach"
             )
-        going = _Sweep(members, folder, sweep, offline)
+        going = _Sweep(members, folder, sweep, offline, trunk_cache)
         try:
             for member in in_order(members):
                 stop.poll()
@@ -142,10 +143,11 @@ class _Sweep:
         folder: Path,
         sweep: SweepConfig,
         offline: bool,
+        trunk_cache: str | Path | None,
     ) -> None:
         self.memo, self.diverged = Memo(), []
         self._members, self._folder = members, folder
-        self._sweep, self._offline = sweep, offline
+        self._sweep, self._offline, self._trunk_cache = sweep, offline, trunk_cache
         there = (_finished(member, folder) for member in members)
         self._found = {done.member.name: done for done in there if done is not None}
 
@@ -172,6 +174,7 @@ class _Sweep:
                     verbose=not self.memo.made,  # the first tells of the data
                     resume=True,
                     offline=self._offline,
+                    trunk_cache=self._trunk_cache,
                     memo=self.memo,
                     figures=False,
                 )

@@ -17,6 +17,7 @@ def sweep(
     workdir: str | Path | None = None,
     *,
     offline: bool = False,
+    trunk_cache: str | Path | None = None,
 ) -> Swept:
     """Fine-tune with every seed and setting of a sweep, and compare the settings.
 
@@ -31,6 +32,7 @@ def sweep(
             `checkpoints/`. It gets a folder for each run, results.csv, table.md,
             sweep.json and report.html.
         offline: leave the network alone.
+        trunk_cache: a folder in which another process finds the trunk's outputs.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
@@ -39,4 +41,6 @@ def sweep(
     """
     runs = runs or SweepConfig()
     members = members_of(config or FinetuneConfig(), runs)
-    return run_members(members, workdir, runs, write_sweep, offline=offline)
+    return run_members(
+        members, workdir, runs, write_sweep, offline=offline, trunk_cache=trunk_cache
+    )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_helpers import run_config
+from training_helpers import error_line, run_config
 
+from gpt2_jax.cli.main import main
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data.dataset import Dataset
 from gpt2_jax.data.split import split_dataset
@@ -80,6 +81,16 @@ def test_all_repeats_use_the_same_rows_where_classes_are_balanced():
 def test_folds_that_are_none_are_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         DataConfig(**fields)
+
+
+def test_the_commands_name_their_runs_before_any_is_made(capsys):
+    assert main(["cv", "--folds", "3", "--repeats", "2", "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["repeat=1-fold=2", "6 runs"]
+    assert main(["sweep", "--seeds", "0-1", "--grid", "pool=mean", "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "pool=mean-seed=0"
+    both = ["--data", "a.csv", "--test-data", "b.csv"]
+    assert "omit one" in error_line(capsys, ["cv", *both], 2)
+    assert "omit one" in error_line(capsys, ["sweep", "--seeds", "0", "--seed", "1"], 2)
 
 
 def test_data_with_parts_have_no_folds():
