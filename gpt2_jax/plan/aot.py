@@ -199,7 +199,8 @@ def _trunk(config: GPT2Config, device: Device, width: int) -> Work:
     x = jax.ShapeDtypeStruct((rows, width, config.embed_dim), config.dtype)
     segments = jax.ShapeDtypeStruct((rows, width), jnp.int32)
     given = (param_shapes(config)["h_0"], x, segments)
-    _, block = block_programs.__wrapped__(config)  # traced anew for each target
+    programs: Any = block_programs.__wrapped__  # traced anew for each target
+    _, block = programs(config)
     arguments = jax.tree.map(lambda x: _shaped(x, x.shape, whole), given)
     flops = functools.partial(matmul_flops, block.__wrapped__, *given)
     return Work(block, arguments, f"{rows} x {width}", config.num_layers, flops)
@@ -214,7 +215,8 @@ def _predict(config: GPT2Config, device: Device, width: int) -> Work:
         "features": jax.ShapeDtypeStruct((rows, width, config.embed_dim), config.dtype),
         "lengths": jax.ShapeDtypeStruct((rows,), jnp.int32),
     }
-    program = predict_program.__wrapped__(config, depth)
+    make: Any = predict_program.__wrapped__
+    program = make(config, depth)
     flops = functools.partial(matmul_flops, program.__wrapped__, top, batch)
     arguments = jax.tree.map(lambda x: _shaped(x, x.shape, whole), (top, batch))
     return Work(program, arguments, f"{rows} x {width}", depth, flops)
