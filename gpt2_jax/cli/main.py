@@ -118,6 +118,7 @@ _COMMANDS = {
     "threshold": cli_threshold.run_threshold,
     "convert": weights.convert,
     "export": weights.export,
+    "inspect": weights.inspect,
     "serve": run_serve,
     "check": cli_check.run_check,
     "tpu-check": cli_check.run_check,

@@ -40,6 +40,13 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
         help="kernels and activations of onnx; tells how many labels stay",
     )
 
+    inspect = commands.add_parser(
+        "inspect",
+        parents=[common],
+        help="what lies in weights, a checkpoint or a run, and its use",
+    )
+    inspect.add_argument("path", metavar="PATH", type=Path)
+
 
 def add_offline(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -71,6 +78,14 @@ def export(arguments: argparse.Namespace) -> int:
         quantize=arguments.quantize,
     )
     return _report(checked, arguments.destination)
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    from gpt2_jax.export.inspect_path import inspect_path
+
+    for line in inspect_path(arguments.path):
+        print(line)
+    return 0
 
 
 def _report(checked: list[str], destination: Path) -> int:
