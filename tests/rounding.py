@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax._src.interpreters import mlir
 from jax._src.lax import lax
-from jax._src.lib.mlir import ir
+from jax._src.lib.mlir import ir  # pyright: ignore[reportPrivateImportUsage]
 from jax._src.lib.mlir.dialects import hlo
 
 TF32, BFLOAT16 = 10, 7  # bits of the fraction that are left
@@ -21,7 +21,7 @@ def rounded_matmuls(bits: int) -> Iterator[None]:
     own = mlir._platform_specific_lowerings["cpu"]
     before = own.get(lax.dot_general_p)
     found = before or mlir._lowerings[lax.dot_general_p]
-    rule = getattr(found, "rule", found)
+    rule: Any = getattr(found, "rule", found)
 
     def rounded(context: Any, lhs: Any, rhs: Any, **params: Any) -> Any:
         exact = "HIGHEST" in str(params.get("precision"))

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from gpt2_jax import config
 from gpt2_jax.config import (
+    CheckConfig,
     DataConfig,
     FinetuneConfig,
     GPT2Config,
     ServeConfig,
-    TpuCheckConfig,
     TrainConfig,
     from_dict,
     to_dict,
@@ -145,7 +145,7 @@ _CONFIGS = (
     TrainConfig,
     FinetuneConfig,
     ServeConfig,
-    TpuCheckConfig,
+    CheckConfig,
 )
 _FIELDS = [
     pytest.param(cls, field, id=f"{cls.__name__}.{field.name}")

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from gpt2_jax.cli import adapt as cli_adapt
+from gpt2_jax.cli import check as cli_check
 from gpt2_jax.cli import doctor as cli_doctor
 from gpt2_jax.cli import predict as cli_predict
 from gpt2_jax.cli import runs as cli_runs
 from gpt2_jax.cli import streams, weights
 from gpt2_jax.cli import sweep as cli_sweep
 from gpt2_jax.cli import threshold as cli_threshold
-from gpt2_jax.cli import tpu as cli_tpu
 from gpt2_jax.cli.finetune import add_finetune, run_finetune
 from gpt2_jax.cli.parser import Parser, paint
 from gpt2_jax.cli.platforms import leave_out_absent
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli_predict.add_parsers(commands, common)
     cli_threshold.add_parser(commands, common)
     weights.add_parsers(commands, common)
-    cli_tpu.add_parser(commands, common)
+    cli_check.add_parser(commands, common)
     cli_doctor.add_parser(commands, common)
     return parser
 
@@ -138,7 +138,9 @@ _COMMANDS = {
     "threshold": cli_threshold.run_threshold,
     "convert": weights.convert,
     "export": weights.export,
+    "inspect": weights.inspect,
     "serve": run_serve,
-    "tpu-check": cli_tpu.run_tpu_check,
+    "check": cli_check.run_check,
+    "tpu-check": cli_check.run_check,
     "doctor": cli_doctor.run_doctor,
 }

@@ -53,6 +53,14 @@ def add_parsers(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add_reading(export)
 
+    inspect = commands.add_parser(
+        "inspect",
+        parents=[common],
+        help="what lies in weights, a checkpoint or a run, and its use",
+        example="gpt2-jax inspect mail/checkpoints",
+    )
+    inspect.add_argument("path", metavar="PATH", type=Path, help="file or folder")
+
 
 def _add_destination(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -86,6 +94,14 @@ def export(arguments: argparse.Namespace) -> int:
         offline=arguments.offline,
     )
     return _report(checked, arguments.destination)
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    from gpt2_jax.export.inspect_path import inspect_path
+
+    for line in inspect_path(arguments.path):
+        print(line)
+    return 0
 
 
 def _report(checked: list[str], destination: Path) -> int:

@@ -1,6 +1,7 @@
 """Every default of the project, in frozen and validated dataclasses."""
 
 from gpt2_jax.config.adapt import AdaptConfig as AdaptConfig
+from gpt2_jax.config.check import CheckConfig as CheckConfig
 from gpt2_jax.config.data import BALANCES as BALANCES
 from gpt2_jax.config.data import BOOK_SPLITS as BOOK_SPLITS
 from gpt2_jax.config.data import DataConfig as DataConfig
@@ -21,7 +22,6 @@ from gpt2_jax.config.model import GPT2Config as GPT2Config
 from gpt2_jax.config.model import Long as Long
 from gpt2_jax.config.model import PoolName as PoolName
 from gpt2_jax.config.serve import ServeConfig as ServeConfig
-from gpt2_jax.config.tpu_check import TpuCheckConfig as TpuCheckConfig
 from gpt2_jax.config.train import METRICS as METRICS
 from gpt2_jax.config.train import PARALLEL as PARALLEL
 from gpt2_jax.config.train import SCHEDULES as SCHEDULES

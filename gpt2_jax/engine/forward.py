@@ -33,7 +33,11 @@ def gather(
     values = jnp.take(data["values"], index, axis=0, mode="clip")
     return {
         "features" if values.ndim == 3 else "tokens": values,
-        **{name: data[name][rows] for name in ("lengths", "labels", "loss_weights")},
+        **{
+            name: data[name][rows]
+            for name in ("lengths", "labels", "loss_weights")
+            if name in data  # a prediction has no labels
+        },
     }
 
 

@@ -28,7 +28,6 @@ def fsdp_programs(
     mesh: Mesh,
     *,
     param_labels: Params,
-    unroll: bool = False,
     accumulate: int = 1,
     loss: Loss = cross_entropy,
     **step: Any,
@@ -36,12 +35,10 @@ def fsdp_programs(
     """Return `steps.train_batches` and `predict_step`, as `jit.jit_programs`.
 
     Params and state bring `leaf_sharding`s. Here XLA adds up the gradients, to what
-    each device keeps of them. `unroll`: every block is compiled, not one for all.
+    each device keeps of them.
     """
     gather = functools.partial(jax.tree.map, functools.partial(_gather, mesh))
-    apply = functools.partial(
-        apply_scanned, gather=gather, rematerialize=True, unroll=unroll
-    )
+    apply = functools.partial(apply_scanned, gather=gather, rematerialize=True)
     whole = replicated(mesh)
 
     def train_cut(*arguments: Any) -> tuple[TrainState, Array]:

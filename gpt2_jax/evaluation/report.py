@@ -183,7 +183,9 @@ def _figures(report: Report, *names: str) -> str:
     if not report.figures:
         missing = "<p>No figures: install gpt2-jax[report] for them.</p>\n"
         return missing if "loss" in names else ""
-    drawn = "".join(_figure(report, name) for name in names if name in report.figures)
+    drawn = "".join(
+        _figure(name, report.figures[name]) for name in names if name in report.figures
+    )
     return f'<div class="figures">{drawn}</div>\n'
 
 

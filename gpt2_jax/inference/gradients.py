@@ -21,7 +21,7 @@ import numpy as np
 from jax import Array
 
 from gpt2_jax.config import GPT2Config
-from gpt2_jax.engine.packing import CALL_TOKENS
+from gpt2_jax.engine.packing import call_tokens
 from gpt2_jax.engine.widths import by_length, widths_up_to
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params
@@ -66,15 +66,16 @@ def integrated_gradients(
     ends = np.zeros((len(encoded), len(alphas)))
     run = _program(config, end_id)
     widths = widths_up_to(max_length)  # no more: the pool `last` reads the last one
-    for rows, width, size in by_length(lengths[text], widths, CALL_TOKENS):
+    tokens = call_tokens(jax.default_backend())
+    for rows, width, size in by_length(lengths[text], widths, tokens):
         filled = np.pad(rows, (0, size - len(rows)), mode="edge")
-        tokens = np.full((size, width), end_id, np.int32)
-        for row, index in zip(tokens, text[filled], strict=True):
+        ids = np.full((size, width), end_id, np.int32)
+        for row, index in zip(ids, text[filled], strict=True):
             row[: lengths[index]] = encoded[index]
         chosen = text[filled]
         got, values = run(
             params,
-            tokens,
+            ids,
             lengths[chosen],
             np.asarray(labels, np.int32)[chosen],
             alphas[point[filled]],

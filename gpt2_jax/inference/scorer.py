@@ -6,7 +6,7 @@ Shapes: `N` texts, `C` classes, `E` what the head reads of a text.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,12 @@ from jax import Array
 from gpt2_jax.engine.forward import predict_program
 from gpt2_jax.engine.long import all_pieces, mean_of_pieces
 from gpt2_jax.engine.scoring import logits_by_length
+from gpt2_jax.engine.spread import (
+    embeddings_program,
+    logits_program,
+    place_params,
+    run_spread,
+)
 from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.engine.trunk import SLAB, run_trunk
 from gpt2_jax.model.gpt2 import head_inputs
@@ -45,6 +51,7 @@ class Scorer:
         # Of the last block only one token is needed, if the pool reads one alone.
         self._depth = config.num_layers - (not self.pool.reads_all)
         _, self._top = split_params(self.params, config.num_layers, self._depth)
+        self._placed = place_params(trained.params)  # on accelerators
 
     def logits(self, encoded: Sequence[Sequence[int]]) -> np.ndarray:
         """Return float32 [N, C]."""
@@ -59,6 +66,9 @@ class Scorer:
         pieces, owners = self._pieces(encoded)
         out = [np.empty((0, head_inputs(config)), np.float32)]
         for slab in self._slabs(pieces):
+            if self._placed:
+                out.append(self._spread(embeddings_program(config), slab))
+                continue
             depth = config.num_layers + 1  # the pooling too
             found = run_trunk(config, self.params, self._lay_out(slab), depth)
             out.append(found.values[found.starts].astype(np.float32))
@@ -95,6 +105,8 @@ class Scorer:
 
     def _slab_logits(self, slab: Sequence[Sequence[int]]) -> np.ndarray:
         config = self._trained.config
+        if self._placed:
+            return self._spread(logits_program(config), slab)
         hidden = run_trunk(config, self.params, self._lay_out(slab), self._depth)
         program = predict_program(config, self._depth)
 
@@ -104,6 +116,18 @@ class Scorer:
             return program(self._top, read)
 
         return logits_by_length(predict, hidden, np.arange(len(slab)))
+
+    def _spread(
+        self, program: Callable[..., Array], slab: Sequence[Sequence[int]]
+    ) -> np.ndarray:
+        """Run `program` over a slab, each device on its share of the texts."""
+        num = min(len(self._placed), len(slab))
+        shares = [self._lay_out(slab[i::num]) for i in range(num)]
+        found = run_spread(program, self._placed, shares)
+        out = np.empty((len(slab), found[0].shape[1]), np.float32)
+        for i, values in enumerate(found):
+            out[i::num] = values
+        return out
 
 
 def _refuse_forks() -> None:

@@ -38,7 +38,6 @@ def apply_scanned(
     key: Key[Array, ""] | None = None,
     gather: Callable[[Params], Params] = lambda params: params,
     rematerialize: bool = False,
-    unroll: bool = False,
 ) -> Float[Array, "B C"]:
     """Return class logits, as `steps.apply_model`.
 
@@ -48,7 +47,6 @@ def apply_scanned(
         gather: what a block's params go through where it runs.
         rematerialize: keep only the output of each block for its gradients, and compute
             the rest again.
-        unroll: compile every block, for the compiler to count.
     """
     config, last = model.config, model.config.num_layers - 1
     below = [f"h_{i}" for i in range(depth, last)]
@@ -77,8 +75,8 @@ def apply_scanned(
             lambda *leaves: jnp.stack(leaves), *(params[name] for name in below)
         )
         if rematerialize:  # inside a loop nothing is found twice, to be merged again
-            block = jax.checkpoint(block, prevent_cse=unroll)
-        x, _ = jax.lax.scan(block, x, (stacked, jnp.arange(depth, last)), unroll=unroll)
+            block = jax.checkpoint(block, prevent_cse=False)
+        x, _ = jax.lax.scan(block, x, (stacked, jnp.arange(depth, last)))
     return run(GPT2.top, x, max(depth, last))
 
 

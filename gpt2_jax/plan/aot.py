@@ -1,4 +1,4 @@
-"""The train step, compiled from shapes alone, for devices that need not be there.
+"""The programs of a run, from shapes alone, for devices that need not be there.
 
 Shapes: `S` steps, `B` batch, `T` tokens, `D` embed_dim, `N` devices.
 """
@@ -7,38 +7,34 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.training.train_state import TrainState
 from jax.sharding import NamedSharding
 
 from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.engine.devices import Device
+from gpt2_jax.engine.forward import predict_program, predict_step
 from gpt2_jax.engine.fsdp import fsdp_programs
 from gpt2_jax.engine.jit import jit_programs
 from gpt2_jax.engine.mesh import by_example, leaf_sharding, make_mesh, replicated
 from gpt2_jax.engine.optimizer import create_optimizer
+from gpt2_jax.engine.packing import DEVICE_CALL_TOKENS
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.pmap import pmap_programs
-from gpt2_jax.engine.steps import create_train_state
+from gpt2_jax.engine.steps import create_train_state, train_batches
+from gpt2_jax.engine.trunk import block_programs
 from gpt2_jax.model.gpt2 import GPT2, head_inputs, param_shapes
-from gpt2_jax.model.scan import is_scanned
+from gpt2_jax.model.pools import POOLS
+from gpt2_jax.model.scan import apply_scanned
 from gpt2_jax.model.tree import Params, split_params
+from gpt2_jax.plan.counting import matmul_flops
 
 STEPS = 2  # of one call; the compiler counts the body of a loop once
-
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4}
-
-
-_BYTES |= {"f32": 4, "s64": 8, "u64": 8}
-
-
-_COLLECTIVES = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,103 +78,166 @@ def abstract_batches(run: AbstractRun, batch_size: int, width: int) -> dict[str,
     }
 
 
-def compile_train(
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A program and the shapes of what it is called with."""
+
+    program: Any  # jitted or pmapped
+    arguments: tuple[Any, ...]
+    shape: str  # of its batch, in words
+    depth: int  # of the trunk below
+    flops: Callable[[], float]  # of the matmuls of one device
+
+
+def prepare(
+    name: str,
     run: AbstractRun,
     train: TrainConfig,
     devices: Sequence[Device],
     width: int,
-    *,
-    unroll: bool = False,
-) -> Any:
-    """Compile the train step for `devices`; a batch they do not divide is padded.
+) -> Work:
+    """Return the program `name` of a run: trunk, train, evaluate or predict.
 
-    `unroll`: under fsdp every block is compiled, not one for all.
+    All but train take as many tokens in a call as such a device is given.
     """
-    step: dict[str, Any] = {"model": run.model, "param_labels": run.param_labels}
-    step["depth"] = run.depth
+    config = run.model.config
+    if name == "trunk":
+        return _trunk(config, devices[0], width)
+    if name == "predict":
+        return _predict(config, devices[0], width)
     num = len(devices)
-    size = train.batch_size + -train.batch_size % num
-    batches, state = abstract_batches(run, size, width), run.state
-    count = jax.ShapeDtypeStruct((), jnp.int32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    if train.parallel == "pmap":
-        program, _ = pmap_programs(devices, accumulate=train.accumulate, **step)
-        state = jax.tree.map(lambda x: _shaped(x, (num, *x.shape)), state)
-        batches = {
-            name: _shaped(x, (STEPS, num, size // num, *x.shape[2:]))
-            for name, x in batches.items()
-        }
+    size = train.batch_size
+    if name == "evaluate":
+        size = max(DEVICE_CALL_TOKENS * num // width, num)
+    size += -size % num  # a batch they do not divide is padded
+    taking, predicting = _programs(run, train, devices)
+    batches = abstract_batches(run, size, width)
+    if name == "train":
+        arguments = _placed(run, train, devices, batches)
+        program, shape = taking, f"{train.batch_size} x {width}"
     else:
-        mesh = make_mesh(devices)
-        if train.shard == "fsdp":
-            program, _ = fsdp_programs(
-                mesh, unroll=unroll, accumulate=train.accumulate, **step
-            )
-        else:
-            program, _ = jit_programs(mesh, accumulate=train.accumulate, **step)
-        cut_leaf = functools.partial(leaf_sharding, mesh)
-        state = jax.tree.map(
-            lambda x: _shaped(
-                x,
-                x.shape,
-                cut_leaf(x.shape) if train.shard == "fsdp" else replicated(mesh),
-            ),
-            state,
-        )
-        cut = by_example(mesh, axis=1)
-        batches = {name: _shaped(x, x.shape, cut) for name, x in batches.items()}
-        count, key = (_shaped(x, (), replicated(mesh)) for x in (count, key))
-    return program.lower(state, batches, count, key).compile()
+        batch = {k: _shaped(x, x.shape[1:]) for k, x in batches.items()}
+        arguments = _placed_batch(run, train, devices, batch)
+        program, shape = predicting, f"{size} x {width}"
+    flops = functools.partial(_flops, name, run, train, num, size, width)
+    return Work(program, arguments, shape, run.depth, flops)
 
 
-def step_costs(
-    config: GPT2Config,
+def compile_train(
+    run: AbstractRun, train: TrainConfig, devices: Sequence[Device], width: int
+) -> Any:
+    """Compile the train step for `devices`; a batch they do not divide is padded."""
+    work = prepare("train", run, train, devices, width)
+    return work.program.lower(*work.arguments).compile()
+
+
+def _programs(
+    run: AbstractRun, train: TrainConfig, devices: Sequence[Device]
+) -> tuple[Any, Any]:
+    """Return the train and the predict program of a run, as its wrapper has them."""
+    step: dict[str, Any] = {"model": run.model, "param_labels": run.param_labels}
+    step |= {"depth": run.depth, "accumulate": train.accumulate}
+    if train.parallel == "pmap":
+        return pmap_programs(devices, **step)
+    programs = fsdp_programs if train.shard == "fsdp" else jit_programs
+    return programs(make_mesh(devices), **step)
+
+
+def _placed(
+    run: AbstractRun,
     train: TrainConfig,
     devices: Sequence[Device],
-    width: int,
-    compiled: Any,
-    depth: int,
-) -> tuple[float, int]:
-    """Return flops of a device and step, and bytes that its collectives return.
+    batches: dict[str, Any],
+) -> tuple[Any, ...]:
+    """Return the arguments of the train program, on their devices."""
+    num, count = len(devices), jax.ShapeDtypeStruct((), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    if train.parallel == "pmap":
+        state = jax.tree.map(lambda x: _shaped(x, (num, *x.shape)), run.state)
+        cut = {
+            name: _shaped(x, (STEPS, num, x.shape[1] // num, *x.shape[2:]))
+            for name, x in batches.items()
+        }
+        return state, cut, count, key
+    mesh = make_mesh(devices)
+    over = by_example(mesh, axis=1)
+    count, key = (_shaped(x, (), replicated(mesh)) for x in (count, key))
+    cut = {name: _shaped(x, x.shape, over) for name, x in batches.items()}
+    return _whole_or_cut(run.state, train, devices), cut, count, key
 
-    The compiler counts the body of a loop once, and where the blocks are a scan they
-    are one. As they are all alike, models of two and of three blocks, without the loop,
-    say what each further one adds.
-    """
-    if train.shard != "fsdp" and not is_scanned(config.num_layers, depth):
-        return _costs(compiled)
-    two, three = (
-        _costs(
-            compile_train(
-                abstract_run(dataclasses.replace(config, num_layers=layers), train),
-                train,
-                devices,
-                width,
-                unroll=True,
-            )
+
+def _placed_batch(
+    run: AbstractRun, train: TrainConfig, devices: Sequence[Device], batch: Any
+) -> tuple[Any, ...]:
+    """Return the arguments of the predict program, on their devices."""
+    num, params = len(devices), run.state.params
+    if train.parallel == "pmap":
+        return jax.tree.map(lambda x: _shaped(x, (num, *x.shape)), params), {
+            name: _shaped(x, (num, x.shape[0] // num, *x.shape[1:]))
+            for name, x in batch.items()
+        }
+    over = by_example(make_mesh(devices), axis=0)
+    batch = {name: _shaped(x, x.shape, over) for name, x in batch.items()}
+    return _whole_or_cut(params, train, devices), batch
+
+
+def _whole_or_cut(tree: Any, train: TrainConfig, devices: Sequence[Device]) -> Any:
+    mesh = make_mesh(devices)
+
+    def place(leaf: Any) -> jax.ShapeDtypeStruct:
+        cut = leaf_sharding(mesh, leaf.shape)
+        return _shaped(
+            leaf, leaf.shape, cut if train.shard == "fsdp" else replicated(mesh)
         )
-        for layers in (2, 3)
-    )
-    more = config.num_layers - 2
-    return two[0] + more * (three[0] - two[0]), two[1] + more * (three[1] - two[1])
+
+    return jax.tree.map(place, tree)
 
 
-def _costs(compiled: Any) -> tuple[float, int]:
-    sent = sum(collective_bytes(compiled.as_text()).values())
-    return compiled.cost_analysis()["flops"], sent
+def _trunk(config: GPT2Config, device: Device, width: int) -> Work:
+    """One block over packed texts: all of the trunk's are alike."""
+    rows, whole = DEVICE_CALL_TOKENS // width, replicated(make_mesh([device]))
+    x = jax.ShapeDtypeStruct((rows, width, config.embed_dim), config.dtype)
+    segments = jax.ShapeDtypeStruct((rows, width), jnp.int32)
+    given = (param_shapes(config)["h_0"], x, segments)
+    programs: Any = block_programs.__wrapped__  # traced anew for each target
+    _, block = programs(config)
+    arguments = jax.tree.map(lambda x: _shaped(x, x.shape, whole), given)
+    flops = functools.partial(matmul_flops, block.__wrapped__, *given)
+    return Work(block, arguments, f"{rows} x {width}", config.num_layers, flops)
 
 
-def collective_bytes(hlo: str) -> dict[str, int]:
-    """Add up, by kind, the bytes that the collectives of a compiled program return."""
-    total: dict[str, int] = {}
-    for line in hlo.splitlines():
-        match = re.search(rf"= (.*?) ({_COLLECTIVES})(?:-start)?\(", line)
-        if match is None:
-            continue
-        for dtype, sizes in re.findall(r"([a-z]+\d*)\[([\d,]*)\]", match[1]):
-            shape = [int(n) for n in sizes.split(",") if n]
-            total[match[2]] = total.get(match[2], 0) + math.prod(shape) * _BYTES[dtype]
-    return total
+def _predict(config: GPT2Config, device: Device, width: int) -> Work:
+    """The blocks above the trunk, as `Classifier` runs them."""
+    depth = config.num_layers - (not POOLS[config.pool].reads_all)
+    rows, whole = DEVICE_CALL_TOKENS // width, replicated(make_mesh([device]))
+    _, top = split_params(param_shapes(config), config.num_layers, depth)
+    batch = {
+        "features": jax.ShapeDtypeStruct((rows, width, config.embed_dim), config.dtype),
+        "lengths": jax.ShapeDtypeStruct((rows,), jnp.int32),
+    }
+    make: Any = predict_program.__wrapped__
+    program = make(config, depth)
+    flops = functools.partial(matmul_flops, program.__wrapped__, top, batch)
+    arguments = jax.tree.map(lambda x: _shaped(x, x.shape, whole), (top, batch))
+    return Work(program, arguments, f"{rows} x {width}", depth, flops)
+
+
+def _flops(
+    name: str, run: AbstractRun, train: TrainConfig, num: int, size: int, width: int
+) -> float:
+    """Return the flops of a step, or of a call, on the examples of one device."""
+    step: dict[str, Any] = {"model": run.model, "depth": run.depth}
+    if train.shard == "fsdp":
+        step["apply"] = functools.partial(apply_scanned, rematerialize=True)
+    batches = abstract_batches(run, size // num, width)
+    if name == "evaluate":
+        batch = {k: _shaped(x, x.shape[1:]) for k, x in batches.items()}
+        predict = functools.partial(predict_step, **step)
+        return matmul_flops(predict, run.state.params, batch)
+    step |= {"param_labels": run.param_labels, "accumulate": train.accumulate}
+    count, key = np.int32(1), jax.eval_shape(lambda: jax.random.key(0))
+    take = functools.partial(train_batches, **step)
+    return matmul_flops(take, run.state, batches, count, key)
 
 
 def _shaped(

@@ -12,14 +12,17 @@ import numpy as np
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.engine.optimizer import create_optimizer
+from gpt2_jax.engine.packing import call_tokens
 from gpt2_jax.engine.param_labels import trained_leaves
 from gpt2_jax.engine.trunk import output_shape
 from gpt2_jax.engine.trunk_cache import reuses_trunk
+from gpt2_jax.model.dense import matmul_precision
 from gpt2_jax.plan.task import Task
 
 # Measured on two CPU cores, beside what the shapes tell.
 BASE_BYTES = 600_000_000  # Python, JAX, XLA and its programs, scikit-learn
 BASE_SECONDS = 15.0  # to start and to compile
+MATMULS = 64  # pairs of one call on an accelerator, some milliseconds of it
 STEP_SECONDS = 0.003  # of a step, beside its matmuls
 
 
@@ -92,17 +95,28 @@ def describe_estimate(found: Estimate, rate: float) -> list[str]:
 
 
 def matmul_rate(config: GPT2Config, seconds: float = 0.2) -> float:
-    """Return flops per second of a matmul of the model's MLP, measured here."""
-    x = jnp.ones((512, config.embed_dim), config.dtype)
-    kernel = jnp.ones((config.embed_dim, config.mlp_dim), config.dtype)
-    multiply = jax.jit(jnp.matmul)
-    jax.block_until_ready(multiply(x, kernel))
+    """Return flops per second of matmuls of the model's MLP, measured here.
+
+    One call has many, or an accelerator would be measured by the starting of calls.
+    """
+    platform, width, inner = jax.default_backend(), config.embed_dim, config.mlp_dim
+    repeats = 1 if platform == "cpu" else MATMULS
+    x = jnp.ones((call_tokens(platform), width), config.dtype)
+    up = jnp.full((width, inner), 1 / width, config.dtype)  # what is 1 stays 1
+    down = jnp.full((inner, width), 1 / inner, config.dtype)
+
+    @jax.jit
+    def multiply(x: jax.Array) -> jax.Array:
+        with matmul_precision(config, config.dtype):
+            return jax.lax.fori_loop(0, repeats, lambda _, y: (y @ up) @ down, x)
+
+    jax.block_until_ready(multiply(x))
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
         started = time.perf_counter()
-        jax.block_until_ready(multiply(x, kernel))
+        jax.block_until_ready(multiply(x))
         best = min(best, time.perf_counter() - started)
-    return 2 * x.size * config.mlp_dim / best
+    return 4 * repeats * x.size * inner / best
 
 
 def _flops(config: GPT2Config, lengths: np.ndarray, blocks: int) -> float:

@@ -14,10 +14,10 @@ from gpt2_jax.cli.finetune import finetune_config
 from gpt2_jax.cli.flags import Leaf, leaves, with_flags
 from gpt2_jax.cli.main import build_parser
 from gpt2_jax.config import (
+    CheckConfig,
     DataConfig,
     FinetuneConfig,
     ServeConfig,
-    TpuCheckConfig,
     TrainConfig,
     from_dict,
     to_dict,
@@ -29,7 +29,8 @@ _COMMANDS = {
     "finetune": (["finetune"], FinetuneConfig()),
     "sweep": (["sweep"], SweepConfig()),
     "serve": (["serve", "RUN"], ServeConfig()),
-    "tpu-check": (["tpu-check"], TpuCheckConfig()),
+    "check": (["check"], CheckConfig()),
+    "tpu-check": (["tpu-check"], CheckConfig()),
 }
 _FIELDS = [
     pytest.param(command, leaf, id=f"{command} {leaf.flag}")
@@ -59,6 +60,7 @@ _VALUES: dict[str, Any] = {
     "root_path": "/spam",
     "cors_origins": ("https://one.example", "https://two.example"),
     "max_texts": 64,
+    "programs": ("train",),
 }
 _WITH = {
     "data.book_split": ["--book"],
@@ -237,6 +239,7 @@ def test_the_command_lines_of_before_mean_what_they_meant(line):
         "serve RUN --host 0.0.0.0 --port 0 --token t --allow-host a --allow-host b",
         "serve RUN --max-queue 300 --timeout 2.5",
         "tpu-check --topology v5e:2x4 v6e:2x2 --weights 124M 1558M --parallel jit pmap",
+        "check --target h100:8 t4 --programs train trunk --dtype float32 bfloat16",
         "tpu-check --trainable all head --shard fsdp --batch-size 16 --max-length 1024 "
         "--num-classes 3 --dtype bfloat16",
         "convert mini DST --to hf --num-heads 4 --offline",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
-from helpers import random_params
+from helpers import TINY, random_params
 from training_helpers import ON_DISK, compilations
 
 from gpt2_jax.engine.cut import part_read
+from gpt2_jax.engine.packing import DEVICE_CALL_TOKENS
 from gpt2_jax.evaluation.metrics import softmax
+from gpt2_jax.inference import gradients
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.tokenizer import END_OF_TEXT, encode
 from gpt2_jax.weights.trained import TrainedModel
@@ -122,3 +125,13 @@ def test_many_texts_compile_few_programs(classifier):
 def test_an_unknown_method_is_refused(classifier):
     with pytest.raises(ValueError, match="method='guess' is not one of occlusion"):
         classifier.explain(["a"], "guess")
+
+
+def test_a_device_that_is_fed_by_the_host_gets_larger_calls(monkeypatch):
+    asked = []
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(
+        gradients, "by_length", lambda *given: asked.append(given[-1]) or []
+    )
+    gradients.integrated_gradients(TINY, {}, [[1]], np.zeros(1), max_length=8, steps=1)
+    assert asked == [DEVICE_CALL_TOKENS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +33,11 @@ def programs(**changes):
     step = functools.partial(train_step, model=model, param_labels=labels)
     yield "train", jax.jit(step).lower(state, batch, jax.random.key(0))
     model, params = make_classifier(**changes)
-    yield "predict", predict_program(model.config, 0).lower(params, batch)
+    program: Any = predict_program(model.config, 0)
+    yield "predict", program.lower(params, batch)
     hidden, ids = jnp.ones((2, 16, 12)), jnp.zeros((2, 16), jnp.int32)
-    block = block_programs(model.config)[1]
-    yield "trunk", block.lower(params["h_0"], hidden, ids)
+    program = block_programs(model.config)[1]
+    yield "trunk", program.lower(params["h_0"], hidden, ids)
     one = jnp.ones(2, jnp.int32)
     program = gradients_program(model.config, 0)
     yield "gradients", program.lower(params, ids, one, one, jnp.ones(2))

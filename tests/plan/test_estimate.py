@@ -8,6 +8,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from helpers import TINY
 from training_helpers import run_config
 
 from gpt2_jax.engine.optimizer import create_optimizer
@@ -19,6 +20,7 @@ from gpt2_jax.plan.estimate import (
     STEP_SECONDS,
     describe_estimate,
     estimate,
+    matmul_rate,
 )
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
@@ -130,3 +132,20 @@ def test_activations_are_about_what_xla_sets_aside(tmp_path_factory):
     assert memory is not None
     kept = memory.temp_size_in_bytes
     assert 0.5 < kept / estimate(task).activations < 2
+
+
+def test_on_an_accelerator_one_call_has_many_matmuls(monkeypatch):
+    # 64 pairs of matmuls in a call, and the work of all of them is counted.
+    found = []
+    real = jax.lax.fori_loop
+
+    def loop(start, stop, body, x):
+        found.append((stop - start, x.shape[0]))
+        return real(0, 1, body, x)
+
+    monkeypatch.setattr(jax.lax, "fori_loop", loop)
+    config = dataclasses.replace(TINY, embed_dim=8)
+    matmul_rate(config, seconds=0.01)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    matmul_rate(config, seconds=0.01)
+    assert found == [(1, 2048), (64, 16384)]

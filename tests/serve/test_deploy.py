@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -40,7 +41,7 @@ def _found(program: str, package: str) -> str:
     return path
 
 
-def _runs(*command: object, **options: str) -> None:
+def _runs(*command: object, **options: Any) -> None:
     words = list(map(str, command))
     done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -95,7 +95,7 @@ def test_the_steps_on_pieces_are_those_of_the_whole_model(tmp_path_factory, tmp_
     losses = [
         [row["train_loss"] for row in r.history if "train_loss" in row] for r in found
     ]
-    np.testing.assert_allclose(*losses, atol=1e-4)
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
 
 
 def test_words_at_the_end_are_explained_and_gradients_refused(runs):
