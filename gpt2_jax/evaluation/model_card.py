@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ _BASES = {
     "774M": "openai-community/gpt2-large",
     "1558M": "openai-community/gpt2-xl",
 }
+
+# Of the data sets that are known by name: the hub's id and language.
+_DATA_IDS = {"sms-spam": "ucirvine/sms_spam", "imdb": "stanfordnlp/imdb"}
+_LANGUAGES = dict.fromkeys(("demo", "sms-spam", "imdb"), "en")
+
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(@\S+)?", re.ASCII)
 
 _DATA = {
     "demo": "part of gpt2-jax (Apache-2.0)",
@@ -73,12 +80,26 @@ def _header(report: Report) -> str:
             }
         ],
     }
-    if weights in _BASES:
-        header["base_model"] = _BASES[weights]
+    known = {
+        "language": _LANGUAGES.get(data["name"]),
+        "base_model": base_model(weights),
+        "datasets": [_DATA_IDS[data["name"]]] if data["name"] in _DATA_IDS else None,
+        "metrics": list(dict.fromkeys(metric["type"] for metric in metrics)),
+    }
+    header |= {key: value for key, value in known.items() if value is not None}
     return "".join(
         f"{key}: {json.dumps(value, ensure_ascii=True)}\n"
         for key, value in header.items()
     )
+
+
+def base_model(weights: str) -> str | None:
+    """Return the hub's id of the weights that a run began with, if they are there.
+
+    A run names its files by whole paths, so that what looks like an id is one.
+    """
+    found = _HUB_ID.fullmatch(weights)
+    return _BASES.get(weights) or (None if found is None else found[1])
 
 
 def _metrics(results: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -165,6 +186,14 @@ Weights `{_cell(results["weights"])}`, of which {
 ```
 {report.command}
 ```
+
+## Intended use
+To label texts like those that it was trained on and tested with: in the same language,
+of the same kind and length, with one of its labels each. Language of the data: {
+        {"en": "English"}.get(
+            _LANGUAGES.get(data["name"], ""), "not known here: state it"
+        )
+    }. Nothing was done to make it fit for decisions about people.
 
 ## Use
 ```python

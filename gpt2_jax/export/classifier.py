@@ -116,7 +116,9 @@ def export_run(
             got = onnx_file.read(path)(batch["tokens"], batch["lengths"])
             checked = [check_logits(step(plain.params, batch), got)]
         else:
-            read, but = _write_parameters(path, plain, to)
+            card = run / "MODEL_CARD.md"
+            told_of = card.read_text("utf-8") if card.is_file() else None
+            read, but = _write_parameters(path, plain, to, told_of)
             checked = [check_parameters(plain.params, read, but=but)]
             got = step(read, batch)
         if to != "llms-from-scratch" and not plain.tokenizer.is_gpt2s:
@@ -211,11 +213,11 @@ def _refuse_inexpressible(trained: TrainedModel, to: str) -> None:
 
 
 def _write_parameters(
-    path: Path, trained: TrainedModel, to: str
+    path: Path, trained: TrainedModel, to: str, card: str | None
 ) -> tuple[Params, tuple[str, ...]]:
     """Write the file or folder; return it read back, and the paths that may differ."""
     if to == "hf":
-        hugging_face.write_classifier(path, trained)
+        hugging_face.write_classifier(path, trained, card)
         read = hugging_face.read_classifier(path, trained.config)
         return read, hugging_face.FOLDED
     llms_from_scratch.write_file(path, trained.config, trained.params)

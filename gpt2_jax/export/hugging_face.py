@@ -26,11 +26,16 @@ FOLDED = ("ln_f/bias", "out_head/bias")  # what `fold_bias` changes
 
 _README = """\
 ---
-library_name: transformers
-pipeline_tag: text-classification
+library_name: "transformers"
+pipeline_tag: "text-classification"
 ---
-A GPT-2 text classifier with the classes {classes}, trained and exported by gpt2-jax
-{version}.
+# A text classifier
+A GPT-2 text classifier with the classes {classes}, exported by gpt2-jax {version}.
+
+## Use
+"""
+
+_USE = """\
 ```python
 from transformers import pipeline
 
@@ -54,29 +59,44 @@ temperature of the calibration is part of the head.
 """
 
 
-def write_classifier(folder: Path, trained: TrainedModel) -> None:
-    """Write config, weights, tokenizer and a README.
+def write_classifier(
+    folder: Path, trained: TrainedModel, card: str | None = None
+) -> None:
+    """Write config, weights, tokenizer and a README: the run's card, if there is one.
 
     Raises:
         UserError: the head's bias cannot be expressed.
     """
-    from gpt2_jax.version import __version__
-
-    own, pad = trained.tokenizer, pad_id(trained.tokenizer)
+    own = trained.tokenizer
     values = classifier_values(trained)
     params = fold_bias(trained.params)
     write_folder(folder, trained.config, params, HEAD, values, own)
     write_tokenizer(folder, trained.max_length, classifier=True, tokenizer=own)
-    readme = _README.format(
-        classes=", ".join(f"`{name}`" for name in trained.classes),
-        version=__version__,
+    (folder / "README.md").write_text(_readme(trained, card), "utf-8")
+    write_sums(folder)
+
+
+def _readme(trained: TrainedModel, card: str | None) -> str:
+    """Return the card for the hub, whose section on use is that of transformers."""
+    from gpt2_jax.version import __version__
+
+    own = trained.tokenizer
+    use = _USE.format(
         length=trained.max_length,
-        pad=pad,
+        pad=pad_id(own),
         end=own.name_of(own.end_id),
         nothing=own.encode(""),
     )
-    (folder / "README.md").write_text(readme, "utf-8")
-    write_sums(folder)
+    if card is not None:
+        before, heading, after = card.partition("\n## Use\n")
+        _, limits, rest = after.partition("\n## ")
+        if heading and limits:
+            before = before.replace(
+                '\nlibrary_name: "gpt2-jax"\n', '\nlibrary_name: "transformers"\n', 1
+            )
+            return before + heading + use + limits + rest
+    classes = ", ".join(f"`{name}`" for name in trained.classes)
+    return _README.format(classes=classes, version=__version__) + use
 
 
 def classifier_values(trained: TrainedModel) -> dict[str, Any]:

@@ -27,6 +27,9 @@ FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _PREFIX, _TRUNK = "base_model.model.", "transformer."
 _LORA = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
 
+# What peft puts into the names of layers that it wraps.
+_WRAPPED = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)")
+
 _MERGE = "merge it with peft: model.merge_and_unload().save_pretrained(folder)"
 
 
@@ -89,9 +92,9 @@ def merge(state: StateDict, adapter: Adapter) -> dict[str, np.ndarray]:
         name = name.removeprefix(_TRUNK) if bare else name
         found = _LORA.fullmatch(name)
         if found is None:
-            if re.search(r"lora_|\.base_layer\.|trainable_tokens", name):
+            if re.search(r"lora_|trainable_tokens", name):
                 raise WeightsError(f"{full} is not supported; {_MERGE}")
-            merged[re.sub(r"\.(modules_to_save|original_module)\b", "", name)] = value
+            merged[_WRAPPED.sub("", name)] = value
         elif found[2] == "A":
             other = adapter.tensors.get(full.replace(".lora_A.", ".lora_B."))
             _add(merged, found[1], value, other, adapter.config)

@@ -61,6 +61,7 @@ _NAMES: Mapping[str, tuple[str, str]] = types.MappingProxyType(
             "a folder of transformers' Trainer without a final model",
             "give one of its checkpoint folders",
         ),
+        r"snapshots": ("a folder of the hub's cache", "give one of its snapshots"),
     }
 )
 

@@ -185,10 +185,10 @@ def test_an_index_with_a_name_twice_is_refused(sharded):
         ("x.gguf", b"GGUF\3\0\0\0", "a GGUF file; use the weights that"),
         ("x.bin", b"GGUF\3\0\0\0", "a GGUF file"),
         ("tf_model.h5", b"\x89HDF\r\n\x1a\n", "HDF5 file of Keras; .*from_tf=True"),
-        ("gpt2_124M.bin", (20240326).to_bytes(4, "little"), r"checkpoint of llm\.c; "),
+        ("gpt2_124M.bin", (20240520).to_bytes(4, "little"), r"data file of llm\.c; "),
         ("model.onnx", b"\x08\x08", "an ONNX graph; use"),
         ("model.weights.h5", b"x", "a model of KerasHub; write"),
-        ("adapter_model.safetensors", b"x", "PEFT adapters; merge"),
+        ("adapter_model.safetensors", b"x", "PEFT adapters; give their folder"),
         ("weights.npz", b"PK", "arrays of numpy; write"),
     ],
 )
@@ -202,7 +202,6 @@ def test_a_file_of_another_program_is_named_with_the_way(tmp_path, name, content
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("adapter_config.json", "PEFT adapters .*; merge"),
         ("model-q4.gguf", "a GGUF file .*; use"),
         ("tf_model.h5", "HDF5 file of Keras .*; write"),
         ("saved_model.pb", "a SavedModel of TensorFlow .*; write"),
