@@ -72,11 +72,11 @@ def write_classifier(
     params = fold_bias(trained.params)
     write_folder(folder, trained.config, params, HEAD, values, own)
     write_tokenizer(folder, trained.max_length, classifier=True, tokenizer=own)
-    (folder / "README.md").write_text(_readme(trained, card), "utf-8")
+    (folder / "README.md").write_text(readme(trained, card), "utf-8")
     write_sums(folder)
 
 
-def _readme(trained: TrainedModel, card: str | None) -> str:
+def readme(trained: TrainedModel, card: str | None) -> str:
     """Return the card for the hub, whose section on use is that of transformers."""
     from gpt2_jax.version import __version__
 

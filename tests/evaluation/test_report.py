@@ -18,11 +18,16 @@ from report_helpers import (
     report_results,
 )
 
+from gpt2_jax.config import GPT2Config
 from gpt2_jax.evaluation.figures import draw_figures, write_pictures
 from gpt2_jax.evaluation.model_card import write_model_card
 from gpt2_jax.evaluation.report import Report, write_report_html
 from gpt2_jax.evaluation.summary import format_results, format_test
 from gpt2_jax.evaluation.svg import COLORS, INK
+from gpt2_jax.export import hugging_face
+from gpt2_jax.weights.trained import TrainedModel
+
+hub = pytest.importorskip("huggingface_hub")  # its cards have attributes of no type
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +138,6 @@ def test_half_an_emoji_does_not_stop_the_report(tmp_path):
 
 
 def test_the_model_card_is_one_that_the_hub_reads(tmp_path):
-    hub = pytest.importorskip("huggingface_hub")
     card = hub.ModelCard.load(write_model_card(make_report(tmp_path)))
     results = {r.metric_type: r.metric_value for r in card.data.eval_results}
     assert results["accuracy"] == 0.75
@@ -141,8 +145,58 @@ def test_the_model_card_is_one_that_the_hub_reads(tmp_path):
     (first, *_) = card.data.eval_results
     assert first.dataset_revision == "ab12" and first.dataset_split == "test"
     assert card.data.license == "apache-2.0"
+    assert card.data.language is None and card.data.datasets is None  # not known
+    assert {"accuracy", "f1"} <= set(card.data.metrics)
     for words in ("Limits", "30 validation texts", "Licence: not known", "texts.csv"):
         assert words in card.content
+    assert "Language of the data: not known here: state it" in card.content
+
+
+def _with_data(name):
+    results = report_results()
+    return {**results, "data": {**results["data"], "name": name}}
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "language", "datasets", "base"),
+    [
+        (
+            "sms-spam",
+            "355M",
+            "en",
+            ["ucirvine/sms_spam"],
+            "openai-community/gpt2-medium",
+        ),
+        ("imdb", "own/model@v2", "en", ["stanfordnlp/imdb"], "own/model"),
+        ("demo", "mini", "en", None, None),
+        ("mails.csv", "/own/model", None, None, None),
+    ],
+)
+def test_the_card_says_what_is_known_of_data_and_base(
+    tmp_path, name, weights, language, datasets, base
+):
+    results = {**_with_data(name), "weights": weights}
+    data = hub.ModelCard.load(write_model_card(make_report(tmp_path, results))).data
+    assert (data.language, data.datasets) == (language, datasets)
+    assert data.base_model == base
+
+
+def test_the_readme_of_an_export_is_the_card_with_another_use(tmp_path):
+    own = write_model_card(make_report(tmp_path)).read_text()
+    trained = TrainedModel(GPT2Config(num_classes=2), {}, ("ham", "spam"), 20)
+    text = hugging_face.readme(trained, own)
+    card, before = hub.ModelCard(text), hub.ModelCard(own)
+    assert card.data.library_name == "transformers"
+    assert card.data.to_dict() == {
+        **before.data.to_dict(),
+        "library_name": "transformers",
+    }
+    assert text.count("## Use\n") == 1 and "from transformers import pipeline" in text
+    assert "Classifier.load" not in text
+    for words in ("## Results", "## Data", "## Intended use", "## Limits"):
+        assert words in text
+    alone = hub.ModelCard(hugging_face.readme(trained, None))
+    assert alone.data.pipeline_tag == "text-classification"
 
 
 @pytest.mark.parametrize(
