@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import flax.linen as nn
@@ -111,7 +111,7 @@ _target: contextvars.ContextVar[Any] = contextvars.ContextVar("target", default=
 
 
 @contextlib.contextmanager
-def compiling_for(device: Any) -> Iterator[None]:
+def compiling_for(device: Any) -> Generator[None]:
     """Choose the kernels of `device` in what is traced inside."""
     token = _target.set(device)
     try:
