@@ -23,7 +23,7 @@ _PROBES = 16
 
 
 def cross_entropy(
-    logits: Float[Array, "B C"], labels: Int[Array, " B"]
+    logits: Float[Array, "B C"], labels: Int[Array | np.ndarray, " B"]
 ) -> Float[Array, " B"]:
     """Return minus the log-probability of each label, in nats."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
