@@ -24,11 +24,10 @@ PARTS = {
 }
 
 folder = Path(__file__).parent / "hf_dataset"
-rows = {
-    part: Dataset.from_dict(
+parts = DatasetDict()
+for part, rows in PARTS.items():
+    parts[part] = Dataset.from_dict(
         {"sms": [text for text, _ in rows], "label": [label for _, label in rows]},
         features=FEATURES,
     )
-    for part, rows in PARTS.items()
-}
-DatasetDict(rows).save_to_disk(folder)
+parts.save_to_disk(folder)
