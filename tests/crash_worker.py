@@ -133,6 +133,7 @@ def _wait(children: Sequence[int]) -> list[int]:
 
 
 if __name__ == "__main__":
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # starts a thread of Arrow
     import crash_operations
 
     for late in ("matplotlib.pyplot", "requests", "sklearn.linear_model"):

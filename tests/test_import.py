@@ -4,6 +4,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import gpt2_jax
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +51,7 @@ def test_the_command_line_answers_usage_without_jax():
     assert not loaded & (HEAVY | EXTRAS)
 
 
+@pytest.mark.slow
 def test_importing_every_module_imports_no_extra():
     loaded = loaded_after(EVERY_MODULE)
     assert "orbax" in loaded  # all of them were imported

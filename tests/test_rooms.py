@@ -97,6 +97,7 @@ def test_a_module_is_short_enough_to_be_read_at_once(name):
     assert len(_MODULES[name].read_text("utf-8").splitlines()) <= _MAX_LINES
 
 
+@pytest.mark.slow
 def test_a_classifier_is_loaded_without_an_optimizer(tmp_path):
     from training_helpers import random_run
 

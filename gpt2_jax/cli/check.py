@@ -21,7 +21,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
             help="compile the programs of a run for a GPU or TPU that is not here"
             if name == "check"
             else "another name of check",
-            example="gpt2-jax check --target a100 v5e:2x2 --weights 124M",
+            example=f"gpt2-jax {name} --target a100 v5e:2x2 --weights 124M",
         )
         add_flags(parser, config.CheckConfig())
         parser.add_argument(

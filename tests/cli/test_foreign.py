@@ -67,8 +67,10 @@ def test_every_command_that_reads_weights_is_told_what_they_do_not_say():
     flags = {leaf.flag for leaf in leaves(LayoutConfig())} | {"--offline"}
     for name, parser in _commands().items():
         has = flags <= set(parser._option_string_actions)
-        # threshold stores into a run; tpu-check reads no weights
-        assert has == (name not in ("threshold", "tpu-check")), name
+        # runs of ours alone, or no weights at all
+        ours = ("threshold", "runs", "compare", "label-errors")
+        none = ("check", "tpu-check", "inspect", "doctor")
+        assert has == (name not in (*ours, *none)), name
 
 
 def _predicted(capsys, path, *flags):
@@ -99,6 +101,7 @@ def test_predict_takes_the_books_when_it_is_told_the_rest(book, capsys):
     assert "give num_heads" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluate_needs_data_and_reads_it(folder, tmp_path, capsys):
     assert main(["evaluate", str(folder)]) == 2
     assert "give labelled texts with --data" in capsys.readouterr().err
@@ -130,7 +133,7 @@ def test_export_writes_what_reads_the_same(folder, tmp_path, to, capsys):
 def test_serve_answers_with_it(folder, monkeypatch):
     served = []
 
-    def make_server(classifier, config, usual):
+    def make_server(classifier, config, usual, model):
         served.append((classifier.labels, usual))
         return argparse.Namespace(run=lambda sockets: None)
 

@@ -139,10 +139,11 @@ def test_data_that_cannot_be_used_exit_with_4(inputs, run, tmp_path, capsys):
 
 def test_weights_and_runs_that_cannot_be_used_exit_with_5(inputs, tmp_path, capsys):
     argv = ["finetune", *inputs, "--weights", str(tmp_path), "--dry-run"]
-    assert f"{tmp_path}: holds neither" in _fails(capsys, argv, 5)
+    said = f"{tmp_path}: no weights and no run of gpt2-jax: holds neither"
+    assert said in _fails(capsys, argv, 5)
     for command in (["evaluate"], ["predict", "a text"]):
         argv = [command[0], str(tmp_path), *command[1:]]
-        assert "no trained classifier" in _fails(capsys, argv, 5)
+        assert "no weights and no run" in _fails(capsys, argv, 5)
 
 
 def test_debug_shows_the_traceback(tmp_path):
@@ -153,7 +154,7 @@ def test_debug_shows_the_traceback(tmp_path):
     assert plain.stderr.count("\n") == 1
     assert debug.returncode != 0
     assert "Traceback" in debug.stderr
-    assert "no trained classifier" in debug.stderr
+    assert "no weights and no run" in debug.stderr
 
 
 def test_the_version_is_printed(capsys):
@@ -288,6 +289,7 @@ def test_evaluate_prints_the_accuracy_of_the_run(run, capsys):
     assert f"accuracy {100 * accuracy:.2f}%" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_script_reads_json_alone(inputs, run, tmp_path, capsys):
     stored = json.loads((run / "results.json").read_text())
     assert main(["evaluate", str(run), "--json", "--abstain-below", "0.5"]) == 0
@@ -510,6 +512,7 @@ def test_predict_reads_another_column(run, tmp_path, capsys):
     assert _jsonl(capsys.readouterr().out)[0]["id"] == "1"
 
 
+@pytest.mark.slow
 def test_predict_answers_a_stream_line_by_line(run):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     with subprocess.Popen(

@@ -41,6 +41,7 @@ def _command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "gpt2_jax", "serve", *map(str, arguments)]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(44)
 def test_sigterm_answers_what_was_asked_and_exits_with_0(run):
     process = subprocess.Popen(

@@ -170,6 +170,7 @@ def test_what_pandas_has_for_no_value_is_no_text():
         _load((texts, _LABELS))
 
 
+@pytest.mark.slow
 def test_a_run_on_rows_in_memory_is_that_on_a_file(tmp_path, tmp_path_factory, capsys):
     config = run_config(tmp_path_factory, epochs=1)
     path = write_texts(tmp_path / "texts.csv")

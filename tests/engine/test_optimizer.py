@@ -206,6 +206,7 @@ def test_clipping_measures_the_trained_gradients_alone():
     np.testing.assert_allclose(updates["a"], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
 def test_adamw_is_pytorchs_adamw_with_decay_on_biases_too(clip_norm):
     torch = pytest.importorskip("torch")

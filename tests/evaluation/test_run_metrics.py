@@ -79,6 +79,7 @@ def test_scores_are_of_the_rarer_class_which_is_named_everywhere(run, capsys):
     assert "threshold: hate" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_balanced_parts_are_told_in_results_report_and_card(tmp_path, tmp_path_factory):
     path = _write(tmp_path / "texts.csv", {"hate": 30, "ok": 90})
     config = _config(tmp_path_factory, path, balance="undersample", positive="ok")
@@ -112,6 +113,7 @@ def test_an_old_run_is_resumed_with_its_order_of_classes(
     assert new["data"]["classes"] == ["9", "10"]
 
 
+@pytest.mark.slow
 def test_repeated_texts_are_listed_in_the_run(tmp_path, tmp_path_factory):
     path = _write(tmp_path / "texts.csv", {"hate": 40, "ok": 40})
     with path.open("a") as file:
@@ -123,6 +125,7 @@ def test_repeated_texts_are_listed_in_the_run(tmp_path, tmp_path_factory):
     assert row["text"] == "both ways" and row["labels"] == '["hate", "ok"]'
 
 
+@pytest.mark.slow
 def test_baselines_are_fitted_on_the_rows_that_are_trained_on(
     tmp_path, tmp_path_factory, monkeypatch
 ):

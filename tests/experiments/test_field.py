@@ -53,6 +53,7 @@ def test_the_strength_of_a_linear_model_is_chosen_on_validation(tmp_path):
         assert numbers["test_accuracy"] == 100 and numbers["strength"] in STRENGTHS
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_with_its_lexical_part_and_without(
     tmp_path, tmp_path_factory
 ):

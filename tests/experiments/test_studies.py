@@ -110,6 +110,7 @@ def test_what_stands_beside_a_study_has_its_numbers(monkeypatch):
     assert of_spam["spam_precision"] == pytest.approx(100 * spam / shouts(test).sum())
 
 
+@pytest.mark.slow
 def test_weights_of_classes_find_more_of_the_rare_one():
     random = np.random.default_rng(0)
     labels = np.asarray([0] * 180 + [1] * 20)
@@ -146,6 +147,7 @@ def test_the_head_tuning_table_has_the_books_19_rows():
     assert ran == {key for key, row in settings.items() if not row.needs} - {"10"}
 
 
+@pytest.mark.slow
 def test_calibration_has_the_error_of_what_gives_probabilities(monkeypatch):
     monkeypatch.setattr(baselines, "accuracies", lambda *_: {n: {} for n in NAMES})
     numbers = calibration.beside(FinetuneConfig(), 0)  # demo

@@ -28,6 +28,7 @@ class Baselines:
         return {"close <by>": near, "far off": {"test": 10.0}}
 
 
+@pytest.mark.slow
 def test_baselines_stand_beside_the_rows_that_share_their_texts(tmp_path):
     own = dataclasses.replace(FIRST, data=DataConfig(source="sms-spam"))
     settings = [Setting(name, FIRST) for name in "ab"]

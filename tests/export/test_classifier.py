@@ -112,6 +112,7 @@ def test_a_bias_that_cannot_be_moved_is_refused(tmp_path):
     assert os.listdir(tmp_path) == ["run"]
 
 
+@pytest.mark.slow
 def test_an_export_that_is_not_right_leaves_nothing(run, tmp_path, monkeypatch):
     monkeypatch.setattr(hugging_face, "fold_bias", lambda params: params)
     with pytest.raises(WeightsError, match="gave other probabilities: 7 probe texts"):
@@ -248,6 +249,7 @@ assert "gpt2_jax" not in sys.modules and "flax" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_stablehlo_runs_without_this_package(run, exports, tmp_path):
     check_alone(run, exports["stablehlo"][0], tmp_path, widths=(20, 4))
 

@@ -201,6 +201,7 @@ def logits_of(config, params, tokens):
     return np.asarray(logits({"params": params}, np.asarray(tokens)))
 
 
+@pytest.mark.slow
 @live
 @pytest.mark.parametrize("config", [TINY, UNTIED], ids=["tied", "untied"])
 def test_transformers_computes_our_logits(config, tmp_path):
@@ -253,6 +254,7 @@ def book_config(config):
     }
 
 
+@pytest.mark.slow
 def test_nanogpts_exact_gelu_is_what_others_are_told(tmp_path):
     convert_weights(GOLDEN / "nanogpt.pt", tmp_path / "hf", "hf")
     values = json.loads((tmp_path / "hf" / "config.json").read_text())

@@ -48,6 +48,7 @@ def close(got, expected):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 def test_any_batch_length_and_padding_gives_our_probabilities(tmp_path, pool):
     run = random_run(tmp_path / "run", pool=pool, classes=("a", "é", "c d"))
@@ -64,6 +65,7 @@ def test_any_batch_length_and_padding_gives_our_probabilities(tmp_path, pool):
         close(run_graph(tmp_path / "x", TEXTS, side="left", width=24), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -110,6 +112,7 @@ def test_a_graph_that_is_not_right_leaves_nothing(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantize", [None, "int8"])
 def test_large_parameters_lie_beside_the_graph(tmp_path, monkeypatch, quantize):
     monkeypatch.setattr(onnx_file, "_MAX_BYTES", 1000)

@@ -166,6 +166,7 @@ def test_fuzz_texts_to_predict(tmp_path):
     fuzz(st.tuples(content, suffixes), check, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(17)
 def test_fuzz_config_json(tmp_path, capsys):
     """Whatever a config.json says, it is a config that JSON can hold, or one line."""

@@ -267,6 +267,7 @@ def expected_logits(text_ids, *, pool, bias):
 HELLO = [[15496], [15496, 995]]  # "Hello", "Hello world"
 
 
+@pytest.mark.slow
 def test_a_classifier_of_hugging_face_is_ready_with_its_labels(tmp_path):
     classifier = Classifier.from_weights(hugging_face_classifier(tmp_path / "hf"))
     assert classifier.labels == ("ham", "spam")
@@ -341,6 +342,7 @@ def test_the_head_of_a_classifier_is_replaced(tmp_path):
     assert again.config.pool == "last_real"
 
 
+@pytest.mark.slow
 def test_a_classifier_can_be_trained_further(tmp_path_factory, tmp_path):
     """The new run starts from the other's trunk, and from its head by class."""
     folder = hugging_face_classifier(tmp_path / "hf")

@@ -125,7 +125,7 @@ def test_what_another_form_has_no_use_for_is_not_taken_from_the_run(run, tmp_pat
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match="no trained classifier"):
+    with pytest.raises(WeightsError, match="no weights and no run"):
         evaluate_run(tmp_path, None).lines()
 
 

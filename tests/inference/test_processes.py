@@ -33,6 +33,7 @@ def test_a_pickled_classifier_is_the_same_one(run, positive):
     assert (again.positive, again.threshold) == (positive, classifier.threshold)
 
 
+@pytest.mark.slow
 def test_a_spawned_process_takes_a_classifier(run):
     classifier = Classifier.load(run)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -40,6 +41,7 @@ def test_a_spawned_process_takes_a_classifier(run):
     assert got == classifier.predict(_TEXTS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("what", ["classifier.predict(['a'])", "Classifier.load(run)"])
 def test_a_fork_says_what_it_cannot_do_and_does_not_hang(run, what):

@@ -208,6 +208,7 @@ def test_the_stored_temperature_is_applied_and_changes_no_label(tmp_path):
     assert classifier.predict(TEXTS) == [CLASSES[i] for i in logits.argmax(-1)]
 
 
+@pytest.mark.slow
 def test_an_export_has_the_temperature_in_its_head_and_says_what_it_has(tmp_path):
     run = _calibrated(tmp_path / "run")
     expected = Classifier.load(run).predict_proba(TEXTS)

@@ -47,6 +47,7 @@ def test_the_table_has_a_row_for_each_name():
         assert pool.token or pool.mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", _ALL)
 def test_what_the_head_reads_is_what_the_row_says(pool):
     """Against the final states of every token, put together here in numpy."""

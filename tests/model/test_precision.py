@@ -54,6 +54,7 @@ def dots(lowered):
     return found
 
 
+@pytest.mark.slow
 def test_every_matmul_of_every_program_is_float32_itself():
     for name, lowered in programs():
         rounded = [line for line in dots(lowered) if "[HIGHEST, HIGHEST]" not in line]

@@ -67,6 +67,7 @@ def _matmuls(num_layers: int) -> int:
     return lowered.as_text().count("dot_general")
 
 
+@pytest.mark.slow
 def test_a_deep_model_is_no_larger_a_program(monkeypatch):
     monkeypatch.setattr(scan, "SCAN_ABOVE", 2)
     assert _matmuls(5) == _matmuls(7)

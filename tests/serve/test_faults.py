@@ -118,6 +118,7 @@ def test_41_objects_nested_deeply_are_refused_where_python_reads_them_too(servic
     assert error and "\n" not in error and len(error) < 200
 
 
+@pytest.mark.slow
 @pytest.mark.fault(42)
 def test_42_two_hundred_at_once_are_answered_as_one_after_the_other(
     service, classifier
@@ -167,6 +168,7 @@ def test_42_what_the_queue_cannot_hold_is_429_with_retry_after():
     assert len(kept) >= 16 and all(a.startswith(b"HTTP/1.1 200 ") for a in kept)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(43)
 def test_43_slow_and_idle_clients_are_closed_and_nobody_waits_for_them(service):
     """Row 43: one byte at a time of a head or a body, silence, idle keep-alive."""

@@ -139,6 +139,7 @@ def test_the_best_is_chosen_on_validation_alone(swept, tmp_path, monkeypatch):
     assert sweep_run.best_of(turned).member == best.member
 
 
+@pytest.mark.slow
 def test_a_bucket_holds_what_a_folder_does(swept, config, tmp_path):
     _, folder, _ = swept
     again, url = tmp_path / "again", "memory://sweeps/rates"
@@ -151,6 +152,7 @@ def test_a_bucket_holds_what_a_folder_does(swept, config, tmp_path):
     assert system.cat_file(f"{root}/table.md") == (folder / "table.md").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keep", "left"), [("best", 1), ("none", 0)])
 def test_models_that_are_not_kept_are_removed(swept, config, tmp_path, keep, left):
     _, folder, _ = swept
@@ -164,6 +166,7 @@ def test_models_that_are_not_kept_are_removed(swept, config, tmp_path, keep, lef
         assert models[0].parent == sweep_run.best_of(found.finished).folder
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_is_left_out_in_words(
     swept, config, tmp_path, monkeypatch
 ):
@@ -181,6 +184,7 @@ def test_a_member_that_diverges_is_left_out_in_words(
         sweep(config, more, tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_the_time_is_over_within_a_run(swept, config, tmp_path, monkeypatch):
     def stop(*_, **__):
         raise Interrupted(15, "stopped at step 1; go on with: gpt2-jax finetune")

@@ -107,6 +107,7 @@ def test_every_parameter_is_trained_and_the_embedding_stays_tied(folder, run):
     assert all(np.any(after[path] != leaf) for path, leaf in before.items())
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_tied_train_their_head_too(folder, tmp_path):
     model = dataclasses.replace(MODEL, tied=False)
     params = random_params(model)
@@ -239,6 +240,7 @@ def test_bad_inputs_are_one_line(folder, run, tmp_path, capsys):
         assert message in error_line(capsys, ["adapt", *flags, *where], code)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_brought(folder, tmp_path, capsys):
     argv = ["adapt", "--weights", str(folder / "base"), "--length", "16"]
     argv += ["--data", str(folder / "texts.csv"), "--epochs", "1", "--devices", "1"]

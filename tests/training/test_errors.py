@@ -14,6 +14,7 @@ from gpt2_jax.training import errors
 from gpt2_jax.training.finetune import finetune
 
 
+@pytest.mark.slow
 def test_a_run_tells_why_its_errors_were_made(tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(errors, "EXPLAINED_TOKENS", 60)
     config = run_config(tmp_path_factory, epochs=1)

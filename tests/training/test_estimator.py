@@ -47,6 +47,7 @@ def tiny(tmp_path_factory) -> GPT2Classifier:
     )
 
 
+@pytest.mark.slow
 def test_labels_come_back_as_they_were_given_in_the_order_of_the_columns(tiny):
     fitted = tiny.fit(iter(_TEXTS), np.asarray(_LABELS, np.int16))
     assert fitted is tiny

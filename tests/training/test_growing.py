@@ -57,6 +57,7 @@ def _told(task: Task) -> str:
     return "\n".join(describe(task))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_another_ended(tmp_path_factory, tmp_path):
     before = finished_run(tmp_path_factory)
     config = dataclasses.replace(run_config(tmp_path_factory), weights=str(before))

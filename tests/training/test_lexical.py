@@ -71,6 +71,7 @@ def test_results_predictions_and_evaluation_are_of_both_together(runs):
         assert "With --lexical: validation" in (runs[False] / name).read_text()
 
 
+@pytest.mark.slow
 def test_it_is_put_on_and_taken_off_a_finished_run(runs, tmp_path, tmp_path_factory):
     for on, other in ((True, False), (False, True)):
         workdir = tmp_path / str(on)
@@ -103,6 +104,7 @@ def test_a_finished_run_tells_of_another_class_when_it_is_asked(
     assert after.accuracy == before["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_threshold_of_other_probabilities_is_removed_aloud(
     runs, tmp_path, tmp_path_factory, caplog
 ):
@@ -116,6 +118,7 @@ def test_a_threshold_of_other_probabilities_is_removed_aloud(
     assert "the stored threshold was of other probabilities" in caplog.text
 
 
+@pytest.mark.slow
 def test_without_a_comparison_the_ngrams_still_count(tmp_path, tmp_path_factory):
     config = _config(tmp_path_factory, lexical=True)
     config = dataclasses.replace(config, baselines="none")
@@ -134,6 +137,7 @@ def test_without_checkpoints_it_is_not_trained_again(runs, tmp_path, tmp_path_fa
     assert (tmp_path / "run" / "results.json").is_file()
 
 
+@pytest.mark.slow
 def test_what_cannot_hold_it_says_so(runs, tmp_path, capsys):
     for to in ("hf", "stablehlo"):
         with pytest.raises(UserError, match="--without-lexical"):

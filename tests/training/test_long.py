@@ -98,6 +98,7 @@ def test_the_steps_on_pieces_are_those_of_the_whole_model(tmp_path_factory, tmp_
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_words_at_the_end_are_explained_and_gradients_refused(runs):
     classifier = Classifier.load(runs / "windows")
     (words,) = classifier.explain([TEXTS[1]])
@@ -108,6 +109,7 @@ def test_words_at_the_end_are_explained_and_gradients_refused(runs):
         alone.attributions(TEXTS)
 
 
+@pytest.mark.slow
 def test_an_export_says_what_it_does_not_do(runs, tmp_path):
     said = export_run(runs / "windows", tmp_path / "hf", "hf", without_lexical=True)
     assert any(f"more than {LIMIT} tokens" in line for line in said)

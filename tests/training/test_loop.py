@@ -200,6 +200,7 @@ def test_metrics_have_every_step_and_every_evaluation(run):
     assert epochs == [(5, 1), (10, 2)]
 
 
+@pytest.mark.slow
 def test_a_run_compiles_a_step_and_a_prediction_for_each_width(
     tmp_path_factory, tmp_path
 ):

@@ -115,6 +115,7 @@ def test_an_old_run_is_evaluated_on_its_own_test_part(name, folder, capsys):
     assert f"accuracy {100 * accuracy:.2f}% " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["hf", "stablehlo"])
 def test_an_old_run_is_exported(form, folder, capsys):
     """It is read back and compared by the command itself."""
@@ -139,6 +140,7 @@ def test_an_old_run_that_was_stopped_is_resumed_to_its_end(name, folder, capsys)
     _assert_same_run(stopped, folder / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_an_old_config_is_replayed(name, folder):
     _run("finetune", "--config", f"{name}/config.json", "--workdir", "again")

@@ -164,6 +164,7 @@ def _gpt2() -> Any:
     return gpt2()
 
 
+@pytest.mark.slow
 def test_explanations_are_of_the_text_as_it_is(run):
     classifier = Classifier.load(run)
     text = "the hateful naïve <url> prize"
@@ -197,6 +198,7 @@ def test_the_export_for_transformers_encodes_as_the_run(run, tmp_path):
         assert ids == own.encode(text)[:20]
 
 
+@pytest.mark.slow
 def test_the_stablehlo_export_has_it_beside(run, tmp_path):
     export_run(run, tmp_path / "out", "stablehlo")
     read, about = read_tokenizer(tmp_path / "out"), tmp_path / "out" / "model.json"

@@ -258,6 +258,7 @@ def test_faults_3_a_signal_while_loading_leaves_the_folder_as_it_was(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fault(1)
 def test_a_run_that_died_after_a_save_loses_no_loss(
     tmp_path_factory, tmp_path, monkeypatch
@@ -406,6 +407,7 @@ def test_faults_17_an_older_run_knows_its_weights_by_their_older_hash(
         finetune(dataclasses.replace(config, weights=str(other)), workdir, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(17)
 def test_faults_17_epochs_and_rate_may_change_and_are_recorded(
     run, config, tmp_path, caplog

@@ -87,6 +87,7 @@ def test_tensorboard_gets_every_value_and_the_final_figures(
     assert final["seconds"] > 0 and "test/macro_f1" in final
 
 
+@pytest.mark.slow
 def test_tensorboard_begins_anew_after_the_checkpoint(tmp_path, tmp_path_factory):
     events = pytest.importorskip("tensorboardX.proto.event_pb2")
     _track(TensorBoard(), _info(tmp_path, tmp_path_factory, first=2), None)
@@ -131,6 +132,7 @@ def wandb_runs(monkeypatch) -> list[_FakeRun]:
     return runs
 
 
+@pytest.mark.slow
 def test_weights_and_biases_gets_one_run_that_goes_on(
     tmp_path, tmp_path_factory, results, wandb_runs
 ):

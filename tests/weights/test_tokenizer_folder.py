@@ -180,6 +180,7 @@ def test_an_end_and_a_pad_of_its_own(tmp_path):
     assert NEXT not in found.encode("</s><pad>")
 
 
+@pytest.mark.slow
 def test_gpt2s_own_files_are_gpt2s(tmp_path):
     for classifier in (False, True):
         write_tokenizer(tmp_path, 64, classifier=classifier)
@@ -294,6 +295,7 @@ def test_half_a_tokenizer_or_another_kind_is_refused(tmp_path, name):
         read_tokenizer(tmp_path)
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from("abc"), min_size=2, max_size=5), st.data())
 @settings(max_examples=200, deadline=None)
 def test_merges_that_pass_are_merged_as_the_library_does(word, data):
