@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gpt2_jax.training.finetune import finetune
     from gpt2_jax.training.results import Results
     from gpt2_jax.weights.pretrained import load_pretrained
+    from gpt2_jax.workdir.memo import Memo
 
 __all__ = [
     "GPT2",
@@ -39,6 +40,7 @@ __all__ = [
     "FinetuneConfig",
     "GPT2Classifier",
     "GPT2Config",
+    "Memo",
     "Results",
     "SweepConfig",
     "TrainConfig",
@@ -63,6 +65,7 @@ _HOMES = {
     "FinetuneConfig": "gpt2_jax.config",
     "GPT2Classifier": "gpt2_jax.training.estimator",
     "GPT2Config": "gpt2_jax.config",
+    "Memo": "gpt2_jax.workdir.memo",
     "Results": "gpt2_jax.training.results",
     "SweepConfig": "gpt2_jax.config.sweep",
     "TrainConfig": "gpt2_jax.config",

@@ -146,6 +146,7 @@ def test_weights_and_runs_that_cannot_be_used_exit_with_5(inputs, tmp_path, caps
         assert "no weights and no run" in _fails(capsys, argv, 5)
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(tmp_path):
     command = [sys.executable, "-m", "gpt2_jax", "predict", str(tmp_path), "a"]
     plain = subprocess.run(command, capture_output=True, text=True)

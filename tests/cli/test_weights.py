@@ -35,6 +35,7 @@ def fails(capsys, argv, code):
     return error
 
 
+@pytest.mark.slow
 def test_convert_prints_what_it_checked_and_where_it_wrote(source, tmp_path, capsys):
     book = str(tmp_path / "book.safetensors")
     assert main(["convert", source, book, "--to", "llms-from-scratch"]) == 0
@@ -140,6 +141,7 @@ def test_the_format_must_be_given_and_known(command, capsys):
         assert caught.value.code == 2
 
 
+@pytest.mark.slow
 def test_what_a_file_does_not_tell_is_told_by_flags(tmp_path, capsys):
     """nanoGPT's tensors alone, and a tokenizer that lies elsewhere."""
     source = GOLDEN / "nanogpt.safetensors"

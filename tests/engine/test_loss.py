@@ -37,6 +37,7 @@ def focal(logits, labels, gamma=2.0):
     return (1 - jnp.exp(-nats)) ** gamma * nats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "scope", "reused"),
     [

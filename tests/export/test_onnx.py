@@ -20,6 +20,8 @@ from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.tokenizer import encode
 from gpt2_jax.weights.trained import load_model, save_model
 
+pytestmark = pytest.mark.slow  # runs, trained and compiled
+
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 TEXTS = ["hello", "free prize! claim now", "a " * 300, "naïve 東京 🎉", "", "x y z"]

@@ -70,6 +70,7 @@ def _assert_only_step_1(workdir: Path, said: str) -> None:
     assert restored is not None and restored[1] == {"step": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.fault(11)
 def test_faults_11_a_full_disk_leaves_the_step_before(tmp_path):
     _assert_only_step_1(tmp_path, _save_two(tmp_path, "4096"))

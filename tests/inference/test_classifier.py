@@ -279,6 +279,7 @@ def test_a_classifier_of_hugging_face_is_ready_with_its_labels(tmp_path):
     assert other.labels == ("no", "yes")
 
 
+@pytest.mark.slow
 def test_a_classifier_of_the_book_is_ready_when_it_is_told_the_rest(tmp_path):
     path = book_classifier(tmp_path / "review_classifier.safetensors")
     classifier = Classifier.from_weights(

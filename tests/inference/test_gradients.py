@@ -114,6 +114,7 @@ def test_only_the_part_that_is_read_is_explained(classifier):
         assert all(word.word != "never" for word in words)
 
 
+@pytest.mark.slow
 def test_many_texts_compile_few_programs(classifier):
     texts = ["so " * (i % 30) + "free prize" for i in range(90)]
     with compilations() as counts:

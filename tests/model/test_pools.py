@@ -107,6 +107,7 @@ def test_a_trunk_that_was_run_before_gives_the_logits_of_the_whole_model(pool, d
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", _ALL)
 def test_a_classifier_answers_and_explains_with_every_pool(pool, tmp_path):
     classifier = Classifier.load(random_run(tmp_path / "run", pool=pool))

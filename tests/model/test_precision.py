@@ -77,6 +77,7 @@ def test_bfloat16_rounds_its_operands_itself_and_the_head_stays_float32():
     assert not [line for line in blocks if "HIGHEST" in line]
 
 
+@pytest.mark.slow
 def test_an_export_does_not_refuse_itself_where_a_device_rounds(tmp_path):
     run = random_run(tmp_path / "run", precision="default")
     # The kernels that it writes are rounded otherwise than those that it reads.

@@ -111,12 +111,14 @@ def validated(tmp_path_factory):
     return cross_validate(config, folder, repeats=2), folder
 
 
+@pytest.mark.slow
 def test_the_trunk_runs_once_for_all_folds(validated):
     found, _ = validated
     assert len(found.finished) == 4
     assert found.made["trunk"] == found.made["texts"] == found.made["tokens"] == 1
 
 
+@pytest.mark.slow
 def test_every_text_gets_probabilities_of_runs_that_never_saw_it(validated):
     found, folder = validated
     together = out_of_fold(found.finished)
@@ -143,6 +145,7 @@ def _csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_it_is_told_how_accurate_and_how_sure(validated):
     found, folder = validated
     told = "\n".join(found.told)

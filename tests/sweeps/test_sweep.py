@@ -21,6 +21,8 @@ from gpt2_jax.sweeps.sweep import sweep
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.workdir.signals import Interrupted
 
+pytestmark = pytest.mark.slow  # runs, trained and compiled
+
 SEEDS = SweepConfig(seeds="0-1", grid=("train.learning_rate=1e-2,3e-3",))
 
 

@@ -30,6 +30,8 @@ from gpt2_jax.weights.pretrained import read_pretrained
 from gpt2_jax.weights.tokenizer_folder import read_tokenizer
 from gpt2_jax.workdir.signals import Interrupted
 
+pytestmark = pytest.mark.slow  # runs, trained and compiled
+
 VOCAB_SIZE = len(vocabulary()[0])
 MODEL = dataclasses.replace(TINY, vocab_size=VOCAB_SIZE, max_len=64, num_layers=1)
 SMALL = {"length": 16, "held_out": 0.2, "epochs": 3, "batch_size": 8, "devices": 1}

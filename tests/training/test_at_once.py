@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from training_helpers import finished_run, losses, run_config
+from training_helpers import compilations, finished_run, losses, run_config
 
+from gpt2_jax import Memo
 from gpt2_jax.training.finetune import finetune
 
 
@@ -25,3 +26,16 @@ def test_two_runs_at_once_are_each_the_run_alone(tmp_path_factory, tmp_path, cap
     for name in ("a", "b"):
         assert losses(tmp_path / name) == expected
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_a_second_run_with_the_same_memo_compiles_nothing(tmp_path_factory, tmp_path):
+    config, memo = run_config(tmp_path_factory), Memo()
+    runs = []
+    for name in ("first", "second"):
+        with compilations() as counts:
+            finetune(config, tmp_path / name, memo=memo, verbose=False)
+        runs.append(counts)
+    assert runs[0]["train_steps"] > 0
+    assert not runs[1]
+    assert losses(tmp_path / "first") == losses(tmp_path / "second")

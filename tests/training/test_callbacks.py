@@ -73,6 +73,7 @@ def watched(tmp_path_factory) -> tuple[Path, _Watcher, Results, list[int]]:
     return run, watcher, results, calls
 
 
+@pytest.mark.slow
 def test_every_call_is_told_once_with_all_its_steps(watched):
     run, watcher, _, calls = watched
     told = watcher.of("on_step")
@@ -99,6 +100,7 @@ def test_the_learning_rate_is_that_of_each_step():
     assert [metrics["texts_per_second"][0] for metrics in told] == [4.0, 12.0, 24.0]
 
 
+@pytest.mark.slow
 def test_a_watched_run_is_the_run_that_nobody_watches(watched, tmp_path_factory):
     run, alone = watched[0], finished_run(tmp_path_factory)
     assert losses(run) == losses(alone)
@@ -106,6 +108,7 @@ def test_a_watched_run_is_the_run_that_nobody_watches(watched, tmp_path_factory)
         assert (run / name).read_bytes() == (alone / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_what_comes_when(watched):
     _, watcher, results, _ = watched
     hooks = [call[0] for call in watcher.calls]
@@ -118,6 +121,7 @@ def test_what_comes_when(watched):
     assert watcher.of("on_end")[0][0] is results
 
 
+@pytest.mark.slow
 def test_a_metric_of_ones_own_has_logits_and_labels(watched):
     results = watched[2]
     for _, metrics in watched[1].of("on_epoch"):
@@ -129,6 +133,7 @@ def test_a_metric_of_ones_own_has_logits_and_labels(watched):
 _ERRORS = [OSError(errno.ENOSPC, "mine"), MemoryError("mine")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", ["on_start", "on_step", "on_epoch", "on_end"])
 @pytest.mark.parametrize("error", _ERRORS, ids=["disk", "memory"])
 def test_what_a_callback_raises_is_the_callers(hook, error, tmp_path, watched):
@@ -148,6 +153,7 @@ def test_what_a_callback_raises_is_the_callers(hook, error, tmp_path, watched):
     assert watcher.of("on_end") == [(None, None)] * (hook != "on_start")
 
 
+@pytest.mark.slow
 def test_the_disk_of_a_tracker_is_explained(tmp_path, watched):
     observers = Observers([_Watcher("on_start", OSError(errno.ENOSPC, "full"))], ())
     with (

@@ -50,6 +50,7 @@ def test_a_text_counts_once_in_the_loss_whatever_its_pieces(tmp_path_factory):
         np.testing.assert_array_equal(task.labels(part), expected)
 
 
+@pytest.mark.slow
 def test_a_window_is_a_text_and_the_logits_of_all_are_averaged(runs):
     trained = load_model(runs / "windows")
     assert (trained.long, trained.max_length) == ("windows", LIMIT)
@@ -65,6 +66,7 @@ def test_a_window_is_a_text_and_the_logits_of_all_are_averaged(runs):
     )
 
 
+@pytest.mark.slow
 def test_the_end_of_a_text_counts(runs):
     other = TEXTS[1] + " prize prize prize"
     for long in ("head_tail", "windows"):
@@ -72,6 +74,7 @@ def test_the_end_of_a_text_counts(runs):
         assert np.abs(np.diff(alone.logits([TEXTS[1], other]), axis=0)).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_results_and_predictions_are_of_texts_not_of_pieces(runs):
     for long in ("head_tail", "windows"):
         results = json.loads((runs / long / "results.json").read_text())
@@ -115,6 +118,7 @@ def test_an_export_says_what_it_does_not_do(runs, tmp_path):
     assert any(f"more than {LIMIT} tokens" in line for line in said)
 
 
+@pytest.mark.slow
 def test_models_of_before_are_cut_and_unknown_ways_are_refused(runs):
     path = runs / "windows" / "model" / MODEL_FILE
     stored = read_sealed(path)

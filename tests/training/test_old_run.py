@@ -124,6 +124,7 @@ def test_an_old_run_is_exported(form, folder, capsys):
     assert (folder / "exported").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_an_old_run_that_was_stopped_is_resumed_to_its_end(name, folder, capsys):
     stopped = folder / f"{name}_stopped"

@@ -107,6 +107,7 @@ def test_the_names_of_the_ids_change_nothing(tmp_path):
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_with_it_and_keeps_it(tmp_path, weights, capsys):
     data, run = write_table(tmp_path / "data.csv"), tmp_path / "run"
     argv = ["finetune", "--data", str(data), "--weights", str(weights)]

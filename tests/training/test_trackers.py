@@ -74,6 +74,7 @@ def _scalars(path: Path) -> list[tuple[int, str, float]]:
     return found
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_every_value_and_the_final_figures(
     tmp_path, tmp_path_factory, results
 ):

@@ -51,6 +51,7 @@ def trunk_logits(model):
     return inner(torch.tensor(TOKENS)).last_hidden_state @ inner.wte.weight.T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "head"),
     [
