@@ -62,9 +62,11 @@ class Parser(argparse.ArgumentParser):
             return super().parse_known_args(words, namespace)
         words = self.rewrite(words)
         parse = super().parse_known_args
-        if self.intermixed:
+        # With a `--` argparse would take what stands behind it for flags after all.
+        intermixed = self.intermixed and "--" not in words
+        if intermixed:
             parse = super().parse_known_intermixed_args
-        self._inside = self.intermixed
+        self._inside = intermixed
         try:
             found, unknown = parse(words, namespace)
         finally:

@@ -178,7 +178,8 @@ def write_files(
     with run.phase("evaluate"):
         _say_lost_threshold(run.folder)
         save_model(run.folder / "model", trained)
-        if run.options.figures:
+        # Alone: a classifier of several processes waits for all of them.
+        if run.options.figures and jax.process_count() == 1:
             wrong, texts = results.test["errors"], task.texts_of("test")
             test = {**results.test, "errors": explain_errors(wrong, texts, trained)}
             results = dataclasses.replace(results, test=test)

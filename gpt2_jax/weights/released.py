@@ -108,9 +108,13 @@ def cached(mirror: Mirror) -> tuple[Path | None, list[str]]:
     problems: list[str] = []
     for repo in filter(None, (mirror.repo, mirror.former)):
         for revision in dict.fromkeys((mirror.revision, "main")):
-            found = try_to_load_from_cache(
-                repo, mirror.file, cache_dir=hub.cache_folder(), revision=revision
-            )
+            try:
+                found = try_to_load_from_cache(
+                    repo, mirror.file, cache_dir=hub.cache_folder(), revision=revision
+                )
+            except (OSError, ValueError) as error:  # what names a revision is damaged
+                problems.append(f"{repo} in the cache of the hub: {error}")
+                continue
             if isinstance(found, str):
                 if (problem := hub.damage(Path(found), mirror.sha256)) is None:
                     return Path(found), []

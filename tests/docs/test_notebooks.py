@@ -63,5 +63,9 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
     nbclient.NotebookClient(book, timeout=600, resources=where).execute()
     ran = [cell for cell in book.cells if cell.cell_type == "code"]
     for kept, cell in zip(_code(path), ran, strict=True):
-        kinds = [sorted(output.get("data", ())) for output in cell.outputs]
-        assert kinds == [sorted(output.get("data", ())) for output in kept["outputs"]]
+        # What is printed may come in more pieces, or with notes of jax's plugins.
+        assert _shown(cell.outputs) == _shown(kept["outputs"])
+
+
+def _shown(outputs):
+    return [sorted(output["data"]) for output in outputs if "data" in output]

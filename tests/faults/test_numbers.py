@@ -96,14 +96,14 @@ def test_a_loss_that_only_an_evaluation_sees_ends_the_run(
     part, tmp_path, tmp_path_factory, monkeypatch
 ):
     """Finite parameters can overflow on texts that no step has seen."""
-    measure = Engine.measure
+    scores = Engine.scores
 
-    def spoiled(engine, params, rows):
-        scores = measure(engine, params, rows)
+    def spoiled(engine, logits, rows):
+        found = scores(engine, logits, rows)
         ours = np.isin(rows, engine.texts.parts[part]).all()
-        return {**scores, "loss": math.inf} if ours else scores
+        return {**found, "loss": math.inf} if ours else found
 
-    monkeypatch.setattr(Engine, "measure", spoiled)
+    monkeypatch.setattr(Engine, "scores", spoiled)
     # training texts are looked at on the way, all of validation after the epoch
     every, step = (50, 1) if part == "train" else (1000, 5)
     if part == "validation":

@@ -291,7 +291,7 @@ def test_the_last_block_fits_each_kind_and_sends_its_gradients_alone(target, wra
     assert [row["wrapper"] for row in found] == [*wrappers]
     for row in found:
         assert row["fits"] == "yes"
-        assert sent(row) == {"all-reduce": pytest.approx(_MINI, rel=0.001)}
+        assert sent(row) == {"all-reduce": pytest.approx(_MINI, rel=0.01)}
 
 
 @needs_libtpu

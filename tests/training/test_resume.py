@@ -112,7 +112,7 @@ def _at_step(step: int) -> Signal:
 
         def do_run(*arguments):
             if step == 0:
-                arguments[-1].stop.requested = signal.SIGTERM
+                arguments[-2].stop.requested = signal.SIGTERM
             return run(*arguments)
 
         patch.setattr(Milestones, "after", do_after)
