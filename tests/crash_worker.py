@@ -138,6 +138,7 @@ if __name__ == "__main__":
 
     for late in ("matplotlib.pyplot", "requests", "sklearn.linear_model"):
         importlib.import_module(late)  # the operations would, each of them
+    del sys.modules["pandas"]
 
     crash_operations.warm_up()
     threads = Path("/proc/self/task")
