@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from gpt2_jax.version import __version__  # noqa: E402
+from gpt2_jax.version import __version__  # noqa: E402  (found by the line above)
 
 project = "gpt2-jax"
 author = "the authors of gpt2-jax"

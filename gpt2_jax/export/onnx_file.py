@@ -28,8 +28,8 @@ _EXTRA = ("onnx", "onnxruntime")
 def check_installed() -> None:
     """Raise DeviceError if a package of the extra is missing."""
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
+        import onnx  # noqa: F401  (is it there?)
+        import onnxruntime  # noqa: F401  (likewise)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise

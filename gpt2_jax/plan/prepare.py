@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,12 @@ def prepare(
         UserError: something that the user gave cannot be used; see `errors`.
     """
     memo = memo or Memo()
-    read = (config.data.of_all_folds(), tuple(classes or ()), id(rows))
-    dataset = memo.get(
-        "texts",
-        read,
-        lambda: load_dataset(config.data, offline=offline, classes=classes, rows=rows),
+    read = (config.data.of_all_folds(), tuple(classes or ()))
+    load = functools.partial(
+        load_dataset, config.data, offline=offline, classes=classes, rows=rows
     )
+    # Rows in memory may have changed, and nothing but reading them tells.
+    dataset = memo.get("texts", read, load) if rows is None else load()
     positive = positive_class(
         dataset.name, dataset.classes, dataset.labels, config.data.positive
     )
@@ -73,7 +74,7 @@ def prepare(
     used = np.sort(np.concatenate(list(split.parts().values())))
     encoded = memo.get(
         "tokens",
-        (read, files, used.tobytes()),
+        (read, dataset.sha256, files, used.tobytes()),
         lambda: [tokenizer.encode(dataset.texts[row]) for row in used],
     )
     texts, limit = _lay_out(

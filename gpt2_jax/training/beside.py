@@ -40,10 +40,9 @@ def fit_beside(task: Task, logits: dict[str, np.ndarray], run: Run) -> Beside:
     """
     if task.config.baselines == "none" and not task.config.lexical:
         return Beside(logits, {})
-    key = (task.config.data, task.dataset.sha256, task.dataset.classes, task.max_length)
-    fitted = run.options.memo.get(
-        "linear models", (*key, task.tokenizer.sha256), lambda: _fit(task)
-    )
+    read = (task.max_length, task.config.long, task.tokenizer.sha256)
+    key = (task.config.data, task.dataset.sha256, task.dataset.classes, *read)
+    fitted = run.options.memo.get("linear models", key, lambda: _fit(task))
     answers = fitted.answers if task.config.baselines == "linear" else {}
     if not fitted.models:  # no word in the texts
         return Beside(logits, answers)

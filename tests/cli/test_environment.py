@@ -106,7 +106,7 @@ def test_a_logger_of_python_prints_to_any_terminal(capfd):
 @pytest.mark.parametrize("name", ["nosuch", "cuda", "cpu,nosuch"])
 def test_a_platform_that_is_not_there_is_one_line(run, name):
     if name == "cuda" and shutil.which("nvidia-smi"):
-        pytest.skip("there is one here")
+        pytest.skip("an NVIDIA GPU is here, so the platform cuda is too")
     done = _gpt2_jax("predict", str(run), "a text", JAX_PLATFORMS=name)
     if name == "cuda" and importlib.util.find_spec("jax_plugins") is not None:
         # jax says at length what a plugin that is there lacks; ours comes last

@@ -17,6 +17,7 @@ from gpt2_jax.cli.predict import method_of_explain
 
 
 def _commands() -> dict[str, argparse.ArgumentParser]:
+    # argparse keeps them in private fields without types
     (found,) = build_parser()._subparsers._group_actions  # type: ignore[union-attr]
     return dict(found.choices)  # type: ignore[arg-type]
 

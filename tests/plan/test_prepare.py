@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from training_helpers import run_config, write_texts
 
-from gpt2_jax.config import BALANCES
+from gpt2_jax.config import BALANCES, DataConfig
 from gpt2_jax.engine.texts import READ
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
@@ -79,3 +79,21 @@ def test_the_texts_lie_alike_whatever_the_test_part_is(uneven, tmp_path_factory)
     assert one.texts.fingerprint(*READ) == other.texts.fingerprint(*READ)
     assert set(one.split.test) != set(other.split.test)
     assert memo.made["texts"] == memo.made["weights"] == memo.made["tokens"] == 1
+
+
+def test_rows_in_memory_are_read_anew_and_changed_ones_are_encoded_anew(
+    tmp_path_factory,
+):
+    """A list may be changed in place, and its `id` belongs to another one later."""
+    config, memo = run_config(tmp_path_factory), Memo()
+    config = dataclasses.replace(config, data=DataConfig(source="memory"))
+    texts = [f"text number {i}" for i in range(60)]
+    labels = ["ham", "spam"] * 30
+    before = prepare(config, rows=(texts, labels), memo=memo)
+    rows = (texts, labels)
+    prepare(config, rows=rows, memo=memo)
+    texts[:] = [f"{text}, and what was added to it" for text in texts]
+    after = prepare(config, rows=rows, memo=memo)
+    assert set(after.dataset.texts) == set(texts)
+    assert after.dataset.sha256 != before.dataset.sha256
+    assert after.num_tokens.min() > before.num_tokens.max()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from training_helpers import run_config, shared_programs
 
-from gpt2_jax import Classifier, finetune
+from gpt2_jax import Classifier, Memo, finetune
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.export.classifier import export_run
 from gpt2_jax.inference.evaluate import evaluate_run
@@ -129,3 +129,18 @@ def test_models_of_before_are_cut_and_unknown_ways_are_refused(runs):
     with pytest.raises(WeightsError, match="long='backwards'"):
         load_model(runs / "windows")
     write_json(path, sealed(stored))
+
+
+@pytest.mark.slow
+def test_runs_that_read_texts_otherwise_share_no_ngrams(tmp_path_factory, tmp_path):
+    memo, found = Memo(), []
+    for name, long, shared in (
+        ("a", "cut", memo),
+        ("b", "windows", memo),
+        ("c", "windows", None),
+    ):
+        config = _config(tmp_path_factory, long, learning_rate=1e-6)
+        config = dataclasses.replace(config, lexical=True)
+        finetune(config, tmp_path / name, memo=shared)
+        found.append((tmp_path / name / "predictions.csv").read_text())
+    assert found[0] != found[1] == found[2]
