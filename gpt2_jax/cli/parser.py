@@ -61,16 +61,17 @@ class Parser(argparse.ArgumentParser):
         if self._inside:  # a part of what stands below
             return super().parse_known_args(words, namespace)
         words = self.rewrite(words)
-        parse = super().parse_known_args
-        # With a `--` argparse would take what stands behind it for flags after all.
-        intermixed = self.intermixed and "--" not in words
-        if intermixed:
-            parse = super().parse_known_intermixed_args
-        self._inside = intermixed
-        try:
-            found, unknown = parse(words, namespace)
-        finally:
-            self._inside = False
+        if not self.intermixed:
+            found, unknown = super().parse_known_args(words, namespace)
+        else:
+            self._inside = True
+            try:
+                parse = super().parse_known_intermixed_args
+                found, unknown = parse(_marked(words), namespace)
+            finally:
+                self._inside = False
+            for name, value in vars(found).items():
+                setattr(found, name, _unmarked(value))
         if unknown:  # said here, where the command is known, and not by the root
             self.error(f"unknown: {' '.join(unknown)}{self._meant(unknown)}")
         return found, unknown
@@ -122,6 +123,26 @@ class Parser(argparse.ArgumentParser):
                 return f"; did you mean {_OTHERS[flag]}?"
             return did_you_mean(flag, flags)
         return ""
+
+
+def _marked(words: list[str]) -> list[str]:
+    """Return `words` without their `--`, what stands behind it marked by a NUL.
+
+    Python's versions disagree on what a `--` means to intermixed arguments; no word of
+    a command line can hold a NUL.
+    """
+    if "--" not in words:
+        return words
+    at = words.index("--")
+    return words[:at] + ["\0" + word for word in words[at + 1 :]]
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unmarked(one) for one in value]
+    if isinstance(value, str | os.PathLike):
+        return type(value)(str(value).removeprefix("\0"))
+    return value
 
 
 def paint(text: str, code: str, stream: Any) -> str:

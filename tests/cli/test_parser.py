@@ -99,6 +99,8 @@ def test_explain_takes_no_value_but_the_words_of_before_still_do():
     ):
         got = parse(["predict", "RUN", *line])
         assert (got.explain, got.explain_method, got.texts) == (True, method, texts)
+    odd = parse(["predict", "--explain", "--", "-R", "--top-k", "-x", "--"])
+    assert (str(odd.run), odd.texts) == ("-R", ["--top-k", "-x", "--"])
     assert method_of_explain(["gradients"]) == ["gradients"]
     with pytest.raises(SystemExit):
         parse(["predict", "RUN", "--explain=words", "a"])
