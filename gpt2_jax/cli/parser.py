@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gpt2_jax.errors import did_you_mean
@@ -140,9 +141,9 @@ def _marked(words: list[str]) -> list[str]:
 def _unmarked(value: Any) -> Any:
     if isinstance(value, list):
         return [_unmarked(one) for one in value]
-    if isinstance(value, str | os.PathLike):
-        return type(value)(str(value).removeprefix("\0"))
-    return value
+    if isinstance(value, Path):
+        return Path(_unmarked(str(value)))
+    return value.removeprefix("\0") if isinstance(value, str) else value
 
 
 def paint(text: str, code: str, stream: Any) -> str:
