@@ -11,10 +11,11 @@ from gpt2_jax.evaluation.error_list import MAX_LISTED
 from gpt2_jax.evaluation.metrics import confident_errors
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.inference.explain import MAX_SPANS, OCCLUSION, word_spans
+from gpt2_jax.model.pools import POOLS
 from gpt2_jax.weights.trained import TrainedModel
 
 # An explanation predicts a text once for each word: so many tokens are spent on all.
-EXPLAINED_TOKENS = 2**13
+EXPLAINED_TOKENS = 2**12
 
 
 def list_errors(
@@ -37,10 +38,12 @@ def explain_errors(
 ) -> list[dict[str, Any]]:
     """Return `errors` with `words`, [start, end, weight] each, of the first of them."""
     chosen, spent = [], 0
+    padded = POOLS[trained.config.pool].reads_padding
     for error in errors:
         text = texts[int(error["row"])]
         words = min(len(word_spans(text)), MAX_SPANS)
-        length = min(len(trained.tokenizer.encode(text)), trained.max_length)
+        length = len(trained.tokenizer.encode(text))
+        length = trained.max_length if padded else min(length, trained.max_length)
         spent += (1 + words) * length
         if spent > EXPLAINED_TOKENS:
             break
