@@ -17,10 +17,13 @@ from experiments.study.tables import all_tables
 from gpt2_jax import finetune
 from gpt2_jax.engine.compilation import keep_compiled_programs
 from gpt2_jax.errors import UserError
+from gpt2_jax.sweeps.files import markdown
 from gpt2_jax.workdir.memo import Memo
 from gpt2_jax.workdir.signals import Interrupted
 
 log = logging.getLogger("gpt2_jax.study")
+
+_OF_RUN_STUDY = ("rows", "extend", "keep_models")  # flags that are its arguments
 
 
 def run_study(
@@ -52,16 +55,9 @@ def run_study(
     for key, setting in zip(keys, study.settings, strict=True):
         if key not in rows if rows else setting.needs:
             continue
+        shared = {"runner": runner, "keep_models": keep_models, "memo": memo}
         for seed in seeds:
-            row = run_once(
-                study,
-                setting,
-                seed,
-                workdir,
-                runner=runner,
-                keep_models=keep_models,
-                memo=memo,
-            )
+            row = run_once(study, setting, seed, workdir, **shared)
             shown = ", ".join(
                 f"{name} {row.numbers[name]:.2f}" for name in study.metrics
             )
@@ -84,7 +80,7 @@ def write_finished(study: Study, workdir: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_results(study, found, out / "results.csv")
     tables = all_tables(study, found, baselines)
-    text = "\n".join(table.markdown() for table in tables)
+    text = "\n".join(markdown(table.head, table.lines) for table in tables)
     (out / "table.md").write_text(text, encoding="utf-8")
     points = [summarize_rows(rows, study.metrics) for rows in found]
     figures = draw(study, points, baselines, out)
@@ -107,15 +103,8 @@ def main(
         study = build if isinstance(build, Study) else build(arguments)
         workdir = arguments.workdir or Path("checkpoints") / study.name
         out = arguments.out or workdir
-        run_study(
-            study,
-            arguments.seeds,
-            workdir,
-            out,
-            rows=arguments.rows,
-            extend=arguments.extend,
-            keep_models=arguments.keep_models,
-        )
+        flags = {name: getattr(arguments, name) for name in _OF_RUN_STUDY}
+        run_study(study, arguments.seeds, workdir, out, **flags)
     except ValueError as error:
         parser.error(str(error))
     except UserError as error:
@@ -130,18 +119,11 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", nargs="+", default=[], metavar="ROW", help="default: all"
     )
-    parser.add_argument(
-        "--workdir",
-        type=Path,
-        metavar="DIR",
-        help="of the runs; default: checkpoints/STUDY",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="of results.csv, table.md, figures and page.html; default: the workdir",
-    )
+    for flag, of in (
+        ("--workdir", "the runs; default: checkpoints/STUDY"),
+        ("--out", "results.csv, table.md, figures, page.html; default: the workdir"),
+    ):
+        parser.add_argument(flag, type=Path, metavar="DIR", help=f"of {of}")
     parser.add_argument(
         "--extend",
         action="store_true",

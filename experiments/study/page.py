@@ -9,6 +9,7 @@ from experiments.study.plots import Drawn
 from experiments.study.spec import Row, Study
 from experiments.study.tables import Table
 from gpt2_jax.evaluation import markup
+from gpt2_jax.sweeps.page import html_table, section
 
 
 def write_page(
@@ -23,10 +24,10 @@ def write_page(
     body = f"<h1>{title}</h1>\n<p>{question}</p>\n"
     for figure in figures:
         caption = f"<figcaption>{markup.escape(figure.caption)}</figcaption>"
-        body += _section("", f"<figure>{figure.svg}{caption}</figure>")
-    body += _section("The numbers", "".join(map(_table, tables)))
+        body += f"<section><figure>{figure.svg}{caption}</figure></section>\n"
+    body += section("The numbers", "".join(html_table(*table) for table in tables))
     again = f"<pre>{markup.escape(commands(study, found))}</pre>\n"
-    body += _section("Again", again + _facts(found))
+    body += section("Again", again + _facts(found))
     path.write_text(markup.page(study.title, body), encoding="utf-8")
 
 
@@ -47,24 +48,9 @@ def commands(study: Study, found: Sequence[Sequence[Row]]) -> str:
 
 def _facts(found: Sequence[Sequence[Row]]) -> str:
     rows = [row for rows in found for row in rows]
-    facts = {
-        "device": ", ".join(sorted({row.device for row in rows})),
-        "commit": ", ".join(sorted({row.commit for row in rows})),
-        "runs": str(len({row.run for row in rows})),
-    }
-    lines = (markup.row(name, [_cell(value)]) for name, value in facts.items())
-    return markup.table(("", ""), lines, "facts", "What they were measured with")
-
-
-def _table(table: Table) -> str:
-    lines = (markup.row(line[0], map(_cell, line[1:])) for line in table.lines)
-    return markup.table(table.head, lines, "each", table.caption)
-
-
-def _section(title: str, content: str) -> str:
-    head = f"<h2>{title}</h2>\n" if title else ""
-    return f"<section>{head}{content}</section>\n"
-
-
-def _cell(value: str) -> str:
-    return f"<td>{markup.escape(value)}</td>"
+    lines = [
+        ["device", ", ".join(sorted({row.device for row in rows}))],
+        ["commit", ", ".join(sorted({row.commit for row in rows}))],
+        ["runs", str(len({row.run for row in rows}))],
+    ]
+    return html_table(("", ""), lines, "What they were measured with")

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from gpt2_jax import finetune
 from gpt2_jax.config import FinetuneConfig, from_stored, to_dict
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import digest
+from gpt2_jax.sweeps.grid import SEED
+from gpt2_jax.sweeps.members import with_fields
 from gpt2_jax.workdir.identity import flat
 from gpt2_jax.workdir.memo import Memo
 
@@ -44,8 +46,7 @@ def with_seed(
     study: Study, setting: Setting, seed: int, workdir: Path
 ) -> tuple[FinetuneConfig, Path]:
     """Return the config of a run, and its folder."""
-    train = dataclasses.replace(setting.config.train, seed=seed)
-    config = dataclasses.replace(setting.config, train=train, lexical=study.lexical)
+    config = with_fields(setting.config, {SEED: seed, "lexical": study.lexical})
     return config, workdir / f"{folder_of(config)}-seed{seed}"
 
 
@@ -150,14 +151,12 @@ def adopt(study: Study, results: Path, workdir: Path) -> None:
 def commit_of(root: Path) -> str:
     """Return the commit of the code under `root`, with a + where it was changed."""
     git = ["git", "-C", str(root)]
+    asked = (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", *CODE])
     try:
-        head = _output([*git, "rev-parse", "--short", "HEAD"])
-        changed = _output([*git, "status", "--porcelain", "--", *CODE])
+        head, changed = (
+            subprocess.check_output([*git, *words], text=True, stderr=subprocess.PIPE)
+            for words in asked
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head + "+" * bool(changed)
-
-
-def _output(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return head.strip() + "+" * bool(changed)

@@ -15,11 +15,6 @@ class Table(NamedTuple):
     lines: list[list[str]]
     caption: str
 
-    def markdown(self) -> str:
-        bars = ["---"] * len(self.head)
-        lines = (self.head, bars, *self.lines)
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
 
 def all_tables(
     study: Study, found: Sequence[Sequence[Row]], baselines: Sequence[Baseline]

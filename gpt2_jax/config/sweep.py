@@ -50,6 +50,15 @@ class SweepConfig:
     sample_seed: int = option(
         0, "of what --samples draws", at_least=0, below=2**32, section=RUNS
     )
+    together: int | None = option(
+        None,
+        "train so many runs at once that differ in seed and learning rate alone, cut "
+        "over the devices",
+        unset="1 on a CPU, which gains nothing by it; elsewhere 8 for each device",
+        metavar="N",
+        at_least=1,
+        section=RUNS,
+    )
     keep_models: KeepModels = option(
         "all",
         "models and checkpoints of finished runs: of all, of the best on validation, "

@@ -11,8 +11,9 @@ from typing import Any
 
 from gpt2_jax.evaluation.statistics import Difference, Summary
 from gpt2_jax.storage.atomic import write_json, write_text
+from gpt2_jax.sweeps.finished import Finished
 from gpt2_jax.sweeps.page import write_page
-from gpt2_jax.sweeps.run import Finished, Swept
+from gpt2_jax.sweeps.run import Swept
 from gpt2_jax.sweeps.table import METRICS, Comparison, compare, numbers_of
 
 Lines = list[list[str]]

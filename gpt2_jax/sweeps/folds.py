@@ -23,9 +23,10 @@ from gpt2_jax.evaluation.metrics import evaluate_probabilities, wilson_interval
 from gpt2_jax.evaluation.statistics import Answers, resampled
 from gpt2_jax.evaluation.summary import format_test
 from gpt2_jax.storage.atomic import write_json, write_text
+from gpt2_jax.sweeps.finished import Finished
 from gpt2_jax.sweeps.members import folds_of
 from gpt2_jax.sweeps.page import write_folds_page
-from gpt2_jax.sweeps.run import Finished, Swept, run_members
+from gpt2_jax.sweeps.run import Swept, run_members
 from gpt2_jax.workdir.predictions import PREDICTIONS, read_predictions
 
 FOLDS = 5  # where none are named

@@ -9,7 +9,7 @@ from gpt2_jax.evaluation import markup
 from gpt2_jax.evaluation.point_plot import Line, draw_points
 from gpt2_jax.evaluation.svg import STYLE, to_svg
 from gpt2_jax.storage.atomic import write_text
-from gpt2_jax.sweeps.run import Finished
+from gpt2_jax.sweeps.finished import Finished
 from gpt2_jax.sweeps.table import METRICS, Comparison, numbers_of
 
 _CAPTION = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import shutil
 from collections import Counter
@@ -19,39 +20,25 @@ from pathlib import Path
 
 import jax
 
-from gpt2_jax import config as configs
 from gpt2_jax import distributed
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.config.sweep import SweepConfig
 from gpt2_jax.errors import NonFiniteError, UserError
-from gpt2_jax.evaluation.statistics import mean_score
-from gpt2_jax.storage.sealed import read_json
+from gpt2_jax.sweeps.finished import Finished, best_of, read_finished, scored
 from gpt2_jax.sweeps.limits import count_programs, stopped_in_words, time_limit
 from gpt2_jax.sweeps.members import Member, in_order
+from gpt2_jax.sweeps.together import alike, run_together
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.training.results import Results
-from gpt2_jax.workdir.claim import CONFIG, RESULTS
 from gpt2_jax.workdir.console import console
 from gpt2_jax.workdir.lock import workdir_lock
 from gpt2_jax.workdir.memo import Memo
-from gpt2_jax.workdir.paths import absolute
-from gpt2_jax.workdir.predictions import PREDICTIONS, read_predictions
 from gpt2_jax.workdir.run import RunOptions, local_folder
 from gpt2_jax.workdir.signals import Interrupted, StopSignals
 
 log = logging.getLogger(__name__)
 
 _HEAVY = ("checkpoints", "model")
-
-
-@dataclasses.dataclass(frozen=True)
-class Finished:
-    """A finished run of a sweep."""
-
-    member: Member
-    results: Results
-    folder: Path
-    score: tuple[float, ...]  # on validation, by its metric and then by its loss
 
 
 # Writes into a folder what the finished members, in their order, have found; returns
@@ -102,10 +89,15 @@ def run_members(
                 "of them reach"
             )
         going = _Sweep(members, folder, sweep, offline, trunk_cache)
+        going.remove_models()
         try:
-            for member in in_order(members):
+            for some in going.groups():
                 stop.poll()
-                going.run(member)
+                if len(some) == 1:
+                    going.run(some[0], going.memo)
+                else:
+                    jobs = [functools.partial(going.run, each) for each in some]
+                    run_together(jobs, going.memo, stop)
                 if mirror is not None:
                     mirror.push()
         except Interrupted as stopped:
@@ -148,7 +140,7 @@ class _Sweep:
         self.memo, self.diverged = Memo(), []
         self._members, self._folder = members, folder
         self._sweep, self._offline, self._trunk_cache = sweep, offline, trunk_cache
-        there = (_finished(member, folder) for member in members)
+        there = (read_finished(member, folder) for member in members)
         self._found = {done.member.name: done for done in there if done is not None}
 
     @property
@@ -157,38 +149,55 @@ class _Sweep:
         names = (member.name for member in self._members)
         return [self._found[name] for name in names if name in self._found]
 
-    def run(self, member: Member) -> None:
-        """Finish a member, unless it is; then remove the models that are not kept.
+    def groups(self) -> Iterator[list[Member]]:
+        """Yield the members, in an order that shares work, those at once together."""
+        size = self._sweep.together or _together_by_default()
+        groups: dict[FinetuneConfig, list[Member]] = {}
+        for member in in_order(self._members):
+            if member.name not in self._found:
+                groups.setdefault(alike(member.config), []).append(member)
+        for some in groups.values():
+            for start in range(0, len(some), size):
+                yield some[start : start + size]
+
+    def run(self, member: Member, memo: Memo) -> None:
+        """Finish a member; then remove the models that are not kept.
+
+        Args:
+            memo: what the run shares with others.
 
         Raises:
             Interrupted: a signal came.
         """
         folder = self._folder / member.name
-        if member.name not in self._found:
-            number = len(self._found) + len(self.diverged) + 1
-            log.info("run %d of %d: %s", number, len(self._members), member.name)
-            try:
-                results = finetune(
-                    member.config,
-                    folder,
-                    verbose=not self.memo.made,  # the first tells of the data
-                    resume=True,
-                    offline=self._offline,
-                    trunk_cache=self._trunk_cache,
-                    memo=self.memo,
-                    figures=False,
-                )
-            except NonFiniteError as error:
-                log.warning("%s: %s", member.name, error)
-                self.diverged.append(member.name)
-                return
-            distributed.barrier(member.name)  # the first process has written its files
-            self._found[member.name] = _scored(member, results, folder)
-            _say(member, results)
+        number = len(self._found) + len(self.diverged) + 1
+        log.info("run %d of %d: %s", number, len(self._members), member.name)
+        try:
+            results = finetune(
+                member.config,
+                folder,
+                verbose=not self.memo.made,  # the first tells of the data
+                resume=True,
+                offline=self._offline,
+                trunk_cache=self._trunk_cache,
+                memo=memo,
+                figures=False,
+            )
+        except NonFiniteError as error:
+            log.warning("%s: %s", member.name, error)
+            self.diverged.append(member.name)
+            return
+        distributed.barrier(member.name)  # the first process has written its files
+        self._found[member.name] = scored(member, results, folder)
+        _say(member, results)
+        self.remove_models()
+
+    def remove_models(self) -> None:
+        """Remove those of finished runs that are not kept."""
         distributed.on_first_process(self._remove_models)
 
     def _remove_models(self) -> None:
-        if self._sweep.keep_models == "all":
+        if self._sweep.keep_models == "all" or not self._found:
             return
         best = best_of(self.finished)
         for each in self.finished:
@@ -197,38 +206,11 @@ class _Sweep:
                     shutil.rmtree(each.folder / name, ignore_errors=True)
 
 
-def best_of(finished: Sequence[Finished]) -> Finished:
-    """Return the member that is the best on validation, the first of equals."""
-    return max(finished, key=lambda each: each.score)
-
-
-def _finished(member: Member, workdir: Path) -> Finished | None:
-    """Return what a finished member found; None: it is not finished.
-
-    Raises:
-        UserError: a run of another config is there.
-    """
-    folder = workdir / member.name
-    if not (folder / CONFIG).is_file():
-        return None
-    there = configs.from_stored(FinetuneConfig, read_json(folder / CONFIG))
-    if there != absolute(member.config):
-        raise UserError(
-            f"{folder}: holds a run of another config; choose another --workdir"
-        )
-    if not (folder / RESULTS).is_file():
-        return None
-    results = Results.from_json(read_json(folder / RESULTS))
-    results = dataclasses.replace(results, folder=str(folder))
-    return _scored(member, results, folder)
-
-
-def _scored(member: Member, results: Results, folder: Path) -> Finished:
-    """Return a finished member with what `compare` and `best_of` go by."""
-    answers = read_predictions(folder / PREDICTIONS["validation"]).answers
-    metrics = (member.config.train.metric, "loss")
-    score = tuple(mean_score([answers], metric) for metric in metrics)
-    return Finished(member, results, folder, score)
+def _together_by_default() -> int:
+    """Return how many runs train at once: a step of one leaves much of a GPU idle."""
+    if jax.default_backend() == "cpu" or jax.process_count() > 1:
+        return 1
+    return 8 * jax.device_count()
 
 
 def _say(member: Member, results: Results) -> None:

@@ -20,7 +20,7 @@ from gpt2_jax.evaluation.statistics import (
     shares_of_best,
     summarize,
 )
-from gpt2_jax.sweeps.run import Finished
+from gpt2_jax.sweeps.finished import Finished
 from gpt2_jax.workdir.predictions import PREDICTIONS, read_predictions
 
 # The columns of a setting, in percent.

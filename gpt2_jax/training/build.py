@@ -26,6 +26,7 @@ from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.pmap import PmapSteps
 from gpt2_jax.engine.steps import create_train_state
 from gpt2_jax.engine.texts import LEARNED, READ, Texts
+from gpt2_jax.engine.together import TogetherSteps
 from gpt2_jax.engine.trunk_cache import reuse_trunk
 from gpt2_jax.engine.widths import epoch_rows
 from gpt2_jax.engine.wrapper import Steps
@@ -74,6 +75,19 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
         (*key, features.fingerprint(*LEARNED), trains, how),
         lambda: _compile_steps(task, features, devices, depth, param_labels, loss),
     )
+    if depth > 0 and (train.parallel, train.shard) == ("jit", "none"):
+
+        def together(size: int) -> TogetherSteps:
+            made = (*key, features.fingerprint(*LEARNED), trains, how, size)
+            return memo.get(
+                "steps together",
+                (*made, dataclasses.replace(train, seed=0, learning_rate=1.0)),
+                lambda: _compile_together(
+                    task, features, devices, depth, param_labels, loss, size
+                ),
+            )
+
+        steps = memo.join(steps, together, train.learning_rate)
     return Engine(params, param_labels, features, steps, run.stop.poll, depth > 0)
 
 
@@ -122,6 +136,29 @@ def _compile_steps(
         accumulate=train.accumulate,
         loss=loss,
         resident=features.values.nbytes <= train.reuse_max_bytes,
+    )
+
+
+def _compile_together(
+    task: Task,
+    features: Texts,
+    devices: Sequence[Device],
+    depth: int,
+    param_labels: Params,
+    loss: Loss,
+    size: int,
+) -> TogetherSteps:
+    train = task.config.train
+    return TogetherSteps(
+        features,
+        devices,
+        size,
+        lambda rate: create_optimizer(train, param_labels, task.num_steps, rate=rate),
+        model=task.model,
+        depth=depth,
+        param_labels=param_labels,
+        accumulate=train.accumulate,
+        loss=loss,
     )
 
 

@@ -84,8 +84,8 @@ def _take_all_steps(
                 due.take_losses(state, step, losses, seconds)
                 if seconds < CALL_SECONDS / 2:
                     limit = min(2 * limit, MAX_STEPS)
-                step += len(call)
-                shown.update(len(call))
+                step += len(losses)  # where others train along, not the whole call
+                shown.update(len(losses))
                 limit = stop.meet(limit)
                 due.after(state, step)
     return state

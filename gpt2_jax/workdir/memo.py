@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from gpt2_jax.workdir.signals import StopSignals
+
 T = TypeVar("T")
 
 
@@ -16,6 +18,9 @@ class Memo:
     made, or makes it. Only the newest is kept: runs that are alike come one after
     another, and the outputs of a trunk may fill the memory.
     """
+
+    # A run in a thread gets no signals: those of the runs together.
+    stop: StopSignals | None = None
 
     def __init__(self) -> None:
         self.made: Counter[str] = Counter()  # things of each kind
@@ -30,3 +35,12 @@ class Memo:
         self.made[kind] += 1
         self._newest[kind] = (key, made)
         return made
+
+    def join(self, steps: T, together: Callable[[int], Any], rate: float) -> T:
+        """Return the steps of a run: its own, unless it trains with others.
+
+        Args:
+            together: makes the steps of so many runs; see `engine.together`.
+            rate: the run's learning rate.
+        """
+        return steps

@@ -138,7 +138,7 @@ def open_run(
         console(verbose=options.verbose),
         local_folder(workdir, options) as (folder, mirror),
         clock.compiling(),
-        StopSignals(folder, mirror and mirror.url) as stop,
+        StopSignals(folder, mirror and mirror.url, above=options.memo.stop) as stop,
         contextlib.ExitStack() as held,
         explain_disk_errors(folder),
         explain_out_of_memory(memory_advice(config)),

@@ -33,9 +33,15 @@ class StopSignals:
     """
 
     def __init__(
-        self, workdir: Path, url: str | None = None, *, command: str = "finetune"
+        self,
+        workdir: Path,
+        url: str | None = None,
+        *,
+        command: str = "finetune",
+        above: StopSignals | None = None,
     ) -> None:
         self.requested: int | None = None
+        self._above = above  # what is asked of it is asked of this run too
         self._agreed: int | None = None  # of several processes
         self._workdir, self._url, self._command = workdir, url, command
         self._previous: dict[int, Any] = {}
@@ -59,13 +65,18 @@ class StopSignals:
 
     def meet(self, limit: int) -> int:
         """Agree with the other processes on a signal and on the smallest `limit`."""
-        self._agreed, limit = distributed.agree(self.requested, limit)
+        self._agreed, limit = distributed.agree(self._asked, limit)
         return limit
 
     @property
     def _signum(self) -> int | None:
         # One process that left alone would let the others wait for it for ever.
-        return self.requested if jax.process_count() == 1 else self._agreed
+        return self._asked if jax.process_count() == 1 else self._agreed
+
+    @property
+    def _asked(self) -> int | None:
+        above = self._above.requested if self._above else None
+        return self.requested or above
 
     def poll(self) -> None:
         """Leave what can be done again, if a signal came.

@@ -16,6 +16,7 @@ from training_helpers import compilations, run_config, shared_programs
 from gpt2_jax.config.sweep import SweepConfig
 from gpt2_jax.errors import NonFiniteError, UserError
 from gpt2_jax.storage import bucket
+from gpt2_jax.sweeps import finished as sweep_finished
 from gpt2_jax.sweeps import run as sweep_run
 from gpt2_jax.sweeps.sweep import sweep
 from gpt2_jax.training.finetune import finetune
@@ -127,7 +128,7 @@ def test_another_config_in_the_folder_is_refused(swept, config, tmp_path):
 def test_the_best_is_chosen_on_validation_alone(swept, tmp_path, monkeypatch):
     """Where the test part says something else, nothing changes."""
     found, _, _ = swept
-    best = sweep_run.best_of(found.finished)
+    best = sweep_finished.best_of(found.finished)
     turned = [
         dataclasses.replace(
             each,
@@ -138,7 +139,7 @@ def test_the_best_is_chosen_on_validation_alone(swept, tmp_path, monkeypatch):
         )
         for each in found.finished
     ]
-    assert sweep_run.best_of(turned).member == best.member
+    assert sweep_finished.best_of(turned).member == best.member
 
 
 @pytest.mark.slow
@@ -165,7 +166,7 @@ def test_models_that_are_not_kept_are_removed(swept, config, tmp_path, keep, lef
     models = list(again.glob("*/model"))
     assert len(models) == len(list(again.glob("*/checkpoints"))) == left
     if left:
-        assert models[0].parent == sweep_run.best_of(found.finished).folder
+        assert models[0].parent == sweep_finished.best_of(found.finished).folder
 
 
 @pytest.mark.slow

@@ -94,6 +94,22 @@ def _end(processes: list[subprocess.Popen], seconds: float = 120) -> list[tuple]
     return [(p.returncode, *out) for p, out in zip(processes, outputs, strict=True)]
 
 
+def _sweep(num: int, config: FinetuneConfig, workdir: Path) -> list[tuple]:
+    """Run two seeds of `config` as `num` processes."""
+    settings = workdir.with_suffix(".json")
+    settings.write_text(json.dumps(to_dict(config)))
+    command = ["-m", "gpt2_jax", "sweep", "--config", str(settings), "--seeds", "0-1"]
+    command += ["--workdir", str(workdir), "--no-compilation-cache"]
+    if num > 1:
+        command += ["--coordinator", f"localhost:{_free_port()}"]
+        command += ["--num-processes", str(num), "--process-id"]
+    ended = _end(
+        [_open([*command, str(i)] if num > 1 else command) for i in range(num)], 300
+    )
+    assert [code for code, _, _ in ended] == [0] * num, ended
+    return ended
+
+
 def _run(num: int, config: FinetuneConfig, workdir: Path, *flags: str) -> list[tuple]:
     ended = _end(_start(num, config, workdir, *flags))
     assert [code for code, _, _ in ended] == [0] * num, ended
@@ -321,3 +337,19 @@ def test_a_run_goes_on_over_any_number_of_devices(
     one = run_config(tmp_path_factory, learning_rate=1e-4)
     finetune(one, tmp_path / "one")
     _assert_same_run(workdir, tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_a_sweep_of_several_processes_is_that_of_one(tmp_path, tmp_path_factory):
+    config = _config(tmp_path_factory, epochs=1)
+    for num in (1, 2):
+        _sweep(num, config, tmp_path / str(num))
+    for seed in (0, 1):
+        name = f"seed={seed}"
+        got, expected = (tmp_path / str(num) / name for num in (2, 1))
+        np.testing.assert_allclose(losses(got), losses(expected), rtol=1e-4)
+        ours, theirs = (flatten(load_model(run).params) for run in (got, expected))
+        for path, leaf in theirs.items():
+            np.testing.assert_allclose(ours[path], leaf, atol=1e-4, err_msg=path)
+    tables = [(tmp_path / str(num) / "table.md").read_text() for num in (1, 2)]
+    assert tables[0] == tables[1]
