@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -41,6 +42,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean X?" for the known word that is most like it, or ""."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def did_you_mean_path(path: Path, names: Iterable[str] = ()) -> str:
+    """Do so of what lies beside `path`, and of `names` where it is one word."""
+    known = [*names] if path.parent == Path() else []
+    with contextlib.suppress(OSError):
+        known += [other.name for other in path.parent.iterdir()]
+    return did_you_mean(path.name, known)
 
 
 PREDICT_MEMORY_ADVICE = (

@@ -123,7 +123,7 @@ def post(body: bytes, path: str = "/v1/classify", **headers: str | int) -> bytes
 def serving(
     classifier: Classifier | StubClassifier, *, wait: bool = True, **settings: Any
 ) -> Iterator[Service]:
-    """Serve `classifier`, ready unless `wait` is false, and stop it at the end."""
+    """Serve `classifier`, compiled unless `wait` is false, and stop it at the end."""
     config = ServeConfig(**{"port": 0, "read_timeout": 1.0, **settings})
     with listen(config) as listener:
         server = make_server(classifier, config)  # pyright: ignore[reportArgumentType]
@@ -132,7 +132,9 @@ def serving(
         service = Service(listener.getsockname()[1], server, thread)
         try:
             if wait:
-                until(lambda: service.status(head("/readyz", method="GET")) == 200)
+                ask = {"authorization": f"Bearer {config.token}"}
+                metrics = head("/metrics", method="GET", **ask)
+                until(lambda: b"gpt2_jax_cold_shapes 0.0" in service.send(metrics))
             yield service
         finally:
             server.should_exit = True

@@ -4,117 +4,39 @@
     python experiments/benchmarks/serve.py checkpoints/serve
 
 Both services run on this machine, the load comes from this process, and they are loaded
-in turn, one text a request. `--memory` asks 20,000 times instead, and prints the
-resident memory on the way. Needs the extras `serve` and `torch`.
+in turn, one text a request. Then one client asks on while, each second, ten others ask
+for 30 texts and hang up at once. `--memory` asks 20,000 times instead, and prints the
+resident memory on the way; `--start` starts it with empty caches, and prints the time
+until `/readyz` answers. Needs the extras `serve` and `torch`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import dataclasses
-import itertools
-import json
+import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
+
+from serve_load import (
+    LEAVING,
+    MAX_REQUESTS,
+    Service,
+    answers,
+    beside_leaving,
+    free_port,
+    load,
+)
 
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data.sources import load_dataset
 
 CLIENTS = (1, 16, 128)
-MAX_REQUESTS = 20000
 PEER = Path(__file__).with_name("serve_peer.py")
-
-
-@dataclasses.dataclass(frozen=True)
-class Service:
-    """A service that runs, and how it is asked for one text."""
-
-    name: str
-    command: list[str]
-    path: str
-    port: int
-
-    def request(self, text: str) -> bytes:
-        body = {"texts": [text]} if self.path.startswith("/v1") else {"text": text}
-        content = json.dumps(body).encode()
-        head = (
-            f"POST {self.path} HTTP/1.1\r\nhost: localhost\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
-        )
-        return head.encode() + content
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[int]:
-        """Run it, and yield its process id once it answers."""
-        with subprocess.Popen(self.command, stderr=subprocess.DEVNULL) as process:
-            try:
-                self._wait(process)
-                yield process.pid
-            finally:
-                process.terminate()
-
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        ready = "/readyz" if self.path.startswith("/v1") else "/openapi.json"
-        for _ in range(600):
-            if process.poll() is not None:
-                raise SystemExit(f"{self.name} ended with {process.returncode}")
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://localhost:{self.port}{ready}").close()
-                return
-            time.sleep(0.5)
-        raise SystemExit(f"{self.name} is not ready after 300 s")
-
-
-async def ask(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
-) -> bytes:
-    """Send one request over an open connection, and return the body of its answer."""
-    writer.write(request)
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    if not head.startswith(b"http/1.1 200 "):
-        raise SystemExit(head.decode())
-    length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
-    return await reader.readexactly(length)
-
-
-async def load(
-    service: Service, texts: list[str], clients: int, seconds: float, count: int
-) -> tuple[list[float], float]:
-    """Return the latency of each request, and how long all of them took."""
-    latencies: list[float] = []
-    requests = itertools.islice(itertools.cycle(map(service.request, texts)), count)
-    start = time.perf_counter()
-
-    async def client() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        for request in requests:
-            begin = time.perf_counter()
-            await ask(reader, writer, request)
-            latencies.append(time.perf_counter() - begin)
-            if time.perf_counter() - start > seconds:
-                break
-        writer.close()
-
-    await asyncio.gather(*(client() for _ in range(clients)))
-    return latencies, time.perf_counter() - start
-
-
-async def answers(service: Service, texts: list[str]) -> list[dict[str, float]]:
-    """Return the probabilities of each text."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-    bodies = [await ask(reader, writer, service.request(text)) for text in texts]
-    writer.close()
-    values = map(json.loads, bodies)
-    return [v["results"][0]["probs"] if "results" in v else v for v in values]
 
 
 def check_equal(first: Service, second: Service, texts: list[str]) -> float:
@@ -130,28 +52,59 @@ def check_equal(first: Service, second: Service, texts: list[str]) -> float:
 def compare(
     ours: Service, peer: Service, texts: list[str], arguments: argparse.Namespace
 ) -> None:
-    """Print a line for each number of clients and each service."""
+    """Print how fast both are, and what those who hang up cost the others."""
     with ours.running(), peer.running():
+        ours.wait(None, "/metrics", told=b"gpt2_jax_cold_shapes 0.0")  # all compiled
         difference = check_equal(ours, peer, texts[:100])
         print(f"largest difference of 100 answers: {difference:.1e}")
-        print("| clients | service | requests/s | p50 ms | p99 ms |")
-        print("|---|---|---|---|---|")
-        for clients in CLIENTS:
+        speed(ours, peer, texts, arguments)
+        hanging_up(ours, peer, texts, arguments)
+
+
+def speed(
+    ours: Service, peer: Service, texts: list[str], arguments: argparse.Namespace
+) -> None:
+    """Print a line for each number of clients and each service."""
+    print("| clients | service | requests/s | p50 ms | p99 ms |")
+    print("|---|---|---|---|---|")
+    for clients in CLIENTS:
+        for service in (ours, peer):
+            asyncio.run(load(service, texts, clients, 2.0, MAX_REQUESTS))
+        found: dict[str, list[tuple[float, float, float]]] = {}
+        for _ in range(arguments.rounds):
             for service in (ours, peer):
-                asyncio.run(load(service, texts, clients, 2.0, MAX_REQUESTS))
-            found: dict[str, list[tuple[float, float, float]]] = {}
-            for _ in range(arguments.rounds):
-                for service in (ours, peer):
-                    latencies, took = asyncio.run(
-                        load(service, texts, clients, arguments.seconds, MAX_REQUESTS)
-                    )
-                    cuts = statistics.quantiles(latencies, n=100)
-                    found.setdefault(service.name, []).append(
-                        (len(latencies) / took, 1e3 * cuts[49], 1e3 * cuts[98])
-                    )
-            for name, values in found.items():
-                rate, p50, p99 = map(statistics.median, zip(*values, strict=True))
-                print(f"| {clients} | {name} | {rate:.1f} | {p50:.1f} | {p99:.1f} |")
+                latencies, took = asyncio.run(
+                    load(service, texts, clients, arguments.seconds, MAX_REQUESTS)
+                )
+                rate = len(latencies) / took
+                found.setdefault(service.name, []).append((rate, *p50_p99(latencies)))
+        for name, values in found.items():
+            rate, p50, p99 = map(statistics.median, zip(*values, strict=True))
+            print(f"| {clients} | {name} | {rate:.1f} | {p50:.1f} | {p99:.1f} |")
+
+
+def hanging_up(
+    ours: Service, peer: Service, texts: list[str], arguments: argparse.Namespace
+) -> None:
+    """Print the latency of one client, alone and beside ten that hang up."""
+    print(f"| service | p50 ms | p99 ms | p50 beside {LEAVING} | p99 beside | times |")
+    print("|---|---|---|---|---|---|")
+    for service in (ours, peer):
+        found = []
+        for _ in range(arguments.rounds):
+            alone = load(service, texts, 1, arguments.seconds, MAX_REQUESTS)
+            idle = p50_p99(asyncio.run(alone)[0])
+            beside = beside_leaving(service, texts, arguments.seconds)
+            found.append((*idle, *p50_p99(asyncio.run(beside))))
+        values = [statistics.median(x) for x in zip(*found, strict=True)]
+        shown = " | ".join(f"{value:.1f}" for value in values)
+        print(f"| {service.name} | {shown} | {values[3] / values[1]:.1f} |", flush=True)
+
+
+def p50_p99(latencies: list[float]) -> tuple[float, float]:
+    """Return them in milliseconds."""
+    cuts = statistics.quantiles(latencies, n=100, method="inclusive")
+    return 1e3 * cuts[49], 1e3 * cuts[98]
 
 
 def resident_mb(pid: int) -> float:
@@ -172,9 +125,19 @@ def memory(ours: Service, texts: list[str]) -> None:
             print(f"after {done} requests: {resident_mb(pid):.0f} MB", flush=True)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+def first_start(ours: Service, rounds: int) -> None:
+    """Print what each first start takes, with an empty cache folder."""
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as cache:
+            start = time.perf_counter()
+            with ours.running(os.environ | {"XDG_CACHE_HOME": cache}) as pid:
+                wall = time.perf_counter() - start
+                # state is the first field behind the name; ticks of user and system
+                fields = (
+                    Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                )
+                cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                print(f"ready after {wall:.1f} s, {cpu:.1f} s of CPU", flush=True)
 
 
 def main() -> None:
@@ -183,19 +146,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--start", action="store_true")
     arguments = parser.parse_args()
     texts = list(load_dataset(DataConfig(), to_train=False).texts)
     random.Random(0).shuffle(texts)
     python, run = sys.executable, str(arguments.run)
     port = free_port()
     command = [python, "-m", "gpt2_jax", "serve", run, "--port", str(port)]
-    ours = Service("gpt2-jax serve", command, "/v1/classify", port)
+    ours = Service("gpt2-jax serve", command, "/v1/classify", "/readyz", port)
+    if arguments.start:
+        first_start(ours, arguments.rounds)
+        return
     if arguments.memory:
         memory(ours, texts)
         return
     port = free_port()
     command = [python, str(PEER), run, str(port)]
-    peer = Service("FastAPI + pipeline", command, "/classify", port)
+    peer = Service("FastAPI + pipeline", command, "/classify", "/openapi.json", port)
     compare(ours, peer, texts, arguments)
 
 

@@ -1,7 +1,7 @@
 """The peer of serve.py: the same model in FastAPI + transformers' pipeline.
 
 As its documentation and most tutorials do it: a synchronous route, which FastAPI runs
-in its thread pool, calls the pipeline for the one text of the request. Run by serve.py;
+in its thread pool, calls the pipeline for the texts of the request. Run by serve.py;
 needs PyTorch and transformers.
 """
 
@@ -20,8 +20,8 @@ from pydantic import BaseModel
 from gpt2_jax.export.classifier import export_run
 
 
-class Text(BaseModel):
-    text: str
+class Texts(BaseModel):
+    texts: list[str]
 
 
 def build(run: Path) -> FastAPI:
@@ -35,11 +35,12 @@ def build(run: Path) -> FastAPI:
     app = FastAPI()
 
     @app.post("/classify")
-    def answer(request: Text) -> dict[str, float]:
+    def answer(request: Texts) -> dict[str, list[dict[str, dict[str, float]]]]:
         # With `top_k` it answers a list for each text, which its annotation does not
         # know.
-        found = cast("Any", classify([request.text], truncation=True))
-        return {score["label"]: score["score"] for score in found[0]}
+        found = cast("Any", classify(request.texts, truncation=True))
+        probs = [{score["label"]: score["score"] for score in text} for text in found]
+        return {"results": [{"probs": each} for each in probs]}
 
     return app
 

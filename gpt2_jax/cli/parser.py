@@ -28,7 +28,11 @@ _OTHERS = {
     "--max-seq-length": "--max-length",
     "--dropout": "--dropout-rate",
     "--input": "--file",
+    "--precision": "--target-precision",
+    "--recall": "--target-recall",
 }
+_LONG = 80  # characters of what is unknown; a text may be among it
+_REQUIRED = re.compile(" (is|are) required")
 _CHOICE = re.compile(r"argument (.*): invalid choice: '(.*)' \(choose from (.*)\)")
 
 
@@ -54,6 +58,7 @@ class Parser(argparse.ArgumentParser):
         self.rewrite: Callable[[list[str]], list[str]] = lambda words: words
         self.intermixed = False
         self._inside = False
+        self._words: list[str] = []
 
     def parse_known_args(  # type: ignore[override]  # as in argparse, without overloads
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -61,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         if self._inside:  # a part of what stands below
             return super().parse_known_args(words, namespace)
-        words = self.rewrite(words)
+        words = self._words = self.rewrite(words)
         if not self.intermixed:
             found, unknown = super().parse_known_args(words, namespace)
         else:
@@ -74,10 +79,12 @@ class Parser(argparse.ArgumentParser):
             for name, value in vars(found).items():
                 setattr(found, name, _unmarked(value))
         if unknown:  # said here, where the command is known, and not by the root
-            self.error(f"unknown: {' '.join(unknown)}{self._meant(unknown)}")
+            self.error(self._unknown(unknown))
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        if _REQUIRED.search(message) and (wrong := self._wrong_flags()):
+            message = self._unknown(wrong)  # which may be what was required
         if match := _CHOICE.fullmatch(message):
             name, value, known = match.groups()
             known = re.findall(r"[^', ]+", known)
@@ -104,15 +111,36 @@ class Parser(argparse.ArgumentParser):
         for action in self._actions:
             name = action.metavar if isinstance(action.metavar, str) else action.dest
             if not action.option_strings:
-                optional = action.nargs == "*"
+                # argparse puts it there while it reads intermixed words
+                optional = getattr(action, "save_nargs", action.nargs) == "*"
                 words.append(f"[{name} ...]" if optional else name)
             elif action.required:
                 shown = "{" + ",".join(map(str, action.choices or [name])) + "}"
                 words.append(f"{action.option_strings[-1]} {shown}")
+        for group in self._mutually_exclusive_groups:
+            if group.required:
+                flags = (action.option_strings[-1] for action in group._group_actions)
+                words.append("{" + ",".join(flags) + "}")
         return f"usage: {' '.join(words)}"
 
+    @property
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
+
+    def _wrong_flags(self) -> list[str]:
+        flags, words = self._flags, self._words
+        before = words[: words.index("--")] if "--" in words else words
+        known = (word.partition("=")[0] in flags for word in before)
+        pairs = zip(before, known, strict=True)
+        return [word for word, is_known in pairs if word[:2] == "--" and not is_known]
+
+    def _unknown(self, words: Sequence[str]) -> str:
+        told = " ".join(words)
+        told = told if len(told) <= _LONG else f"{told[:_LONG]}…"
+        return f"unknown: {told}{self._meant(words)}"
+
     def _meant(self, unknown: Sequence[str]) -> str:
-        flags = [flag for action in self._actions for flag in action.option_strings]
+        flags = self._flags
         for word in unknown:
             flag = word.partition("=")[0]
             if not flag.startswith("-"):

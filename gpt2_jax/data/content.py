@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from gpt2_jax.errors import DataError, DeviceError, did_you_mean
+from gpt2_jax.errors import DataError, DeviceError, did_you_mean_path
 from gpt2_jax.storage import bucket
 
 STDIN = "-"
@@ -133,7 +133,9 @@ def open_raw(path: Path) -> Generator[BinaryIO]:
         with path.open("rb") as raw:
             yield raw
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file{_meant(path)}") from None
+        raise DataError(
+            f"{path}: no such file{did_you_mean_path(path, NAMED)}"
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:  # a NUL, or half a character, in the path
@@ -177,11 +179,3 @@ def expand(name: str) -> list[str]:
     if not found:
         raise DataError(f"{name}: no such file, and no file has such a name")
     return found
-
-
-def _meant(path: Path) -> str:
-    """Return which file beside it, or which data set, was meant, if one was."""
-    known = [*NAMED] if path.parent == Path() else []
-    with contextlib.suppress(OSError):
-        known += [other.name for other in path.parent.iterdir()]
-    return did_you_mean(path.name, known)

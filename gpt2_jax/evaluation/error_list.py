@@ -23,11 +23,12 @@ def error_list(test: Mapping[str, Any], texts: Sequence[str]) -> str:
         "<p>A row is one of <a href='predictions.csv'>predictions.csv</a>, below its "
         "header. Many errors of one kind are often a question of labels: read some.</p>"
     )
-    if any("words" in error for error in errors):
+    if explained := sum("words" in error for error in errors):
+        few = f" Told for the {explained} most probable." * (explained < len(errors))
         words += (
             '<p><mark class="for">Shaded</mark> words speak for the answer that was '
             "given, <mark class='against'>underlined</mark> ones against it; "
-            "approximate: each is left out in turn.</p>\n"
+            f"approximate: each is left out in turn.{few}</p>\n"
         )
     rows = [(error, _row(texts, error)) for error in errors]
     orders = {

@@ -190,7 +190,7 @@ def _figures(report: Report, *names: str) -> str:
 
 
 def _figure(name: str, svg: str) -> str:
-    label = name.replace("_", " and ")
+    label = escape(_FIGURES[name].split(".")[0].split(":")[0])
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"')
     caption = escape(_FIGURES[name])
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>\n"

@@ -7,7 +7,7 @@ import logging
 import string
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -16,10 +16,7 @@ from gpt2_jax.config import ServeConfig
 from gpt2_jax.engine.widths import next_width, widths_up_to
 from gpt2_jax.errors import PREDICT_MEMORY_ADVICE, UserError, explain_out_of_memory
 from gpt2_jax.serve.jobs import Job, Text
-
-# Texts of a batch. Few, because each is compiled for each width before the first
-# request; a batch that is three quarters full is filled up with its last text.
-SIZES = (1, 2, 4, 8, 16)
+from gpt2_jax.serve.sizes import filled, size_for, sizes
 
 _COMPILERS = 2  # threads: XLA needs a core or two for each
 
@@ -38,7 +35,8 @@ class Batcher:
     What one request has beyond a full batch waits for its next turn, so that a large
     one delays a small one by a batch and not by all of its texts. Texts of `background`
     jobs wait until no other text does, and may fill half of the queue. A future that is
-    cancelled takes its texts out of the queue.
+    cancelled takes its texts out of the queue. A text whose width is not compiled yet
+    has it compiled next.
     """
 
     def __init__(
@@ -64,9 +62,12 @@ class Batcher:
         self._warming = threading.Thread(
             target=self._warm_up, name="warm-up", daemon=True
         )
-        self._largest = {width: 1 for width in self._widths}  # texts of a full batch
-        self.cold = len(list(self.shapes()))  # shapes that are still to be compiled
-        self.ready = threading.Event()  # texts of every length can be answered
+        # Texts of a full batch; 0: this width is still to be compiled.
+        self._largest = {width: 0 for width in self._widths}
+        self.cold = sum(
+            len(sizes(w, config.batch_tokens)) for w in self._widths
+        )  # shapes that are still to be compiled
+        self.ready = threading.Event()  # the model runs, and answers
         self.failed = False  # and never will be
 
     def start(self) -> None:
@@ -128,78 +129,95 @@ class Batcher:
                     del self._queues[key]
             self._changed.notify()
 
-    def shapes(self) -> Iterator[tuple[int, int]]:
-        """Yield (texts, tokens) of every batch that can be, short ones first."""
-        for width in self._widths:
-            for size in SIZES:
-                # Wide ones gain nothing from company.
-                if size == 1 or size * width <= self._config.batch_tokens:
-                    yield size, width
-
     def _run(self) -> None:
         while batch := self._next_batch():
             self._answer(batch)
 
     def _warm_up(self) -> None:
-        """Compile single texts of every width, then answer; larger batches follow.
+        """Compile the longest text, then answer; the other shapes follow meanwhile.
 
-        Until then there are none of these: no request waits for a compilation.
+        The longest first, since it needs most memory: what cannot run is never ready.
         """
-        start, shapes = time.monotonic(), list(self.shapes())
+        start, (*others, longest) = time.monotonic(), self._widths
+        try:
+            with explain_out_of_memory(PREDICT_MEMORY_ADVICE):
+                self._warm(longest, 1)
+        except Exception as error:
+            self.failed = True
+            unknown = not isinstance(error, UserError)
+            logger.error("the model cannot be run: %s", error, exc_info=unknown)
+            return
+        if self._closing:
+            return
+        seconds = time.monotonic() - start
+        logger.info("ready: after %.0f s; other lengths follow", seconds)
+        self._thread.start()
+        self.ready.set()
         with ThreadPoolExecutor(_COMPILERS) as pool:
-            try:
-                with explain_out_of_memory(PREDICT_MEMORY_ADVICE):
-                    list(pool.map(self._warm, [s for s in shapes if s[0] == 1]))
-            except Exception as error:
-                self.failed = True
-                unknown = not isinstance(error, UserError)
-                logger.error("the model cannot be run: %s", error, exc_info=unknown)
-                return
-            if self._closing:
-                return
-            seconds = time.monotonic() - start
-            logger.info("ready: texts of every length, after %.0f s", seconds)
-            self._thread.start()
-            self.ready.set()
-            try:
-                list(pool.map(self._warm_larger, self._widths))
-            except Exception as error:
-                logger.warning("warning: no larger batches: %s", error)
+            list(pool.map(self._warm_singles, [others] * _COMPILERS))
+            list(pool.map(self._warm_larger, self._widths))
         if not self.cold:
             seconds = time.monotonic() - start
-            logger.info("%d batch shapes compiled in %.0f s", len(shapes), seconds)
+            logger.info("all batch shapes compiled in %.0f s", seconds)
+
+    def _warm_singles(self, widths: list[int]) -> None:
+        """Compile single texts of `widths`, which other threads take from too.
+
+        Those that texts wait for come first.
+        """
+        while True:
+            with self._changed:
+                if not widths:
+                    return
+                waited = {width for _, width in self._queues}
+                width = min(widths, key=lambda w: (w not in waited, w))
+                widths.remove(width)
+            try:
+                self._warm(width, 1)
+            except Exception:  # the next text of this width has it too, and is told
+                self._have(width, 1)
 
     def _warm_larger(self, width: int) -> None:
-        for shape in [s for s in self.shapes() if s[1] == width and s[0] > 1]:
-            self._warm(shape)
+        try:
+            for size in sizes(width, self._config.batch_tokens)[1:]:
+                self._warm(width, size)
+        except Exception as error:
+            what = f"no larger batches of {width} tokens"
+            logger.warning("warning: %s: %s", what, error)
 
-    def _warm(self, shape: tuple[int, int]) -> None:
+    def _warm(self, width: int, size: int) -> None:
         """Compile a shape, and let batches have it."""
-        size, width = shape
         if self._closing:
             return
         # Different texts, since equal ones are run once; " a" is one token.
         letters = string.ascii_lowercase[:size]
         self._predict_proba([f" {letter}" * width for letter in letters])
+        self._have(width, size)
+        with self._changed:
+            self.cold -= 1
+
+    def _have(self, width: int, size: int) -> None:
         with self._changed:
             self._largest[width] = size
-            self.cold -= 1
+            self._changed.notify()
 
     def _next_batch(self) -> list[Text]:
         """Wait for texts and take those of one batch; none mean the end."""
         with self._changed:
             while True:
-                if not self._queues:
+                # What is not compiled yet waits for it, and holds nobody up.
+                keys = [k for k in self._queues if self._largest[k[1]] or self._closing]
+                if not keys:
                     if self._closing:
                         return []
                     self._changed.wait()
                     continue
-                key = min(self._queues, key=lambda k: (k[0], self._queues[k][0]))
-                queue, largest = self._queues[key], self._largest[key[1]]
+                key = min(keys, key=lambda k: (k[0], self._queues[k][0]))
+                queue, largest = self._queues[key], self._largest[key[1]] or 1
                 wait = queue[0].since + self._config.max_wait - time.monotonic()
                 alone = not self._company and len(queue) == 1
                 if wait <= 0 or alone or len(queue) >= largest or self._closing:
-                    return self._take(key, _size(len(queue), largest))
+                    return self._take(key, size_for(len(queue), largest))
                 self._changed.wait(wait)
 
     def _take(self, key: tuple[bool, int], size: int) -> list[Text]:
@@ -216,7 +234,7 @@ class Batcher:
         if not batch:
             return
         texts = [item.text for item in batch]
-        texts += texts[-1:] * (min(s for s in SIZES if s >= len(texts)) - len(texts))
+        texts += texts[-1:] * (filled(len(texts)) - len(texts))
         start = time.monotonic()
         try:
             rows = self._predict_proba(texts)
@@ -227,8 +245,3 @@ class Batcher:
         self._on_batch([start - item.since for item in batch])
         for item, row in zip(batch, rows[: len(batch)], strict=True):
             item.job.answer(item.index, row)
-
-
-def _size(waiting: int, largest: int) -> int:
-    """Return the largest size that `waiting` texts fill by three quarters."""
-    return max(s for s in SIZES if s <= largest and 3 * s <= 4 * waiting)

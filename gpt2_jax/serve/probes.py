@@ -69,7 +69,7 @@ def add_probes(
     @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", responses={503: PROBLEMS[503]})
     async def readyz() -> dict[str, str]:
-        """Answer once every batch shape is compiled."""
+        """Answer once the model runs; texts of some lengths may still be slow."""
         check_ready()
         return {"status": "ready"}
 

@@ -15,8 +15,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from gpt2_jax.serve.batcher import SIZES
 from gpt2_jax.serve.schema import Result
+from gpt2_jax.serve.sizes import SIZES
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -57,7 +57,7 @@ class Metrics:
         )
         self.cold_shapes = Gauge(
             "gpt2_jax_cold_shapes",
-            "Batch shapes that are still to be compiled; larger batches wait for them",
+            "Batch shapes that are still to be compiled; texts may wait for theirs",
             registry=registry,
         )
         self.compilations = Counter(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpt2_jax.config import PRESETS
-from gpt2_jax.errors import WeightsError, did_you_mean
+from gpt2_jax.errors import WeightsError, did_you_mean_path
 from gpt2_jax.storage.sealed import SUMS, check_sums, read_json
 from gpt2_jax.weights import flax_msgpack, formats, llm_c, pth, tensorflow_checkpoint
 from gpt2_jax.weights import safetensors as safetensors_file
@@ -57,7 +57,7 @@ def read_contents(path: Path) -> Contents:
     """
     path = Path(path)
     if not path.exists():
-        meant = did_you_mean(str(path), PRESETS)
+        meant = did_you_mean_path(path, PRESETS)
         raise WeightsError(f"{path}: no such file or folder{meant}")
     check_sums(path if path.is_dir() else path.parent)
     return _read_folder(path) if path.is_dir() else _read_file(path)

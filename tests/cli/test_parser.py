@@ -42,11 +42,42 @@ def _said(capsys, *argv: str) -> str:
         ("finetune --pool means", "gpt2-jax finetune", "did you mean mean?"),
         ("serve RUN --portt 1", "gpt2-jax serve", "did you mean --port?"),
         ("evaluate", "gpt2-jax evaluate", "RUN"),
+        ("evaluate --jsn", "gpt2-jax evaluate", "did you mean --json?"),
+        ("threshold RUN", "gpt2-jax threshold", "--target-precision"),
+        (
+            "threshold RUN --precision 1",
+            "gpt2-jax threshold",
+            "mean --target-precision?",
+        ),
     ],
 )
 def test_an_error_names_the_command_and_what_was_meant(line, command, said, capsys):
     error = _said(capsys, *line.split())
     assert error.startswith(f"{command}: error: ") and said in error
+
+
+def test_a_text_beside_an_unknown_flag_is_cut(capsys):
+    error = _said(capsys, "predict", "RUN", "--jsn", "so " * 500)
+    assert "--jsn so so" in error and len(error) < 200
+
+
+def test_usage_says_what_must_be_and_what_may_be_there(capsys):
+    for line, usage in (
+        ("predict", "usage: gpt2-jax predict [FLAGS] RUN [TEXT ...]"),
+        ("threshold", "RUN {--target-precision,--target-recall,--remove}"),
+    ):
+        with pytest.raises(SystemExit):
+            main([line, "--help"])
+        assert capsys.readouterr().out.splitlines()[0].endswith(usage)
+        with pytest.raises(SystemExit):
+            main([line, "--no-such"])
+        assert capsys.readouterr().err.splitlines()[0].endswith(usage)
+
+
+def test_a_run_whose_name_is_almost_right_is_told(tmp_path, capsys):
+    (tmp_path / "mail").mkdir()
+    assert main(["evaluate", str(tmp_path / "mial")]) == 5
+    assert "did you mean mail?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

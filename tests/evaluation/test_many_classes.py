@@ -24,7 +24,7 @@ from gpt2_jax.evaluation.report import write_report_html
 from gpt2_jax.evaluation.summary import format_results
 
 
-def _many(size: int) -> dict:
+def _many(size: int, name: str = "class_{:03d}") -> dict:
     """Return results of `size` classes, of which 0 is mostly taken for the last."""
     random = np.random.default_rng(size)
     labels = np.tile(np.arange(size), 10)
@@ -32,7 +32,7 @@ def _many(size: int) -> dict:
     answers[labels == 0] = [size - 1] * 7 + [0] * 3
     probabilities = np.full((len(labels), size), 0.1 / size)
     probabilities += 0.9 * np.eye(size)[answers]
-    classes = tuple(f"class_{c:03d}" for c in range(size))
+    classes = tuple(map(name.format, range(size)))
     results = report_results(classes)
     test = evaluate_probabilities(probabilities, labels, classes)
     results["test"] = {**test, "errors": results["test"]["errors"]}
@@ -142,4 +142,15 @@ def test_the_buttons_change_the_order_and_axe_finds_no_violation(tmp_path, brows
     assert [v["id"] for v in found["violations"]] == []
     overflows = "document.documentElement.scrollWidth > window.innerWidth"
     assert not page.evaluate(overflows)
+    page.close()
+
+
+@pytest.mark.slow
+def test_nothing_has_to_be_scrolled_on_a_telephone(tmp_path, browser):
+    results = _many(20, "Kontoauszugsbestellung {}")
+    path = write_report_html(make_report(tmp_path, results))
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(path.as_uri())
+    cut = "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.outerHTML)"
+    assert page.eval_on_selector_all(".scroll", cut) == []
     page.close()

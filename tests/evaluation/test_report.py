@@ -229,6 +229,14 @@ def test_results_tell_the_calibration_and_what_could_not_be_measured():
     assert "test ECE 0.1234 before, 0.0567 after" in text
 
 
+def test_figures_are_named_by_what_they_show(figures, tmp_path):
+    page = write_report_html(make_report(tmp_path, report_results(), figures))
+    names = re.findall('<svg role="img" aria-label="([^"]*)"', page.read_text())
+    assert "Learning rate, by epoch" in names
+    assert "Precision and recall on the test part, by threshold" in names
+    assert len(set(names)) == len(names) >= 6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1100, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])

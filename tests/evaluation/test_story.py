@@ -138,6 +138,8 @@ def test_errors_are_shown_in_each_order_with_row_and_words():
         assert sorted(rows) == ["1", "2", "3"]
         assert rows == (["2", "1", "3"] if order == "length" else ["1", "2", "3"])
     assert "3 of 40 errors" in page
+    told = "Told for the 1 most probable."  # the others are not without any reason
+    assert told in page and told not in error_list(_errors(*texts), texts)
 
 
 def test_as_many_errors_as_one_reads_are_listed():

@@ -12,7 +12,8 @@ from serve_helpers import until
 
 from gpt2_jax.config import ServeConfig
 from gpt2_jax.engine.widths import next_width, widths_up_to
-from gpt2_jax.serve.batcher import SIZES, Batcher, QueueFullError
+from gpt2_jax.serve.batcher import Batcher, QueueFullError
+from gpt2_jax.serve.sizes import SIZES, sizes
 
 MAX_LENGTH = 200
 WIDTHS = widths_up_to(MAX_LENGTH)
@@ -141,7 +142,8 @@ def test_a_text_waits_for_others_only_where_there_were_others(batcher, device):
 
 
 def test_no_batch_has_a_shape_that_was_not_warmed_up(batcher, device):
-    warm = set(batcher.shapes())
+    tokens = ServeConfig().batch_tokens
+    warm = {(size, width) for width in WIDTHS for size in sizes(width, tokens)}
     for count in (1, 2, 3, 5, 9, 17, 40):
         _submit(batcher, _texts(count, count)).result(10)
         _submit(batcher, ["a"] * count).result(10)
@@ -150,32 +152,107 @@ def test_no_batch_has_a_shape_that_was_not_warmed_up(batcher, device):
     assert {size for size, _ in seen} == set(SIZES)
 
 
-def test_single_texts_are_answered_while_larger_batches_compile(device):
-    first = len(WIDTHS)
-    go = threading.Event()
+class ColdDevice(Device):
+    """Compiles what `go` lets it, by (texts, tokens); keeps the order."""
 
-    def predict_proba(texts: Sequence[str]) -> np.ndarray:
-        warms = threading.current_thread().name.startswith("ThreadPool")
-        assert not (warms and len(texts) > 1) or go.wait(10)
-        return device.predict_proba(texts)
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = {(n, w): threading.Event() for w in WIDTHS for n in SIZES}
+        self.compiled: list[tuple[int, int]] = []
+        self.broken: set[int] = set()  # widths
 
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        shape = len(texts), next_width(_length(texts[0]), WIDTHS)
+        if threading.current_thread().name != "device":
+            self.compiled.append(shape)
+            assert self.go[shape].wait(10)
+        if shape[1] in self.broken:
+            raise RuntimeError("too wide")
+        return super().predict_proba(texts)
+
+    def let(self, *sizes: int, widths: Sequence[int] = WIDTHS) -> None:
+        for width in widths:
+            for size in sizes:
+                self.go[size, width].set()
+
+
+@pytest.fixture
+def cold() -> ColdDevice:
+    return ColdDevice()
+
+
+@pytest.fixture
+def cold_batcher(cold) -> Iterator[Batcher]:
     made = Batcher(
-        predict_proba, num_classes=2, max_length=MAX_LENGTH, config=ServeConfig()
+        cold.predict_proba, num_classes=2, max_length=MAX_LENGTH, config=ServeConfig()
     )
     made.start()
-    try:
-        assert made.ready.wait(10)
-        assert len(device.calls) == first and made.cold > 0
-        _submit(made, ["a"] * 5).result(10)
-        assert device.calls[first:] == [["a"]] * 5
-        go.set()
-        until(lambda: made.cold == 0)
-        device.calls.clear()
-        _submit(made, ["a"] * 16).result(10)
-        assert device.calls == [["a"] * 16]
-    finally:
-        go.set()
-        made.close()
+    yield made
+    cold.let(*SIZES)
+    made.close()
+
+
+def test_it_is_ready_once_the_longest_text_is_compiled(cold_batcher, cold):
+    until(lambda: len(cold.compiled) == 1)
+    assert cold.compiled == [(1, MAX_LENGTH)]
+    assert not cold_batcher.ready.is_set()
+    cold.let(1, widths=[MAX_LENGTH])
+    assert cold_batcher.ready.wait(10)
+    assert cold_batcher.cold > len(WIDTHS)
+    _submit(cold_batcher, ["a " * MAX_LENGTH]).result(10)
+
+
+def test_a_text_waits_for_its_width_which_is_next_and_holds_nobody_up(
+    cold_batcher, cold
+):
+    cold.let(1, widths=[MAX_LENGTH])
+    assert cold_batcher.ready.wait(10)
+    until(lambda: len(cold.compiled) == 3)  # on two threads, the shortest first
+    assert set(cold.compiled[1:]) == {(1, WIDTHS[0]), (1, WIDTHS[1])}
+    waits = _submit(cold_batcher, ["a " * 100])
+    _submit(cold_batcher, ["a " * MAX_LENGTH]).result(10)
+    assert not waits.done()
+    cold.let(1, widths=WIDTHS[:1])
+    until(lambda: len(cold.compiled) == 4)
+    width = next_width(100, WIDTHS)
+    assert cold.compiled[3] == (1, width)
+    cold.let(1, widths=[width])
+    assert waits.result(10)[0, 0] == 100
+    assert cold.calls[-1] == ["a " * 100]  # on the one thread of the device
+
+
+def test_single_texts_are_answered_while_larger_batches_compile(cold_batcher, cold):
+    cold.let(1)
+    assert cold_batcher.ready.wait(10)
+    until(lambda: (2, WIDTHS[0]) in cold.compiled)
+    cold.calls.clear()
+    _submit(cold_batcher, ["a"] * 5).result(10)
+    assert cold.calls == [["a"]] * 5
+    cold.let(*SIZES)
+    until(lambda: cold_batcher.cold == 0)
+    cold.calls.clear()
+    _submit(cold_batcher, ["a"] * 16).result(10)
+    assert cold.calls == [["a"] * 16]
+
+
+def test_a_width_that_cannot_be_compiled_is_told_to_those_who_ask(cold_batcher, cold):
+    cold.broken = {WIDTHS[0]}
+    cold.let(*SIZES)
+    assert cold_batcher.ready.wait(10)
+    with pytest.raises(RuntimeError, match="too wide"):
+        _submit(cold_batcher, ["a"]).result(10)
+    assert _submit(cold_batcher, ["a " * 20]).result(10)[0, 0] == 20
+
+
+def test_closing_answers_what_waits_for_its_width(cold_batcher, cold):
+    cold.let(1, widths=[MAX_LENGTH])
+    assert cold_batcher.ready.wait(10)
+    waits = _submit(cold_batcher, ["a " * 100] * 3)
+    closing = threading.Thread(target=cold_batcher.close)
+    closing.start()
+    assert waits.result(10)[2, 0] == 100
+    cold.let(*SIZES)
+    closing.join(10)
 
 
 def test_what_does_not_fit_the_queue_is_refused_whole(batcher, device):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import threading
+from collections.abc import Iterator
 
 import httpx
+import pytest
 from serve_helpers import StubClassifier, head, post, serving, until
+
+from gpt2_jax.config import ServeConfig
 
 
 def _queued(url: str) -> float:
@@ -59,6 +65,51 @@ def test_a_request_that_is_given_up_leaves_the_queue_too():
         assert service.status(post(body)) == 503
         assert _queued(service.url) == 0
         go.set()
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process have both ends of 1,200 connections."""
+    resource = pytest.importorskip("resource")
+    before, needed = resource.getrlimit(resource.RLIMIT_NOFILE), 3000
+    if 0 <= before[1] < needed:
+        pytest.skip("too few files may be open; see ulimit -Hn")
+    if 0 <= before[0] < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_thousand_idle_connections_leave_room_for_others_with_the_defaults(
+    many_files,
+):
+    many, limit = 1200, ServeConfig().max_connections
+    assert many > limit
+    with serving(StubClassifier(), read_timeout=60.0) as service:
+        ready = head("/readyz", method="GET")
+        with contextlib.ExitStack() as stack:
+            connections = []
+            for number in range(many):
+                connections.append(stack.enter_context(service.connect()))
+                if number % 2:  # half of them have begun a request
+                    connections[-1].sendall(b"GET /readyz HTTP/1.1\r\nhost: ")
+                if number % 100 == 99:
+                    assert service.status(ready) == 200
+            for _ in range(20):
+                assert service.status(ready) == 200
+                assert service.status(post(b'{"texts": ["a"]}')) == 200
+            open_ = sum(_is_open(connection) for connection in connections)
+            assert many - limit <= many - open_ <= many - limit + 60
+
+
+def _is_open(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
 
 
 def test_two_ends_of_one_request_are_refused_and_the_connection_closed(service):

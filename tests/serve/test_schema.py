@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 from typing import Any, cast
 
 import httpx
@@ -62,7 +63,11 @@ def test_answers_are_what_openapi_says(service):
 
 @pytest.mark.slow
 def test_answers_are_what_openapi_says_at_length(service):
-    assert _check(service, 500).total() > 1500
+    """GPT2_JAX_SCHEMA_CASES asks for more, of each operation and each mode."""
+    examples = int(os.environ.get("GPT2_JAX_SCHEMA_CASES", 500))
+    statuses = _check(service, examples)
+    print(f"{statuses.total()} cases: {dict(statuses)}")
+    assert statuses.total() > 3 * examples
 
 
 def test_openapi_names_every_route_and_every_refusal(service):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
+import re
 import sys
 import threading
 import types
 from collections.abc import Iterator
 
 import pytest
+from serve_helpers import tiny_trained
+from tqdm import tqdm
 
+from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.progress import bar, bars
 from gpt2_jax.workdir.console import console
 
@@ -146,3 +151,18 @@ def test_a_thread_shows_no_bar_for_another_one(monkeypatch):
         thread.start()
         thread.join()
         assert seen == [True] and not bar(1, "a", "b").disable
+
+
+@pytest.mark.parametrize("what", ["frozen trunk", "evaluation"])
+def test_trunk_and_evaluation_tell_the_remaining_time(what, monkeypatch):
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr("gpt2_jax.progress._DELAY", 0)
+    monkeypatch.setattr("gpt2_jax.engine.packing.CALL_TOKENS", 64)
+    often = functools.partial(tqdm, mininterval=0, miniters=1)
+    monkeypatch.setattr("gpt2_jax.progress._kind", lambda: often)
+    texts = ["a " * n for n in range(1, 30)]
+    with bars(shown=True):
+        Classifier(tiny_trained()).predict_proba(texts)
+    steps = [x for x in terminal.getvalue().split("\r") if x.startswith(what)]
+    assert any(re.search(r"\d+/29 \[\d\d:\d\d<\d\d:\d\d", x) for x in steps), steps
