@@ -72,8 +72,9 @@ def _parse(content: bytes | io.BytesIO, storages: dict[str, Storage]) -> Any:
         elif name == "STOP":
             if len(stack) != 1:
                 raise ValueError(f"a pickle of {len(stack)} values")
-            if isinstance(stack[0], Name):
-                raise ValueError(f"the pickle is the name {stack[0].name} alone")
+            known = any(stack[0] is each for each in GLOBALS.values())
+            if known or isinstance(stack[0], Name):
+                raise ValueError("the pickle is a name alone")
             return stack[0]
         elif name not in ("PROTO", "FRAME"):
             raise ValueError(f"the pickle opcode {name} is not allowed")
