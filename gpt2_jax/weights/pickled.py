@@ -30,6 +30,9 @@ codecs.lookup("raw_unicode_escape")
 _KEYS = (str, int, float, bool, type(None), Inert, Name)
 
 
+_PLAIN = "write them again in float32 or bfloat16"
+
+
 class _Mark:
     """Where the arguments of an opcode begin on the stack."""
 
@@ -163,6 +166,10 @@ def _load_persistent(stack: list[Any]) -> None:
             | ("storage", np.dtype() as dtype, str(key), str(), int(size), None)
         ):
             stack.append(Storage(key, dtype, size))
+        case ("storage", Name() as kind, *_) if kind.name.startswith("torch."):
+            raise ValueError(
+                f"holds numbers of {kind.name}, as quantized weights do; {_PLAIN}"
+            )
         case _:
             raise ValueError("the pickle has a persistent id that is no storage")
 
