@@ -56,7 +56,8 @@ def _chapter_5(folder: Path) -> Any:
 @layout("a compiled GPTModel", SCRATCH, path="x.pth", num_heads=2)
 def _compiled(folder: Path) -> Any:
     model = book()
-    torch.save(torch.compile(model).state_dict(), folder / "x.pth")
+    compiled: Any = torch.compile(model)
+    torch.save(compiled.state_dict(), folder / "x.pth")
     return logits(model)
 
 

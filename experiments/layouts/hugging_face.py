@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from experiments.layouts.spec import SIZES, Write, layout, logits, shaken, trunk_logits
+from experiments.layouts.spec import SIZES, layout, logits, shaken, trunk_logits
 
 HF = "transformers"
 CLASSIFIER = "GPT2ForSequenceClassification"
@@ -50,7 +50,7 @@ for _act in ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu"):
     _add(f"activation_function={_act}", activation_function=_act)
 for _act in ("silu", "quick_gelu", "gelu_10"):
     _add(f"activation_function={_act}", activation_function=_act, refused=_act)
-for _settings in (
+_SETTINGS: tuple[dict[str, Any], ...] = (
     {"layer_norm_epsilon": 0.01},
     {"n_inner": 20},
     {"scale_attn_weights": False},
@@ -58,7 +58,8 @@ for _settings in (
     {"scale_attn_weights": False, "scale_attn_by_inverse_layer_idx": True},
     {"reorder_and_upcast_attn": True},
     {"n_layer": 1},
-):
+)
+for _settings in _SETTINGS:
     _add(", ".join(f"{k}={v}" for k, v in _settings.items()), **_settings)
 _add("add_cross_attention=True", add_cross_attention=True, refused="add_cross_att")
 
@@ -224,7 +225,9 @@ def _family(folder: Path, cls: str, own: dict[str, Any]) -> None:
 
 
 for _name, (_cls, _own) in FAMILIES.items():
-    layout(_name, HF, refused="model_type='[^']+': another model")(functools.partial(_family, cls=_cls, own=_own))
+    layout(_name, HF, refused="model_type='[^']+': another model")(
+        functools.partial(_family, cls=_cls, own=_own)
+    )
 
 
 # Families of the same architecture: what their config.json has beside the sizes.

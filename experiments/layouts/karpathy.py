@@ -44,7 +44,8 @@ def _definitions(project: str, file: str) -> dict[str, Any]:
     tree.body = [
         node
         for node in tree.body
-        if isinstance(node, kinds) and "hellaswag" not in ast.unparse(node)
+        if (isinstance(node, kinds) and "hellaswag" not in ast.unparse(node))
+        or (isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant))
     ]
     main = sys.modules["__main__"].__dict__
     exec(compile(tree, file, "exec"), main)
@@ -83,7 +84,8 @@ def _nanogpt(folder: Path, *, what: str, bias: bool = True) -> Any:
     model, arguments = nanogpt(bias=bias)
     state = model.state_dict()
     if what == "compiled":
-        state = torch.compile(model).state_dict()
+        compiled: Any = torch.compile(model)
+        state = compiled.state_dict()
     saved: dict[str, Any] = {
         "model": state,
         "optimizer": torch.optim.AdamW(model.parameters()).state_dict(),

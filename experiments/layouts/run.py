@@ -3,7 +3,7 @@
     python -m experiments.layouts.run [--python OTHER] [--keep FOLDER]
 
 prints a table: what was accepted, with the largest difference of a logit to PyTorch's,
-and what was refused, in which words. Each must be what is expected of it: see `failure`.
+and what was refused, in which words. It fails where one is not as expected.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def read(told: Path) -> Outcome:
 
 
 def failure_of(said: str, refused: str | None) -> str | None:
-    """Say what is wrong with a refusal; `refused` is what it must say, if it must be."""
+    """Say what is wrong with a refusal, which must say `refused`; None: nothing."""
     if refused is None:
         return "refused, though it can be read"
     if "\n" in said:

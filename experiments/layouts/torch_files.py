@@ -134,9 +134,9 @@ def _exported(folder: Path) -> None:
 
 @layout("torch.distributed.checkpoint", TORCH, refused="distributed checkpoint")
 def _distributed(folder: Path) -> None:
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict_saver import save
 
-    dcp.save(hugging_face.model().state_dict(), checkpoint_id=str(folder))
+    save(hugging_face.model().state_dict(), checkpoint_id=str(folder))
 
 
 @layout("DeepSpeed's parts", "deepspeed", refused="distributed checkpoint")

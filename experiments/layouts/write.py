@@ -19,7 +19,10 @@ import numpy as np
 
 from experiments.layouts.spec import LAYOUTS
 
-MODULES = ("hugging_face", "torch_files", "book", "karpathy", "others")
+MODULES = (
+    *("hugging_face", "torch_files", "book", "karpathy"),
+    *("frameworks", "adapters", "others"),
+)
 
 
 def write(folder: Path) -> None:
@@ -45,7 +48,8 @@ def write(folder: Path) -> None:
         except Exception as error:  # whatever another version of a writer raises
             reason = (str(error).splitlines() or [""])[0]
             reason = f"{type(error).__name__}: {reason}"
-            facts["missing"] = before.get("missing", reason)
+            absent = isinstance(error, ImportError)  # what another has said tells more
+            facts["missing"] = before.get("missing", reason) if absent else reason
             expected = None
         if expected is not None:
             np.save(place.with_suffix(".npy"), expected)

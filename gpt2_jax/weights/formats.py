@@ -55,6 +55,10 @@ _NAMES: Mapping[str, tuple[str, str]] = types.MappingProxyType(
             _ORIGINAL,
         ),
         r".*\.(zip|tar|t?gz|bz2|xz|zst|7z)": ("an archive", "unpack it"),
+        r"flax_model\.msgpack\.index\.json|flax_model-\d+-of-\d+\.msgpack": (
+            "a flax model in shards",
+            "write it again with transformers 4, with max_shard_size='100GB'",
+        ),
         r"saved_model\.pb": ("a SavedModel of TensorFlow", _WITH_TF),
         r"_METADATA|_CHECKPOINT_METADATA|manifest\.ocdbt": (
             "an orbax checkpoint of another program",

@@ -222,6 +222,7 @@ def test_a_file_of_another_program_is_named_with_the_way(tmp_path, name, content
     [
         ("model-q4.gguf", "a GGUF file .*; use"),
         ("tf_model.h5", "HDF5 file of Keras .*; write"),
+        ("flax_model.msgpack.index.json", "a flax model in shards .*; write it again"),
         ("saved_model.pb", "a SavedModel of TensorFlow .*; write"),
         ("_CHECKPOINT_METADATA", "an orbax checkpoint of another program .*; write"),
         ("checkpoint-500", "Trainer without a final model .*; give one of its"),
