@@ -91,7 +91,7 @@ def merge(state: StateDict, adapter: Adapter) -> dict[str, np.ndarray]:
     Raises:
         WeightsError: a tensor of the adapter fits none of the base.
     """
-    # A base of the trunk alone has no prefix, and the adapter has that of its own class.
+    # A base of the trunk alone has no prefix; the adapter has that of its own class.
     prefix = _TRUNK if any(name.startswith(_TRUNK) for name in state) else ""
     merged = dict(state)
     for full, value in adapter.tensors.items():

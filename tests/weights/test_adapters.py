@@ -78,7 +78,11 @@ def test_a_state_dict_of_torch_is_read_likewise(tmp_path):
         ("dora", {}, r"peft_type='LORA' with use_dora; merge it with peft"),
         ("attention", {"peft_type": "IA3"}, "peft_type='IA3'; merge it with peft"),
         *(
-            ("attention", {"init_lora_weights": way}, f"'LORA' with init_.*'{way}'; merg")
+            (
+                "attention",
+                {"init_lora_weights": way},
+                f"'LORA' with init_.*'{way}'; merg",
+            )
             for way in ("pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga")
         ),
         ("attention", {"base": ""}, "names no base model"),
