@@ -32,6 +32,9 @@ class FileServer:
         self.heads: list[str] = []
         self.tokens: list[str | None] = []  # of all requests
         self.missing: Callable[[str], Answer] = lambda path: Answer(status=404)
+        self.sent: Callable[[str, bytes], Answer] = lambda path, body: Answer(
+            status=405
+        )
         self.url = ""
         self.closing = threading.Event()
 
@@ -56,13 +59,21 @@ def serve() -> Iterator[FileServer]:
         def do_GET(self) -> None:
             asked, if_range = self.headers["Range"], self.headers["If-Range"]
             server.asked.append((self.path, asked, if_range))
-            self._answer(with_body=True)
+            self._answer()
 
-        def _answer(self, *, with_body: bool) -> None:
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(server.sent(self.path.partition("?")[0], body))
+
+        do_PUT = do_POST
+
+        def _answer(
+            self, sent: Answer | None = None, *, with_body: bool = True
+        ) -> None:
             asked, if_range = self.headers["Range"], self.headers["If-Range"]
             server.tokens.append(self.headers["Authorization"])
             path = self.path.partition("?")[0]
-            answer = server.answers.get(path) or server.missing(path)
+            answer = sent or server.answers.get(path) or server.missing(path)
             status, body, headers = answer.status, answer.body, dict(answer.headers)
             same = if_range is None or if_range == answer.etag
             if status == 200 and asked and answer.ranges and same:

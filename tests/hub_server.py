@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,58 @@ def add_repo(
     server.answers[f"/api/models/{repo}"] = told
     tree = Answer(json.dumps(listed).encode(), etag=None)
     server.answers[f"/api/models/{repo}/tree/{commit}"] = tree
+
+
+def accept_uploads(server: FileServer, commit: str) -> None:
+    """Take what `hf upload` sends: the next commit is this one.
+
+    Files that say so are large: they come by Git LFS's batch API, as they do where
+    hf_xet is not installed, and all others in the commit itself.
+    """
+    large: dict[str, bytes] = {}
+
+    def told(value: Any, status: int = 200) -> Answer:
+        return Answer(json.dumps(value).encode(), status, etag=None)
+
+    def sent(path: str, body: bytes) -> Answer:
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            repo = f"{asked['organization']}/{asked['name']}"
+            add_repo(server, repo, {}, commit="0" * 40)
+            return told({"url": f"{server.url}/{repo}", "id": repo})
+        if path == "/api/validate-yaml":  # a README
+            return told({"errors": [], "warnings": []})
+        if "/preupload/" in path:
+            files = json.loads(body)["files"]
+            for file in files:
+                is_large = file["path"].endswith((".safetensors", ".onnx"))
+                file["uploadMode"] = "lfs" if is_large else "regular"
+            return told({"files": [{**file, "shouldIgnore": False} for file in files]})
+        if path.endswith("/info/lfs/objects/batch"):
+            objects = json.loads(body)["objects"]
+            for each in objects:
+                href = f"{server.url}/lfs/{each['oid']}"
+                each["actions"] = {"upload": {"href": href}}
+            return told({"transfer": "basic", "objects": objects})
+        if path.startswith("/lfs/"):
+            large[path.removeprefix("/lfs/")] = body
+            return Answer()
+        repo, _, revision = path.removeprefix("/api/models/").partition("/commit/")
+        if not revision:
+            return Answer(status=404)
+        files = {}
+        for line in body.splitlines():
+            match json.loads(line):
+                case {"key": "file", "value": {"path": name, "content": content}}:
+                    files[name] = base64.b64decode(content)
+                case {"key": "lfsFile", "value": {"path": name, "oid": oid}}:
+                    files[name] = large[oid]
+        add_repo(server, repo, files, commit=commit, revisions=(revision,))
+        return told(
+            {"commitUrl": f"{server.url}/{repo}/commit/{commit}", "commitOid": commit}
+        )
+
+    server.sent = sent
 
 
 def use(server: FileServer, monkeypatch: pytest.MonkeyPatch, cache: str) -> None:

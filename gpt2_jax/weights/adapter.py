@@ -25,7 +25,12 @@ CONFIG = "adapter_config.json"
 FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 _PREFIX, _TRUNK = "base_model.model.", "transformer."
+_OF_TRUNK = re.compile(r"(h|ln_f|wpe|wte)\..+")
+_HEADS = ("lm_head.weight", "score.weight")
 _LORA = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
+
+# How adapters may begin; any other way changes the base that they are trained on.
+_INITS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 # What peft puts into the names of layers that it wraps.
 _WRAPPED = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)")
@@ -60,6 +65,8 @@ def read(folder: Path) -> Adapter:
         for key in ("use_dora", "use_qalora", "alora_invocation_tokens", "lora_bias")
         if config.get(key)
     ]
+    if (way := config.get("init_lora_weights", True)) not in _INITS:
+        odd.append(f"init_lora_weights={way!r}")
     if kind != "LORA" or odd:
         what = " with ".join([f"peft_type={kind!r}", *odd])
         raise WeightsError(f"{folder}: an adapter of peft, {what}; {_MERGE}")
@@ -84,12 +91,13 @@ def merge(state: StateDict, adapter: Adapter) -> dict[str, np.ndarray]:
     Raises:
         WeightsError: a tensor of the adapter fits none of the base.
     """
-    # A base of the trunk alone has no prefix, the adapter that of its own class.
-    bare = not any(name.startswith(_TRUNK) for name in state)
+    # A base of the trunk alone has no prefix; the adapter has that of its own class.
+    prefix = _TRUNK if any(name.startswith(_TRUNK) for name in state) else ""
     merged = dict(state)
     for full, value in adapter.tensors.items():
-        name = full.removeprefix(_PREFIX)
-        name = name.removeprefix(_TRUNK) if bare else name
+        name = full.removeprefix(_PREFIX).removeprefix(_TRUNK)
+        if _OF_TRUNK.fullmatch(name):
+            name = prefix + name
         found = _LORA.fullmatch(name)
         if found is None:
             if re.search(r"lora_|trainable_tokens", name):
@@ -98,6 +106,9 @@ def merge(state: StateDict, adapter: Adapter) -> dict[str, np.ndarray]:
         elif found[2] == "A":
             other = adapter.tensors.get(full.replace(".lora_A.", ".lora_B."))
             _add(merged, found[1], value, other, adapter.config)
+    before, now = (each.get(f"{prefix}wte.weight") for each in (state, merged))
+    if before is not None and now is not before and not merged.keys() & set(_HEADS):
+        merged[_HEADS[0]] = before  # peft changes the embedding and not the head
     return merged
 
 

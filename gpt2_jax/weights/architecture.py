@@ -123,7 +123,10 @@ def _sizes(state: StateDict, naming: Naming, prefix: str) -> dict[str, int]:
     for path in ("wte/embedding", "wpe/embedding"):
         name = prefix + naming.tensor_of(path)
         if name not in state:
-            raise WeightsError(f"holds no {name}")
+            raise WeightsError(
+                f"holds no {name}: another model, whose layers have the names of "
+                f"{naming.title}; only GPT-2 is read"
+            )
         if state[name].ndim != 2:
             raise WeightsError("token and position embeddings must have two axes")
         if not state[name].size:

@@ -103,7 +103,8 @@ def detect_naming(
     asked = f"naming={naming!r}: " if naming else ""
     raise WeightsError(
         f"{asked}the tensors are named like {len(found)} of the known namings "
-        f"({titles}); first names: {', '.join(sorted(state)[:5]) or 'none'}"
+        f"({titles}); only GPT-2 is read, by one of them; first names: "
+        f"{', '.join(sorted(state)[:5]) or 'none'}"
     )
 
 

@@ -14,6 +14,7 @@ _WITH_TF = (
     "write it again with transformers 4: "
     "GPT2LMHeadModel.from_pretrained(folder, from_tf=True).save_pretrained(new_folder)"
 )
+_TENSORS_ALONE = "write its tensors as safetensors"
 _ORIGINAL = "use the weights that it was made of"
 _MERGE = "merge them with peft: model.merge_and_unload().save_pretrained(folder)"
 _PLAIN = "write them again in float32 or bfloat16"
@@ -26,7 +27,7 @@ _HEADS: Mapping[bytes, tuple[str, str]] = types.MappingProxyType(
             "run git lfs pull there",
         ),
         b"GGUF": ("a GGUF file", _ORIGINAL),
-        b"\x89HDF\r\n\x1a\n": ("an HDF5 file of Keras", _WITH_TF),
+        **dict.fromkeys((b"lmgg", b"fmgg", b"tjgg"), ("a GGML file", _ORIGINAL)),
         (20240520).to_bytes(4, "little"): ("a data file of llm.c", _ORIGINAL),
     }
 )
@@ -42,10 +43,21 @@ _NAMES: Mapping[str, tuple[str, str]] = types.MappingProxyType(
         r".*\.onnx": ("an ONNX graph", _ORIGINAL),
         r".*\.keras|.*\.weights\.h5|task\.json": ("a model of KerasHub", _BY_NAME),
         r".*\.h5": ("an HDF5 file of Keras", _WITH_TF),
+        r".*\.ckpt\.(data-.*|index|meta)": (
+            "a part of TensorFlow's checkpoint",
+            "give its folder, with its hparams.json",
+        ),
         r".*\.(npz|npy)": ("arrays of numpy", "write them as safetensors"),
-        r".*\.(tflite|mlmodel|engine|ot|pdparams)": (
+        r".*\.pt2": ("a program of torch.export", _TENSORS_ALONE),
+        r".*\.(pkl|pickle|joblib)": ("a pickle, which is never run", _TENSORS_ALONE),
+        r".*\.(tflite|mlmodel|mlpackage|engine|ot|pdparams)|openvino_model\..*": (
             "weights for another runtime",
             _ORIGINAL,
+        ),
+        r".*\.(zip|tar|t?gz|bz2|xz|zst|7z)": ("an archive", "unpack it"),
+        r"flax_model\.msgpack\.index\.json|flax_model-\d+-of-\d+\.msgpack": (
+            "a flax model in shards",
+            "write it again with transformers 4, with max_shard_size='100GB'",
         ),
         r"saved_model\.pb": ("a SavedModel of TensorFlow", _WITH_TF),
         r"_METADATA|_CHECKPOINT_METADATA|manifest\.ocdbt": (
@@ -69,7 +81,8 @@ _NAMES: Mapping[str, tuple[str, str]] = types.MappingProxyType(
 _TENSORS: Mapping[str, tuple[str, str]] = types.MappingProxyType(
     {
         r".*\.lora_[AB]\..*|.*\.base_layer\.weight": ("PEFT adapters", _MERGE),
-        r".*\.(qweight|SCB|weight\.absmax|weight\.quant_map)": (
+        r".*\.(qweight|W_q|SCB|scales|weight\.(absmax|quant_map|_data)"
+        r"|weight_(packed|scale|scale_inv))": (
             "quantized weights",
             _PLAIN,
         ),
@@ -100,6 +113,10 @@ def refuse_other_file(path: Path) -> None:
     for pattern, found in _NAMES.items():
         if re.fullmatch(pattern, path.name):
             raise _refusal(path, *found)
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        raise _refusal(path, "an HDF5 file of Keras", _WITH_TF)
+    if path.suffix == ".json":
+        raise _refusal(path, "what stands beside weights", "give their folder")
 
 
 def refuse_other_folder(folder: Path) -> None:

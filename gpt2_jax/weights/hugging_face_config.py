@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,11 +13,27 @@ from gpt2_jax.storage.sealed import read_json
 
 CONFIG = "config.json"
 
+_FILE = re.compile(r"(pytorch_|flax_)?model(-\d+-of-\d+)?\.(safetensors|bin|msgpack)")
+
 
 def is_hugging_face(folder: Path) -> bool:
     """Does a config.json of Hugging Face's GPT-2 lie here?"""
     path = folder / CONFIG
     return path.is_file() and "model_type" in read_json(path)
+
+
+def refuse_other_model(path: Path) -> None:
+    """Raise WeightsError, with its name, if what Hugging Face wrote is no GPT-2.
+
+    A file in a folder counts where it has a name that transformers gives.
+    """
+    folder = path if path.is_dir() else path.parent
+    if not is_hugging_face(folder) or not (path.is_dir() or _FILE.match(path.name)):
+        return
+    if (kind := read_json(folder / CONFIG)["model_type"]) != "gpt2":
+        raise WeightsError(
+            f"{CONFIG}: model_type={kind!r}: another model; only GPT-2 is read"
+        )
 
 
 def labels_of(folder: Path, num_classes: int) -> tuple[str, ...] | None:

@@ -30,6 +30,9 @@ codecs.lookup("raw_unicode_escape")
 _KEYS = (str, int, float, bool, type(None), Inert, Name)
 
 
+_PLAIN = "write them again in float32 or bfloat16"
+
+
 class _Mark:
     """Where the arguments of an opcode begin on the stack."""
 
@@ -72,8 +75,9 @@ def _parse(content: bytes | io.BytesIO, storages: dict[str, Storage]) -> Any:
         elif name == "STOP":
             if len(stack) != 1:
                 raise ValueError(f"a pickle of {len(stack)} values")
-            if isinstance(stack[0], Name):
-                raise ValueError(f"the pickle is the name {stack[0].name} alone")
+            known = any(stack[0] is each for each in GLOBALS.values())
+            if known or isinstance(stack[0], Name):
+                raise ValueError("the pickle is a name alone")
             return stack[0]
         elif name not in ("PROTO", "FRAME"):
             raise ValueError(f"the pickle opcode {name} is not allowed")
@@ -162,6 +166,10 @@ def _load_persistent(stack: list[Any]) -> None:
             | ("storage", np.dtype() as dtype, str(key), str(), int(size), None)
         ):
             stack.append(Storage(key, dtype, size))
+        case ("storage", Name() as kind, *_) if kind.name.startswith("torch."):
+            raise ValueError(
+                f"holds numbers of {kind.name}, as quantized weights do; {_PLAIN}"
+            )
         case _:
             raise ValueError("the pickle has a persistent id that is no storage")
 

@@ -28,6 +28,15 @@ from gpt2_jax.weights.torch_objects import Storage, Tensor
 # Keys of nanoGPT, the book and others.
 _NESTED = ("model", "model_state_dict", "state_dict", "net", "weights")
 
+# What beside data.pkl tells that an archive is a program.
+_PROGRAMS = {
+    "code": "TorchScript",
+    "archive_format": "torch.export",
+    "models": "torch.export",
+}
+
+_SAVE = "save its tensors: torch.save(model.state_dict(), path)"
+
 _MAX_READ = 4 << 20  # bytes at once; the pickle and the directory are far smaller
 
 
@@ -67,7 +76,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 state, beside = _state_dict(saved)
                 return _read_tensors(state, sizes, load), beside
         if not head.startswith(b"PK"):
-            raise ValueError("no file that torch.save wrote")
+            raise ValueError(f"no file that torch.save wrote; {_SAVE}")
         with _CappedFile(path) as file, zipfile.ZipFile(file) as archive:
             folder, entries = _entries(archive, path.stat().st_size)
             _check_byte_order(archive, entries, folder)
@@ -106,6 +115,8 @@ def _entries(
     for info in archive.infolist():
         name = info.filename
         parts = PurePosixPath(name).parts
+        if program := _PROGRAMS.get("".join(parts[1:2])):
+            raise ValueError(f"a program of {program}; {_SAVE}")
         if ".." in parts or name.startswith("/") or "\\" in info.orig_filename:
             raise ValueError(f"the entry {name!r} leads out of the archive")
         if "\0" in info.orig_filename:
@@ -140,13 +151,19 @@ def _state_dict(value: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the state dict in what was pickled, and what stands beside it."""
     if isinstance(value, Inert):
         raise ValueError(
-            f"holds an object of {value.name}, which is never made; save its tensors: "
-            "torch.save(model.state_dict(), path)"
+            f"holds an object of {value.name}, which is never made; {_SAVE}"
         )
     if not isinstance(value, dict):
         raise ValueError(f"holds a {type(value).__name__}; expected a state dict")
     nested = [key for key in _NESTED if isinstance(value.get(key), dict)]
     nested = nested or [key for key, item in value.items() if _all_tensors(item)]
+    made = [key for key, item in value.items() if isinstance(item, Inert)]
+    if made and not nested and not any(isinstance(v, Tensor) for v in value.values()):
+        key = next((key for key in made if key in _NESTED), made[0])
+        raise ValueError(
+            f"holds under {key!r} an object of {value[key].name}, which is never made; "
+            f"{_SAVE}"
+        )
     beside: dict[str, Any] = {}
     if len(nested) == 1:
         beside = {key: item for key, item in value.items() if key not in nested}

@@ -53,7 +53,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if unknown:
         raise WeightsError(
             f"{path}: holds {', '.join(sorted(unknown))} tensors; expected one of "
-            f"{', '.join(_DTYPES)}"
+            f"{', '.join(_DTYPES)}; write them again in float32 or bfloat16"
         )
 
     def read_one(entry: dict[str, Any]) -> np.ndarray:

@@ -23,6 +23,7 @@ from gpt2_jax.weights.hugging_face_config import (
     labels_of,
     pad_id_of,
     problem_type_of,
+    refuse_other_model,
 )
 from gpt2_jax.weights.naming import CLASSES, Naming
 from gpt2_jax.weights.rules import FLAX, HUGGING_FACE
@@ -69,6 +70,7 @@ def convert(
             f"{path}: {len(adapted)} LoRA adapters of the book are merged with its "
             f"alpha={book_lora.ALPHA:g}; the file does not say its own"
         )
+    refuse_other_model(path)
     refuse_other_tensors(state)
     state, wrapper, outside = unwrap(state)
     if wrapper not in ("", COMPILED):

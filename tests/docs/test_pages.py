@@ -53,13 +53,14 @@ def test_a_tracker_in_ten_lines_fits():
 # In the place of the shipped weights stand tiny ones, for their time; where MLflow is
 # not installed, something writes down what it is told.
 _PRELUDE = """
-import importlib.util, sys, types
+import importlib.util, pathlib, sys, types
 import matplotlib
 matplotlib.use("agg")
 import gpt2_jax.weights.pretrained as pretrained
 read = pretrained._read
 def _read(name, *rest, **named):
-    return read({weights!r} if str(name) == "mini" else name, *rest, **named)
+    given = pathlib.Path({weights!r}) if str(name) == "mini" else name
+    return read(given, *rest, **named)
 pretrained._read = _read
 pretrained._read_mini = lambda dtype: _read("mini", None, None, dtype, offline=True)
 told = []

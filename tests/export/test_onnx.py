@@ -7,9 +7,11 @@ import json
 import os
 import sys
 
+import jax
 import numpy as np
 import pytest
-from training_helpers import finished_run, random_run
+from helpers import random_params
+from training_helpers import ON_DISK, finished_run, random_run
 
 from gpt2_jax.cli.main import main
 from gpt2_jax.config.model import POOLS
@@ -17,8 +19,9 @@ from gpt2_jax.errors import DeviceError, UserError, WeightsError
 from gpt2_jax.export import onnx_file, onnx_graph
 from gpt2_jax.export.classifier import export_run
 from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.model.gpt2 import to_classifier
 from gpt2_jax.tokenizer import encode
-from gpt2_jax.weights.trained import load_model, save_model
+from gpt2_jax.weights.trained import TrainedModel, load_model, save_model
 
 pytestmark = pytest.mark.slow  # runs, trained and compiled
 
@@ -87,6 +90,17 @@ def test_the_graph_is_what_the_config_says(tmp_path, changes):
     plain = dataclasses.replace(trained.config, dtype="float32")
     expected = Classifier(dataclasses.replace(trained, config=plain))
     close(run_graph(tmp_path / "x", TEXTS), expected.predict_proba(TEXTS))
+
+
+def test_an_inner_width_of_its_own_is_that_of_the_graph(tmp_path):
+    config = dataclasses.replace(ON_DISK, inner_dim=24)
+    params = random_params(config)
+    model, params = to_classifier(config, params, num_classes=2, key=jax.random.key(1))
+    params = jax.tree.map(np.asarray, params)
+    trained = TrainedModel(model.config, params, ("ham", "spam"), LIMIT)
+    save_model(tmp_path / "run" / "model", trained)
+    export_run(tmp_path / "run", tmp_path / "x", "onnx")
+    close(run_graph(tmp_path / "x", TEXTS), Classifier(trained).predict_proba(TEXTS))
 
 
 def test_tokenizer_labels_and_how_to_call_it_lie_beside(tmp_path):

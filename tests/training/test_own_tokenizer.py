@@ -208,6 +208,42 @@ def test_the_stablehlo_export_has_it_beside(run, tmp_path):
     assert json.loads(about.read_text())["pad_id"] == END
 
 
+@pytest.mark.slow
+def test_the_service_answers_with_it(run):
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi")
+    from serve_helpers import serving
+
+    classifier = Classifier.load(run)
+    with serving(classifier) as service:
+        answer = httpx.post(f"{service.url}/v1/classify", json={"texts": TEXTS})
+    expected = classifier.classify(TEXTS)
+    for got, ours in zip(answer.json()["results"], expected, strict=True):
+        assert (got["label"], got["n_tokens"]) == (ours.label, ours.n_tokens)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_onnx_export_with_what_lies_beside_it_answers_as_the_run(run, tmp_path):
+    pytest.importorskip("onnx")
+    ort = pytest.importorskip("onnxruntime")
+    tokenizers = pytest.importorskip("tokenizers")
+    folder = tmp_path / "out"
+    export_run(run, folder, "onnx")
+    beside = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    beside.encode_special_tokens = True
+    session = ort.InferenceSession(folder / "model.onnx")
+    classifier = Classifier.load(run)
+    for text, expected in zip(TEXTS, classifier.predict_proba(TEXTS), strict=True):
+        ids = beside.encode(text).ids or [END]
+        assert ids == classifier.tokenizer.encode(text)[:20]
+        given = {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)))}
+        given = {name: np.asarray(value, np.int64) for name, value in given.items()}
+        got = session.run(["probabilities"], given)[0][0]
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+    assert json.loads((folder / "model.json").read_text())["pad_id"] == END
+
+
 def test_the_book_has_no_place_for_it(run, weights, tmp_path):
     trained = load_model(run)
     config = dataclasses.replace(trained.config, pool="last")

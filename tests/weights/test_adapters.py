@@ -77,6 +77,14 @@ def test_a_state_dict_of_torch_is_read_likewise(tmp_path):
     [
         ("dora", {}, r"peft_type='LORA' with use_dora; merge it with peft"),
         ("attention", {"peft_type": "IA3"}, "peft_type='IA3'; merge it with peft"),
+        *(
+            (
+                "attention",
+                {"init_lora_weights": way},
+                f"'LORA' with init_.*'{way}'; merg",
+            )
+            for way in ("pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga")
+        ),
         ("attention", {"base": ""}, "names no base model"),
         ("attention", {"base": "/no/such"}, "peft for '/no/such'.*: no such file"),
         ("attention", {"lora_alpha": None}, "attn.c_attn does not fit the base"),
@@ -92,6 +100,38 @@ def test_an_adapter_of_another_base_is_refused(tmp_path):
     base = GOLDEN / "hf_odd"
     with pytest.raises(WeightsError, match="does not fit the base"):
         load_pretrained(adapter(tmp_path, "attention", base))
+
+
+@pytest.mark.parametrize("way", [True, False, "gaussian", "orthogonal", "eva"])
+def test_adapters_that_left_their_base_as_it_was_are_merged(tmp_path, way):
+    got = logits(adapter(tmp_path, "attention", init_lora_weights=way))
+    expected = np.load(GOLDEN / "adapters" / "attention" / "logits.npy")
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4)
+
+
+def test_a_head_stays_that_of_the_base_where_the_embedding_was_trained(tmp_path):
+    """So does peft's, though they were one."""
+    folder = adapter(tmp_path, "attention")
+    file = folder / "adapter_model.safetensors"
+    state = safetensors.numpy.load_file(file)
+    before = load_pretrained(BASE)[1]["wte"]["embedding"]
+    wte = before[::-1].copy()
+    state["base_model.model.transformer.wte.weight"] = wte
+    safetensors.numpy.save_file(state, file)
+    config, params = load_pretrained(folder)
+    assert not config.tied
+    np.testing.assert_array_equal(params["wte"]["embedding"], wte)
+    np.testing.assert_array_equal(params["out_head"]["kernel"], before.T)
+
+
+def test_adapters_of_the_trunk_fit_a_base_with_a_head(tmp_path):
+    folder = adapter(tmp_path, "attention")
+    file = folder / "adapter_model.safetensors"
+    state = safetensors.numpy.load_file(file)
+    bare = {name.replace(".transformer.", "."): value for name, value in state.items()}
+    expected = logits(folder)
+    safetensors.numpy.save_file(bare, file)
+    np.testing.assert_array_equal(logits(folder), expected)
 
 
 def llm_c(path, dtype="float32", *, version=3, padded=128):

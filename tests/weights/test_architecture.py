@@ -145,7 +145,9 @@ def test_embeddings_that_are_no_tables_are_refused(tmp_path):
         load_pretrained(path, naming="nanogpt")
     del state["transformer.wpe.weight"]
     safetensors.numpy.save_file(state, path)
-    with pytest.raises(WeightsError, match=r"holds no transformer\.wpe\.weight"):
+    with pytest.raises(
+        WeightsError, match=r"no transformer\.wpe\.weight.*another model"
+    ):
         load_pretrained(path, naming="nanogpt")
 
 
@@ -175,6 +177,19 @@ def test_an_unknown_activation_is_refused_by_name(tmp_path):
     edit(tmp_path / "x" / "config.json", activation_function="silu")
     with pytest.raises(WeightsError, match="activation='silu' is not one of gelu_new"):
         load_pretrained(tmp_path / "x")
+
+
+@pytest.mark.parametrize("kind", ["gpt_neo", "openai-gpt", "llama"])
+@pytest.mark.parametrize("file", [".", "model.safetensors"])
+def test_another_model_is_named_whatever_its_tensors_are_called(tmp_path, kind, file):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    tensors = {"h.0.attn.c_attn.weight": np.ones((2, 6), np.float32)}
+    if kind == "llama":
+        tensors = {"model.layers.0.self_attn.q_proj.weight": np.ones(2, np.float32)}
+    safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
+    said = f"config.json: model_type='{kind}': another model; only GPT-2 is read"
+    with pytest.raises(WeightsError, match=said):
+        load_pretrained(tmp_path / file)
 
 
 def test_queries_are_scaled_where_attention_was(tmp_path):

@@ -190,6 +190,24 @@ def test_an_index_with_a_name_twice_is_refused(sharded):
         ("model.weights.h5", b"x", "a model of KerasHub; write"),
         ("adapter_model.safetensors", b"x", "PEFT adapters; give their folder"),
         ("weights.npz", b"PK", "arrays of numpy; write"),
+        ("x.weights.h5", b"\x89HDF\r\n\x1a\n", "a model of KerasHub; write"),
+        ("ggml-model.bin", b"lmgg\1", "a GGML file; use the weights that"),
+        ("gpt2.pkl", b"\x80\x04", "a pickle, which is never run; write its tensors"),
+        ("openvino_model.xml", b"<?xml", "for another runtime; use the weights that"),
+        ("model.pt2", b"PK", "a program of torch.export; write its tensors"),
+        ("gpt2.tar.gz", b"\x1f\x8b", "an archive; unpack it"),
+        (
+            "model.ckpt.index",
+            b"x",
+            "a part of TensorFlow's checkpoint; give its folder",
+        ),
+        ("model.ckpt.data-00000-of-00001", b"x", "TensorFlow's checkpoint; give its f"),
+        (
+            "model.safetensors.index.json",
+            b"{}",
+            "what stands beside weights; give their",
+        ),
+        ("config.json", b"{}", "what stands beside weights; give their folder"),
     ],
 )
 def test_a_file_of_another_program_is_named_with_the_way(tmp_path, name, content, what):
@@ -204,6 +222,7 @@ def test_a_file_of_another_program_is_named_with_the_way(tmp_path, name, content
     [
         ("model-q4.gguf", "a GGUF file .*; use"),
         ("tf_model.h5", "HDF5 file of Keras .*; write"),
+        ("flax_model.msgpack.index.json", "a flax model in shards .*; write it again"),
         ("saved_model.pb", "a SavedModel of TensorFlow .*; write"),
         ("_CHECKPOINT_METADATA", "an orbax checkpoint of another program .*; write"),
         ("checkpoint-500", "Trainer without a final model .*; give one of its"),
@@ -221,7 +240,13 @@ def test_a_folder_of_another_program_is_named_with_the_way(tmp_path, name, what)
     ("name", "what"),
     [
         ("base_model.model.h.0.attn.c_attn.lora_A.default.weight", "PEFT adapters"),
-        ("transformer.h.0.attn.c_attn.qweight", "quantized weights"),
+        *(
+            (f"transformer.h.0.attn.c_attn.{leaf}", "quantized weights .*; write them")
+            for leaf in (
+                *("qweight", "SCB", "weight.absmax", "weight_packed", "weight._data"),
+                *("W_q", "weight_scale_inv", "scales"),
+            )
+        ),
         ("tfgpt2lm_head_model/transformer/wte/weight:0", "TensorFlow's models"),
         ("blk.0.attn_qkv.weight", "the tensors of a GGUF file"),
     ],
@@ -230,4 +255,12 @@ def test_tensors_of_another_program_are_named_with_the_way(tmp_path, name, what)
     path = tmp_path / "x.safetensors"
     safetensors.numpy.save_file({name: np.ones(2, np.float32)}, path)
     with pytest.raises(WeightsError, match=what):
+        load_pretrained(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
+def test_tensors_of_a_type_that_no_model_computes_with_are_refused(tmp_path, dtype):
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file({"a": np.ones(2, dtype)}, path)
+    with pytest.raises(WeightsError, match=r"holds U\d\d tensors.*again in float32"):
         load_pretrained(path)

@@ -110,6 +110,34 @@ def test_a_key_may_hold_the_state_dict_under_any_name(tmp_path):
     assert list(state_dict) == ["a"] and beside == {"epoch": 3}
 
 
+@pytest.mark.parametrize(
+    ("entry", "match"),
+    [
+        ("a/code/__torch__/x.py", "a program of TorchScript; .*model.state_dict"),
+        ("a/archive_format", "a program of torch.export; .*model.state_dict"),
+    ],
+)
+def test_a_program_of_torch_is_named_with_the_way(tmp_path, entry, match):
+    path = pack(tmp_path / "x.pt", ONE, {"0": TWO_FLOATS})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(entry, b"x" * 100)
+    refused(path, match)
+
+
+@pytest.mark.parametrize("key", ["model", "network"])
+def test_a_whole_model_in_a_checkpoint_is_named_with_the_way(tmp_path, key):
+    model = torch_zip.named("my.models", "Net") + b")\x81}b"
+    pickled = b"}" + text("epoch") + b"K\x03s" + text(key) + model + b"s."
+    path = pack(tmp_path / "x.pt", pickled)
+    refused(path, f"under '{key}' an object of my.models.Net, which is never made")
+
+
+@pytest.mark.parametrize("kind", ["QInt8Storage", "ComplexFloatStorage"])
+def test_numbers_that_no_model_computes_with_are_named_with_the_way(tmp_path, kind):
+    path = pack(tmp_path / "x.pt", state({"a": tensor(storage("0", 2, kind), (2,))}))
+    refused(path, f"torch.{kind}, .*quantized.*; write them again in float32")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"hello", b"\x80\x02}q\x00."])
 def test_what_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "x.pth"
