@@ -171,6 +171,7 @@ _PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.fault(1, 2)
 def test_faults_2_a_kill_between_rename_and_manifest_leaves_the_step_before(
     forks, whole, tmp_path, caplog, fault_report

@@ -36,6 +36,7 @@ def _spoil(patch: pytest.MonkeyPatch, at: int, *, loss: bool) -> None:
     patch.setattr(ResidentSteps, "train", spoiled)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(19)
 def test_faults_19_a_diverged_run_stops_with_the_last_good_step(
     tmp_path, tmp_path_factory, monkeypatch

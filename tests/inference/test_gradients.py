@@ -73,6 +73,7 @@ def test_it_is_so_for_every_pool(pool):
     _check_difference(_classifier(pool), 24 if pool == "last" else None)
 
 
+@pytest.mark.slow
 def test_texts_do_not_meet_in_a_batch(classifier):
     together = classifier.attributions(_TEXTS)
     for text, found in zip(_TEXTS, together, strict=True):

@@ -56,6 +56,7 @@ def _fuzz(
     validate()
 
 
+@pytest.mark.slow
 def test_answers_are_what_openapi_says(service):
     statuses = _check(service, 10)
     assert set(statuses) == {200, 400, 422}

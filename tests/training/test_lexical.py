@@ -90,6 +90,7 @@ def test_it_is_put_on_and_taken_off_a_finished_run(runs, tmp_path, tmp_path_fact
             assert (workdir / name).read_text() == (runs[on] / name).read_text()
 
 
+@pytest.mark.slow
 def test_a_finished_run_tells_of_another_class_when_it_is_asked(
     runs, tmp_path, tmp_path_factory
 ):

@@ -254,6 +254,7 @@ def test_the_book_has_no_place_for_it(run, weights, tmp_path):
         convert_weights(weights, tmp_path / "x.pth", "llms-from-scratch")
 
 
+@pytest.mark.slow
 def test_nothing_is_written_over_it(weights, tmp_path):
     convert_weights(weights, tmp_path / "orbax", "orbax")
     convert_weights(tmp_path / "orbax", tmp_path / "hf", "hf")

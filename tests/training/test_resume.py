@@ -296,6 +296,7 @@ def test_faults_7_a_finished_run_is_already_complete(run, config, tmp_path, capl
     assert _files(workdir) == before
 
 
+@pytest.mark.slow
 @pytest.mark.fault(1)
 def test_a_run_that_died_in_its_report_is_resumed_to_the_same_results(
     run, config, tmp_path
