@@ -235,6 +235,7 @@ def harmless(tmp_path, evil, *but):
 PROTOCOLS = (b"", PROTO_2, b"\x80\x05")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(29)
 @pytest.mark.parametrize("placeholder", PLACEHOLDERS)
 def test_a_placeholder_stays_inert(placeholder, tmp_path, evil):
