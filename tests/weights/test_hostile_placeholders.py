@@ -89,8 +89,11 @@ def evil(monkeypatch):
     """What was done with the class that the hostile members name, were it found."""
     for name in (*MEMBERS.values(), "canary.Evil"):
         module, _, attribute = name.rpartition(".")
-        if module not in sys.modules:
-            monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+        parts = module.split(".")
+        for end in range(1, len(parts) + 1):  # packages that are not installed too
+            name = ".".join(parts[:end])
+            if name not in sys.modules:
+                monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
         monkeypatch.setattr(sys.modules[module], attribute, Evil, raising=False)
     monkeypatch.setattr(Evil, "done", [])
     return Evil.done
