@@ -151,12 +151,12 @@ class _Sweep:
 
     def groups(self) -> Iterator[list[Member]]:
         """Yield the members, in an order that shares work, those at once together."""
-        size = self._sweep.together or _together_by_default()
         groups: dict[FinetuneConfig, list[Member]] = {}
         for member in in_order(self._members):
             if member.name not in self._found:
                 groups.setdefault(alike(member.config), []).append(member)
-        for some in groups.values():
+        for config, some in groups.items():
+            size = runs_at_once(self._sweep, config)
             for start in range(0, len(some), size):
                 yield some[start : start + size]
 
@@ -206,11 +206,15 @@ class _Sweep:
                     shutil.rmtree(each.folder / name, ignore_errors=True)
 
 
-def _together_by_default() -> int:
-    """Return how many runs train at once: a step of one leaves much of a GPU idle."""
-    if jax.default_backend() == "cpu" or jax.process_count() > 1:
+def runs_at_once(sweep: SweepConfig, config: FinetuneConfig) -> int:
+    """Return how many runs train together: a step of one leaves much of a GPU idle."""
+    if jax.process_count() > 1:  # each would wait for the others' turns
         return 1
-    return 8 * jax.device_count()
+    if sweep.together is not None:
+        return sweep.together
+    if jax.default_backend() == "cpu":
+        return 1
+    return 8 * (config.train.devices or jax.device_count())
 
 
 def _say(member: Member, results: Results) -> None:

@@ -75,7 +75,8 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
         (*key, features.fingerprint(*LEARNED), trains, how),
         lambda: _compile_steps(task, features, devices, depth, param_labels, loss),
     )
-    if depth > 0 and (train.parallel, train.shard) == ("jit", "none"):
+    resident = features.values.nbytes <= train.reuse_max_bytes
+    if depth > 0 and resident and (train.parallel, train.shard) == ("jit", "none"):
 
         def together(size: int) -> TogetherSteps:
             made = (*key, features.fingerprint(*LEARNED), trains, how, size)

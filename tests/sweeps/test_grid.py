@@ -10,6 +10,7 @@ from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.config.sweep import SweepConfig
 from gpt2_jax.errors import UserError
 from gpt2_jax.sweeps.members import folds_of, in_order, members_of, parse_seeds
+from gpt2_jax.sweeps.run import runs_at_once
 
 BASE = FinetuneConfig(data=DataConfig(source="demo"))
 
@@ -70,6 +71,27 @@ def test_a_name_is_one_of_a_folder_and_tells_settings_apart():
 def test_what_cannot_be_swept_is_said(grid, words):
     with pytest.raises(UserError, match=words):
         _members(grid)
+
+
+@pytest.mark.parametrize(
+    ("backend", "processes", "devices", "together", "runs"),
+    [
+        ("cpu", 1, None, None, 1),
+        ("cpu", 1, None, 4, 4),
+        ("gpu", 1, None, None, 64),
+        ("gpu", 1, 1, None, 8),
+        ("gpu", 1, None, 1, 1),
+        ("tpu", 2, None, 4, 1),
+    ],
+)
+def test_runs_train_together_where_it_gains(
+    backend, processes, devices, together, runs, monkeypatch
+):
+    monkeypatch.setattr("jax.default_backend", lambda: backend)
+    monkeypatch.setattr("jax.process_count", lambda: processes)
+    monkeypatch.setattr("jax.device_count", lambda: 8)
+    config = FinetuneConfig(train=TrainConfig(devices=devices))
+    assert runs_at_once(SweepConfig(together=together), config) == runs
 
 
 def test_seeds_are_numbers_and_ranges():
