@@ -45,7 +45,8 @@ class Service:
                 self.wait(process, self.ready)
                 yield process.pid
             finally:
-                process.terminate()
+                # Not SIGTERM: the peer would first answer all who have gone away.
+                process.kill()
 
     def wait(
         self, process: subprocess.Popen[bytes] | None, path: str, told: bytes = b""
@@ -77,10 +78,14 @@ async def ask(
 
 
 async def load(
-    service: Service, texts: list[str], clients: int, seconds: float, count: int
-) -> tuple[list[float], float]:
-    """Return the latency of each request, and how long all of them took."""
-    latencies: list[float] = []
+    service: Service,
+    texts: list[str],
+    clients: int,
+    seconds: float,
+    count: int,
+    latencies: list[float],
+) -> float:
+    """Add the latency of each request to `latencies`; return how long all took."""
     requests = itertools.islice(itertools.cycle(map(service.request, texts)), count)
     start = time.perf_counter()
 
@@ -95,7 +100,7 @@ async def load(
         writer.close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
-    return latencies, time.perf_counter() - start
+    return time.perf_counter() - start
 
 
 async def leave(service: Service, texts: list[str]) -> None:
@@ -116,12 +121,20 @@ async def leave(service: Service, texts: list[str]) -> None:
 async def beside_leaving(
     service: Service, texts: list[str], seconds: float
 ) -> list[float]:
-    """Return the latencies of one client beside those that leave."""
+    """Return the latencies of one client beside those that leave.
+
+    A request that has no answer when twice `seconds` are over counts as infinite.
+    """
     others = asyncio.create_task(leave(service, texts))
+    latencies: list[float] = []
+    loading = load(service, texts, 1, seconds, MAX_REQUESTS, latencies)
     try:
-        return (await load(service, texts, 1, seconds, MAX_REQUESTS))[0]
+        await asyncio.wait_for(loading, 2 * seconds)
+    except TimeoutError:
+        latencies.append(float("inf"))
     finally:
         others.cancel()
+    return latencies
 
 
 async def answers(service: Service, texts: list[str]) -> list[dict[str, float]]:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import optax
-from jax import Array
 
 from gpt2_jax.config import TrainConfig
 from gpt2_jax.engine.param_labels import FREEZE, TRAIN
 from gpt2_jax.model.tree import Params
 
 
-def create_schedule(
-    config: TrainConfig, total_steps: int, rate: float | Array | None = None
-) -> optax.Schedule:
-    """Return the learning rate by step: linear warm-up, then the schedule to zero.
-
-    `rate`: in the place of the config's; it may be an input of a program.
-    """
-    rate = config.learning_rate if rate is None else rate
+def create_schedule(config: TrainConfig, total_steps: int) -> optax.Schedule:
+    """Return the learning rate by step: linear warm-up, then the schedule to zero."""
+    rate = config.learning_rate
     warmup_steps = config.warmup_steps
     if warmup_steps is None:
         warmup_steps = 0 if config.schedule == "constant" else total_steps // 20
@@ -38,18 +32,16 @@ def create_optimizer(
     param_labels: Params,
     total_steps: int,
     optimizer: optax.GradientTransformation | None = None,
-    rate: float | Array | None = None,
 ) -> optax.GradientTransformation:
     """Return AdamW on the leaves labelled "train"; the others get zero updates.
 
     Decay is on every trained leaf and epsilon 1e-8, as torch.optim.AdamW. Clipping
     stays inside the trained part: outside, its norm would need the frozen gradients.
-    `optimizer` takes the place of AdamW, its schedule and the clipping; `rate` that of
-    the config's learning rate.
+    `optimizer` takes the place of AdamW, its schedule and the clipping.
     """
     if optimizer is None:
         optimizer = optax.adamw(
-            create_schedule(config, total_steps, rate), weight_decay=config.weight_decay
+            create_schedule(config, total_steps), weight_decay=config.weight_decay
         )
         if config.clip_norm is not None:
             clip = optax.clip_by_global_norm(config.clip_norm)

@@ -25,12 +25,30 @@ from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params
 
 
+class RatedState(TrainState):
+    """A state whose `tx` gives updates for a learning rate of 1.
+
+    The rate is an input of a program, so that one is compiled for all rates.
+    """
+
+    rate: Float[Array, ""]
+
+
 def create_train_state(
-    model: GPT2, params: Params, tx: optax.GradientTransformation
+    model: GPT2,
+    params: Params,
+    tx: optax.GradientTransformation,
+    rate: float | None = None,
 ) -> TrainState:
-    """Return step 0 on copies of `params`: the train step donates what it is given."""
+    """Return step 0 on copies of `params`: the train step donates what it is given.
+
+    `rate`: what the updates of `tx` are multiplied by, as an input of the step.
+    """
     params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
-    return TrainState.create(apply_fn=model.apply, params=params, tx=tx)
+    made: dict[str, Any] = {"apply_fn": model.apply, "params": params, "tx": tx}
+    if rate is None:
+        return TrainState.create(**made)
+    return RatedState.create(**made, rate=jnp.float32(rate))
 
 
 def train_step(
@@ -74,8 +92,9 @@ def train_step(
         value, grads = add_pieces(gradients, batch, keys, param_labels, accumulate)
     value, grads = add(value), add(grads)
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
+    rate = state.rate if isinstance(state, RatedState) else 1.0
     params = jax.tree.map(  # adding a zero would turn a frozen -0.0 into 0.0
-        lambda leaf, update, label: leaf + update if label == TRAIN else leaf,
+        lambda leaf, update, label: leaf + rate * update if label == TRAIN else leaf,
         state.params,
         updates,
         param_labels,

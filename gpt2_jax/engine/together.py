@@ -9,13 +9,12 @@ Shapes: `K` runs, `S` steps, `B` batch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax.training.train_state import TrainState
 from jax import Array
 from jax.sharding import PartitionSpec
@@ -25,9 +24,6 @@ from gpt2_jax.engine.devices import Device, pad_steps
 from gpt2_jax.engine.mesh import AXIS, make_mesh, replicated
 from gpt2_jax.engine.steps import train_steps
 from gpt2_jax.engine.texts import MAX_STEPS, Texts
-
-# Makes the optimizer of a run from its learning rate, a number of the program's input.
-MakeOptimizer = Callable[[Any], optax.GradientTransformation]
 
 
 class TogetherSteps:
@@ -40,24 +36,18 @@ class TogetherSteps:
     """
 
     def __init__(
-        self,
-        texts: Texts,
-        devices: Sequence[Device],
-        size: int,
-        optimizer: MakeOptimizer,
-        **step: Any,
+        self, texts: Texts, devices: Sequence[Device], size: int, **step: Any
     ) -> None:
         self._mesh = make_mesh(devices)
         self.size = -(-size // len(devices)) * len(devices)
-        take = functools.partial(_take, mesh=self._mesh, optimizer=optimizer, **step)
+        take = functools.partial(_take, mesh=self._mesh, **step)
         whole = replicated(self._mesh)
-        self.program = jax.jit(take, static_argnums=6, out_shardings=whole)
+        self.program = jax.jit(take, static_argnums=5, out_shardings=whole)
         self._data = jax.device_put(texts.data, whole)
 
     def train(
         self,
         states: Sequence[TrainState],
-        rates: Sequence[float],
         rows: Int[np.ndarray, "K S B"],
         keys: Sequence[Key[Array, ""]],
         width: int,
@@ -66,19 +56,17 @@ class TogetherSteps:
 
         Returns the states, and the losses.
         """
-        arguments = self.arguments(states, rates, rows, keys, width)
-        bare, losses = self.program(*arguments)
+        arguments = self.arguments(states, rows, keys, width)
+        new, losses = self.program(*arguments)
         found = []
-        for state, (step, params, opt_state) in zip(states, bare, strict=False):
-            new = state.replace(step=step, params=params, opt_state=opt_state)
+        for state, one in zip(states, new, strict=False):
             where = jax.tree.map(lambda leaf: leaf.sharding, state)
-            found.append(jax.device_put(new, where))
+            found.append(jax.device_put(one, where))
         return found, np.asarray(losses)[: len(states), : rows.shape[1]]
 
     def arguments(
         self,
         states: Sequence[TrainState],
-        rates: Sequence[float],
         rows: Int[np.ndarray, "K S B"],
         keys: Sequence[Key[Array, ""]],
         width: int,
@@ -89,72 +77,47 @@ class TogetherSteps:
         def full(values: Sequence[Any] | np.ndarray) -> list[Any]:
             return [*values, *[values[-1]] * missing]
 
-        bare = tuple((s.step, s.params, s.opt_state) for s in full(states))
-        whole = replicated(self._mesh)
         padded = np.stack([pad_steps(some, MAX_STEPS) for some in full(rows)])
         return (
-            jax.device_put(bare, whole),
+            jax.device_put(full(states), replicated(self._mesh)),
             self._data,
             padded,
             np.int32(rows.shape[1]),
             jnp.stack(full(keys)),
-            np.asarray(full(rates), np.float32),
             width,
         )
 
 
 def _take(
-    bare: tuple[Any, ...],
+    states: Sequence[TrainState],
     data: Any,
     rows: Int[Array, "K S B"],
     count: Int[Array, ""],
     keys: Key[Array, " K"],
-    rates: Float[Array, " K"],
     width: int,
     *,
     mesh: Any,
-    optimizer: MakeOptimizer,
     **step: Any,
-) -> tuple[tuple[Any, ...], Float[Array, "K S"]]:
-    """Take `count` steps of each run.
+) -> tuple[list[TrainState], Float[Array, "K S"]]:
+    """Take `count` steps of each run, on `data` of the texts of all."""
 
-    Args:
-        bare: (step, params, opt_state) of each run.
-        data: of the texts of all.
-    """
+    def one(state: Any, rows: Array, key: Array, data: Any, count: Array) -> Any:
+        return train_steps(state, data, rows, count, key, width, **step)
 
-    def one(
-        run: Any, rows: Array, key: Array, rate: Array, data: Any, count: Array
-    ) -> tuple[Any, Array]:
-        number, params, opt_state = run
-        state = TrainState(
-            step=number,
-            apply_fn=_unused,
-            params=params,
-            tx=optimizer(rate),
-            opt_state=opt_state,
-        )
-        state, losses = train_steps(state, data, rows, count, key, width, **step)
-        return (state.step, state.params, state.opt_state), losses
-
-    many = jax.vmap(one, in_axes=(0, 0, 0, 0, None, None))
+    many = jax.vmap(one, in_axes=(0, 0, 0, None, None))
     if mesh.size > 1:
         cut, whole = PartitionSpec(AXIS), PartitionSpec()
         many = jax.shard_map(
             many,
             mesh=mesh,
-            in_specs=(cut, cut, cut, cut, whole, whole),
+            in_specs=(cut, cut, cut, whole, whole),
             out_specs=cut,
             check_vma=False,
         )
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *bare)
-    found, losses = many(stacked, rows, keys, rates, data, count)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    found, losses = many(stacked, rows, keys, data, count)
 
     def of(run: int) -> Any:
         return jax.tree.map(lambda leaf: leaf[run], found)
 
-    return tuple(map(of, range(len(bare)))), losses
-
-
-def _unused(*_: Any) -> None:
-    """Stand where a state holds the model's `apply`, which no step calls."""
+    return list(map(of, range(len(states)))), losses

@@ -35,10 +35,14 @@ class CausalSelfAttention(nn.Module):
         x: Float[Array, "B S D"],
         mask: Bool[Array, "#B 1 #T S"],
         query: Float[Array, "B 1 D"] | None = None,
+        norm: tuple[Float[Array, " D"], Float[Array, " D"]] | None = None,
         *,
         deterministic: bool,
     ) -> Float[Array, "B T D"]:
-        """Attend to `x` where `mask` is true: from `query`, or from every token."""
+        """Attend to `x` where `mask` is true: from `query`, or from every token.
+
+        `norm`: the scale and bias that `x` and `query` are still to be given.
+        """
         config, width = self.config, self.config.embed_dim
         c_attn = dense(config, (width, 3 * width), "c_attn")
         dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
@@ -46,11 +50,22 @@ class CausalSelfAttention(nn.Module):
         def heads(y: Array) -> Array:  # [..., D] -> [..., H, K]
             return y.reshape(*y.shape[:-1], config.num_heads, config.head_dim)
 
-        if query is not None:
-            q = heads(c_attn(query, slice(None, width)))[:, 0]
-            kernel, bias = (y[..., width:] for y in c_attn.weights())
-            to_k, to_v = (heads(y) for y in jnp.split(kernel, 2, axis=-1))
-            y = _attend_once(q, x, to_k, to_v, heads(bias[width:]), mask[:, 0], dropout)
+        if query is not None and norm is not None:
+            scale, shift = (y.astype(config.dtype)[None] for y in norm)  # [1, D]
+            kernel, bias = c_attn.weights()
+            to_q, to_k, to_v = jnp.split(kernel, 3, axis=-1)
+            bias_q, _, bias_v = jnp.split(bias[None], 3, axis=-1)
+            q = (query[:, 0] * scale + shift) @ to_q + bias_q  # [B, D]
+            y = _attend_once(
+                heads(q),
+                x,
+                heads(to_k),
+                heads(to_v),
+                heads(bias_v),
+                (scale[None], shift[None]),
+                mask[:, 0],
+                dropout,
+            )
         else:
             q, k, v = (heads(y) for y in jnp.split(c_attn(x), 3, axis=-1))
             if fused_attention(config, cuda_capability(), q.shape[1], k.shape[1]):
@@ -68,24 +83,27 @@ def _attend_once(
     x: Float[Array, "B S D"],
     to_k: Float[Array, "D H K"],
     to_v: Float[Array, "D H K"],
-    bias_v: Float[Array, "H K"],
+    bias_v: Float[Array, "1 H K"],
+    norm: tuple[Float[Array, "1 1 D"], Float[Array, "1 1 D"]],
     mask: Bool[Array, "#B 1 S"],
     dropout: nn.Dropout,
 ) -> Float[Array, "B 1 H K"]:
-    """Attend from one query of each text.
+    """Attend from one query of each text to `x * scale + shift`, `norm` being these.
 
     The kernels `to_k` and `to_v` change sides, q (x W_k) = (q W_k^T) x and
-    w (x W_v) = (w x) W_v: no token needs a key or a value of its own. The bias of the
-    keys adds the same to every score, and the softmax takes it away.
+    w (x W_v) = (w x) W_v, and so does the scale: no token needs a key or a value of its
+    own. The shift, and the bias of the keys, add the same to every score, and the
+    softmax takes it away.
     """
-    mixed = jnp.einsum("bhk,dhk->bhd", q, to_k)
+    scale, shift = norm
+    mixed = jnp.einsum("bhk,dhk->bhd", q, to_k) * scale
     scores = jnp.einsum("bhd,bsd->bhs", mixed, x, preferred_element_type=jnp.float32)
     scores = scores / math.sqrt(q.shape[-1])
     scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
     weights = dropout(jax.nn.softmax(scores, axis=-1).astype(x.dtype))  # [B, H, S]
-    mean = jnp.einsum("bhs,bsd->bhd", weights, x)
-    y = jnp.einsum("bhd,dhk->bhk", mean, to_v)
-    y = y + jnp.einsum("bh,hk->bhk", weights.sum(axis=-1), bias_v)
+    total = weights.sum(axis=-1)[:, :, None]  # 1 but for dropout
+    mean = jnp.einsum("bhs,bsd->bhd", weights, x) * scale + total * shift
+    y = jnp.einsum("bhd,dhk->bhk", mean, to_v) + total * bias_v
     return y[:, None]
 
 

@@ -15,7 +15,12 @@ from jaxtyping import Bool, Float, Int
 
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.model.attention import CausalSelfAttention
-from gpt2_jax.model.dense import dense, layer_norm, matmul_precision
+from gpt2_jax.model.dense import (
+    ScaleAndBias,
+    dense,
+    layer_norm,
+    matmul_precision,
+)
 
 _ACTIVATIONS = {
     "gelu_new": functools.partial(nn.gelu, approximate=True),
@@ -51,18 +56,21 @@ class Block(nn.Module):
     ) -> Float[Array, "B T D"]:
         """Map every token, or the one of each text at `positions`.
 
-        With `positions` given, all but the first norm and the attention's two sums is
-        computed for one token per text.
+        With `positions` given, all but the statistics of the first norm and the
+        attention's two sums is computed for one token per text.
         """
         config = self.config
         dropout = nn.Dropout(config.dropout_rate, deterministic=deterministic)
-        normed = layer_norm(config, "ln_1")(x).astype(config.dtype)
-        query = None
-        if positions is not None:
-            x, query = take_token(x, positions), take_token(normed, positions)
+        attention = CausalSelfAttention(config, name="attn")
+        attend = functools.partial(attention, mask=mask, deterministic=deterministic)
         with matmul_precision(config, config.dtype):
-            attention = CausalSelfAttention(config, name="attn")
-            y = attention(normed, mask, query, deterministic=deterministic)
+            if positions is None:
+                y = attend(layer_norm(config, "ln_1")(x).astype(config.dtype))
+            else:
+                norm = ScaleAndBias(config.embed_dim, name="ln_1")()
+                normed = layer_norm(config, learned=False)(x).astype(config.dtype)
+                x, query = take_token(x, positions), take_token(normed, positions)
+                y = attend(normed, query=query, norm=norm)
             x = x + dropout(y)
             y = layer_norm(config, "ln_2")(x).astype(config.dtype)
             y = MLP(config, name="mlp")(y)

@@ -1,6 +1,6 @@
 """Dense layers with adapters, layer norm, and how they start.
 
-Shapes: `B` batch, `T` tokens, `R` rank of an adapter.
+Shapes: `B` batch, `T` tokens, `D` features, `R` rank of an adapter.
 """
 
 from __future__ import annotations
@@ -89,11 +89,32 @@ def matmul_precision(
     return jax.default_matmul_precision(config.precision)
 
 
-def layer_norm(config: GPT2Config, name: str | None = None) -> nn.LayerNorm:
+def layer_norm(
+    config: GPT2Config, name: str | None = None, *, learned: bool = True
+) -> nn.LayerNorm:
+    """Return the norm of each token; without what is `learned`, see `ScaleAndBias`."""
     # Two passes: E[x^2] - E[x]^2 cancels on the outlier features of large GPT-2s.
     return nn.LayerNorm(
         epsilon=config.layer_norm_epsilon,
         dtype=jnp.float32,
         use_fast_variance=False,
+        use_scale=learned,
+        use_bias=learned,
         name=name,
     )
+
+
+class ScaleAndBias(nn.Module):
+    """What a layer norm learns, `scale` and `bias`, to be applied where it costs less.
+
+    A sum over tokens of `z * scale + bias` is the sum over `z`, then scaled.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
+        shape = (self.features,)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        return jnp.asarray(scale), jnp.asarray(bias)

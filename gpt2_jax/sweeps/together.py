@@ -68,7 +68,6 @@ class _Call:
     """The train steps that a run waits for, and then what came of them."""
 
     together: TogetherSteps
-    rate: float
     state: TrainState
     rows: Int[np.ndarray, "S B"]
     key: Key[Array, ""]
@@ -83,7 +82,6 @@ def _take_steps(calls: Sequence[_Call]) -> None:
     try:
         states, losses = calls[0].together.train(
             [call.state for call in calls],
-            [call.rate for call in calls],
             np.stack([call.rows[:count] for call in calls]),
             [call.key for call in calls],
             max(call.width for call in calls),
@@ -127,13 +125,8 @@ class _Run(Memo):
     def get(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
         return self._memo.get(kind, key, make)
 
-    def join(
-        self,
-        steps: Any,
-        together: Callable[[int], TogetherSteps],
-        rate: float,
-    ) -> Any:
-        return _Joined(steps, together(self._size), rate, self)
+    def join(self, steps: Any, together: Callable[[int], TogetherSteps]) -> Any:
+        return _Joined(steps, together(self._size), self)
 
     def take(self, call: _Call) -> tuple[TrainState, Float[np.ndarray, " S"]]:
         """Wait until the steps of `call` are taken with those of the others."""
@@ -153,7 +146,6 @@ class _Joined:
 
     alone: Steps
     together: TogetherSteps
-    rate: float
     run: _Run
 
     @property
@@ -168,7 +160,7 @@ class _Joined:
         width: int,
     ) -> tuple[TrainState, Float[np.ndarray, " S"]]:
         """Take the first of the steps, as many as all runs have."""
-        return self.run.take(_Call(self.together, self.rate, state, rows, key, width))
+        return self.run.take(_Call(self.together, state, rows, key, width))
 
     def predict(
         self, params: Params, rows: Int[np.ndarray, " B"], width: int

@@ -79,16 +79,15 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
     if depth > 0 and resident and (train.parallel, train.shard) == ("jit", "none"):
 
         def together(size: int) -> TogetherSteps:
-            made = (*key, features.fingerprint(*LEARNED), trains, how, size)
             return memo.get(
                 "steps together",
-                (*made, dataclasses.replace(train, seed=0, learning_rate=1.0)),
+                (*key, features.fingerprint(*LEARNED), trains, how, size),
                 lambda: _compile_together(
                     task, features, devices, depth, param_labels, loss, size
                 ),
             )
 
-        steps = memo.join(steps, together, train.learning_rate)
+        steps = memo.join(steps, together)
     return Engine(params, param_labels, features, steps, run.stop.poll, depth > 0)
 
 
@@ -154,7 +153,6 @@ def _compile_together(
         features,
         devices,
         size,
-        lambda rate: create_optimizer(train, param_labels, task.num_steps, rate=rate),
         model=task.model,
         depth=depth,
         param_labels=param_labels,
@@ -179,26 +177,22 @@ def make_optimizer(
     """Return what trains the run: with the same one the same steps are compiled once.
 
     Args:
-        given: an optimizer in the place of AdamW; see `finetune`.
+        given: an optimizer in the place of AdamW at a learning rate of 1, which
+            `first_state` multiplies; see `finetune`.
     """
-    train = task.config.train
+    train = dataclasses.replace(task.config.train, seed=0, learning_rate=1.0)
     labels, steps = engine.param_labels, task.num_steps
     return run.options.memo.get(
         "optimizer",
-        (
-            dataclasses.replace(train, seed=0),
-            tuple(flatten(labels).items()),
-            steps,
-            given,
-        ),
+        (train, tuple(flatten(labels).items()), steps, given),
         lambda: create_optimizer(train, labels, steps, given),
     )
 
 
 def first_state(
-    task: Task, engine: Engine, tx: optax.GradientTransformation
+    task: Task, engine: Engine, tx: optax.GradientTransformation, rate: float
 ) -> TrainState:
-    """Return step 0, in the memory of the host."""
+    """Return step 0, whose updates are multiplied by `rate`, in the host's memory."""
     with on_host():  # what is cut over the devices may fit none of them
-        state = create_train_state(task.model, engine.params, tx)
+        state = create_train_state(task.model, engine.params, tx, rate)
     return jax.tree.map(np.asarray, state)

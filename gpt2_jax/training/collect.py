@@ -133,7 +133,7 @@ def _learning_rates(task: Task, steps: int) -> dict[str, list[float]]:
     chosen = np.unique(np.linspace(0, steps, 100).astype(int))
     return {
         "epoch": (chosen / task.steps_per_epoch).round(4).tolist(),
-        "value": np.asarray([rate(step) for step in chosen]).tolist(),
+        "value": np.asarray(rate(chosen)).tolist(),
     }
 
 

@@ -118,7 +118,8 @@ def finetune(
                 return dataclasses.replace(Results.from_json(found), folder=run.place)
             engine = build_engine(task, run, loss or cross_entropy)
         tx = make_optimizer(task, engine, run, optimizer)
-        state = first_state(task, engine, tx)
+        rate = task.config.train.learning_rate if optimizer is None else 1.0
+        state = first_state(task, engine, tx, rate)
         with run.checkpoints(engine.param_labels) as checkpoints:
             _check_space(checkpoints, state, task)
             with run.phase("evaluate"):

@@ -36,11 +36,10 @@ class Memo:
         self._newest[kind] = (key, made)
         return made
 
-    def join(self, steps: T, together: Callable[[int], Any], rate: float) -> T:
+    def join(self, steps: T, together: Callable[[int], Any]) -> T:
         """Return the steps of a run: its own, unless it trains with others.
 
         Args:
             together: makes the steps of so many runs; see `engine.together`.
-            rate: the run's learning rate.
         """
         return steps

@@ -130,11 +130,11 @@ def test_each_device_takes_the_steps_of_its_runs(config, tmp_path, monkeypatch):
     flops = {}
     train = TogetherSteps.train
 
-    def counted(self, states, rates, rows, keys, width):
-        arguments = self.arguments(states, rates, rows, keys, width)
+    def counted(self, states, rows, keys, width):
+        arguments = self.arguments(states, rows, keys, width)
         compiled = self.program.lower(*arguments).compile()
         flops[self._mesh.size] = compiled.cost_analysis()["flops"]
-        return train(self, states, rates, rows, keys, width)
+        return train(self, states, rows, keys, width)
 
     monkeypatch.setattr(TogetherSteps, "train", counted)
     assert jax.device_count() == 8
@@ -147,4 +147,4 @@ def test_each_device_takes_the_steps_of_its_runs(config, tmp_path, monkeypatch):
 
 def test_a_run_alone_takes_its_own_steps():
     steps = object()
-    assert Memo().join(steps, lambda size: None, 1.0) is steps
+    assert Memo().join(steps, lambda size: None) is steps
