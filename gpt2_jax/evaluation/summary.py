@@ -57,7 +57,8 @@ def format_pace(pace: Mapping[str, float] | None) -> list[str]:
         "peak_fraction": lambda value: f"{value:.1%} of the device's peak",
         "goodput": lambda value: f"{value:.1%} of the time since the first start",
     }
-    told = [say(pace[name]) for name, say in wording.items() if name in (pace or {})]
+    found = pace or {}
+    told = [say(found[name]) for name, say in wording.items() if name in found]
     return [f"training steps: {', '.join(told)}"] if told else []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,13 +44,10 @@ def test_a_run_tells_its_steps_and_on_a_cpu_no_peak(run):
     assert "ms a step, " in (run / "report.html").read_text()
 
 
-class _Engine:
-    trunk_reused = True
-
-
 def _pace(config, history=(), started=None):
     task = prepare(config)
-    return task, Pace(task, _Engine(), history, started)
+    engine: Any = types.SimpleNamespace(trunk_reused=True)
+    return task, Pace(task, engine, history, started)
 
 
 def test_a_call_that_was_compiled_is_no_measure_of_the_others(tmp_path_factory):
@@ -160,7 +158,9 @@ def test_goodput_counts_the_kept_steps_and_all_the_time(
         results = finetune(config, run, resume=True)
     assert json.loads((run / "run.json").read_text())["started"] == started
     assert [line["step"] for line in _history(run) if "loss" in line] == [*range(1, 11)]
-    assert results.pace["goodput"] == 10 / 40  # steps 6 and 7 count once
+    assert (
+        results.pace and results.pace["goodput"] == 10 / 40
+    )  # steps 6 and 7 count once
 
 
 def test_a_run_of_an_earlier_version_has_no_goodput():
