@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import logging
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt2_jax import config
+from gpt2_jax.cli.beforehand import compile_programs, dry_run, set_up_devices
 from gpt2_jax.cli.flags import add_flags, add_offline, with_flags
 from gpt2_jax.errors import UserError
 from gpt2_jax.storage import sealed
@@ -72,8 +72,21 @@ def _add_run_flags(group: Any) -> None:
         metavar="DIR",
         help="runs that share it compute the same frozen trunk once",
     )
+    add(
+        "--profile",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="trace so many steps into profile/ of the run, for xprof and TensorBoard",
+    )
     add("-v", "--verbose", action="store_true", help="show every class")
     add("--dry-run", action="store_true", help="print what would run, and stop")
+    add(
+        "--compile-only",
+        action="store_true",
+        help="keep the compiled programs of the run that the other flags describe, and "
+        "stop; it then starts sooner",
+    )
     add(
         "--json",
         action="store_true",
@@ -137,8 +150,9 @@ def read_config(kind: type[_T], path: Path) -> _T:
 def run_finetune(arguments: argparse.Namespace) -> int:
     resolved = finetune_config(arguments)
     if arguments.dry_run:
-        return _dry_run(resolved, arguments)
-    return in_process_group(arguments, lambda: _run(arguments, resolved))
+        return dry_run(arguments, resolved)
+    action = compile_programs if arguments.compile_only else _run
+    return in_process_group(arguments, lambda: action(arguments, resolved))
 
 
 def in_process_group(arguments: argparse.Namespace, action: Callable[[], int]) -> int:
@@ -166,16 +180,10 @@ def _is_distributed(arguments: argparse.Namespace) -> bool:
 
 def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     from gpt2_jax.distributed import is_first
-    from gpt2_jax.engine.compilation import set_up_compilation
-    from gpt2_jax.engine.devices import make_deterministic, require_platform
     from gpt2_jax.evaluation.summary import format_results
     from gpt2_jax.training.finetune import finetune
 
-    set_up_compilation(arguments)
-    if resolved.train.deterministic:
-        make_deterministic()
-    if arguments.device is not None:
-        require_platform(arguments.device)
+    set_up_devices(arguments, resolved)
     if arguments.workdir is None and arguments.resume:
         raise UserError("--resume needs the --workdir of the run to go on with")
     with second_signal_ends():
@@ -187,6 +195,7 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
             allow_data_change=arguments.allow_data_change,
             offline=arguments.offline,
             trunk_cache=arguments.trunk_cache,
+            profile=arguments.profile,
         )
     if is_first() and arguments.json:
         print(json.dumps({**results.to_json(), "folder": results.folder}))
@@ -205,26 +214,3 @@ def second_signal_ends() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _dry_run(resolved: config.FinetuneConfig, arguments: argparse.Namespace) -> int:
-    from gpt2_jax.plan.describe import describe, describe_data, length_histogram
-    from gpt2_jax.plan.estimate import describe_estimate, estimate, matmul_rate
-    from gpt2_jax.plan.prepare import prepare
-
-    task = prepare(resolved, offline=arguments.offline)
-    rate = matmul_rate(task.model.config)
-    found = estimate(task)
-    if arguments.json:
-        told = {
-            "config": config.to_dict(resolved),
-            "steps": task.num_steps,
-            "data": describe_data(task),
-            "estimate": {**dataclasses.asdict(found), "flops_per_second": rate},
-        }
-        print(json.dumps(told))
-        return 0
-    print(json.dumps(config.to_dict(resolved), indent=2))
-    print(*describe(task), *length_histogram(task), sep="\n")
-    print(*describe_estimate(found, rate), sep="\n")
-    return 0

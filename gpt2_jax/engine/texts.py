@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax import Array
 from jaxtyping import Float, Int
 
 from gpt2_jax.engine.long import first_pieces
@@ -39,7 +40,8 @@ class Texts:
     Equal texts may lie in the same place.
     """
 
-    values: Int[np.ndarray, " S"] | Float[np.ndarray, "S D"]  # tokens, trunk outputs
+    # Tokens, or trunk outputs: of the host, or left on the device that made them.
+    values: Int[np.ndarray, " S"] | Float[np.ndarray | Array, "S D"]
     starts: Int[np.ndarray, " N"]  # of each text in the values
     lengths: Int[np.ndarray, " N"]  # at least 1
     labels: Int[np.ndarray, " N"]
@@ -97,7 +99,8 @@ class Texts:
 
     def tokens_of(self, row: int | np.integer) -> np.ndarray:
         """Return the values of one text."""
-        return self.values[self.starts[row] : self.starts[row] + self.lengths[row]]
+        start = self.starts[row]
+        return np.asarray(self.values)[start : start + self.lengths[row]]
 
     def batches(self, rows: np.ndarray, width: int) -> dict[str, np.ndarray]:
         """Return the batches of `rows` [..., B], as `forward.gather` makes one of [B].
@@ -105,7 +108,7 @@ class Texts:
         They are read from memory or disk.
         """
         index = self.starts[rows][..., None] + np.arange(width)  # [..., B, T]
-        values = self.values[np.minimum(index, len(self.values) - 1)]
+        values = np.asarray(self.values)[np.minimum(index, len(self.values) - 1)]
         return {
             "features" if self.values.ndim == 2 else "tokens": values,
             "lengths": self.lengths[rows],

@@ -22,13 +22,14 @@ from jaxtyping import Float, Int
 from gpt2_jax.config import GPT2Config
 from gpt2_jax.distributed import exchange_rows
 from gpt2_jax.engine.devices import Device
+from gpt2_jax.engine.outputs import OnDevice, OnHost, Outputs
 from gpt2_jax.engine.packing import Packed, call_tokens, pack
+from gpt2_jax.engine.pooling import run_pooling
 from gpt2_jax.engine.texts import Texts
-from gpt2_jax.engine.widths import by_length
 from gpt2_jax.model.blocks import Block
 from gpt2_jax.model.gpt2 import GPT2, head_inputs
 from gpt2_jax.model.pools import POOLS
-from gpt2_jax.model.tree import Params, split_params
+from gpt2_jax.model.tree import Params
 from gpt2_jax.progress import bar
 
 SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
@@ -55,6 +56,8 @@ def run_trunk(
     values: Float[np.ndarray, "S E"] | None = None,
     devices: Sequence[Device] = (),
     poll: Callable[[], None] = lambda: None,
+    *,
+    on_device: bool = False,
 ) -> Texts:
     """Put the outputs of the trunk of `depth` blocks in the place of the tokens.
 
@@ -66,36 +69,45 @@ def run_trunk(
         values: where they go, [S, D] or, where the trunk pools, [N, D] of the distinct
             texts; None: new memory.
         poll: called now and then; what it raises ends the run.
+        on_device: leave them on the only one of `devices`, of the only process; of a
+            trunk that pools what it pools.
     """
     devices = devices or jax.local_devices()[:1]
     _, first, place = np.unique(texts.starts, return_index=True, return_inverse=True)
     distinct = texts.select(first)  # equal texts lie, and run, once
-    if values is None:
+    pooled = depth > config.num_layers
+    if values is None and (pooled or not on_device):
         values = _aligned(*output_shape(config, distinct, depth))
     placed = [jax.device_put(params, device) for device in devices]
     shares = _shares(distinct.lengths, jax.process_count())
     ours = shares[jax.process_index()]
     counts = [len(share) for share in shares]
-    if depth <= config.num_layers:
+    if values is None:
+        kept = OnDevice(len(texts.values), config.embed_dim, config.dtype, devices[0])
+        starts = _run_packed(config, placed, distinct, depth, kept, poll)
+        return dataclasses.replace(texts, values=kept.values, starts=starts[place])
+    if not pooled:
         sizes = [int(distinct.lengths[share].sum()) for share in shares]
         begin = sum(sizes[: jax.process_index()])
         end = begin + sizes[jax.process_index()]
-        starts = np.zeros(len(distinct), np.int32)
-        starts[ours] = begin + _run_packed(
-            config, placed, distinct.select(ours), depth, values[begin:end], poll
-        )
+        starts, own = np.zeros(len(distinct), np.int32), distinct.select(ours)
+        kept = OnHost(values[begin:end])
+        starts[ours] = begin + _run_packed(config, placed, own, depth, kept, poll)
         exchange_rows(values, sizes)
         exchange_rows(starts, counts)
         return dataclasses.replace(texts, values=values, starts=starts[place])
     for rows in np.split(ours, range(SLAB, len(ours), SLAB)):
         slab = distinct.select(rows)
-        hidden = np.empty(
-            (slab.lengths.sum(), config.embed_dim), jnp.dtype(config.dtype)
-        )
-        blocks = packed_blocks(config, depth)
+        size, blocks = int(slab.lengths.sum()), packed_blocks(config, depth)
+        if on_device:  # in few sizes, which are programs
+            size = 1 << (size - 1).bit_length()
+            hidden = OnDevice(size, config.embed_dim, config.dtype, devices[0])
+        else:
+            shape = (size, config.embed_dim)
+            hidden = OnHost(np.empty(shape, jnp.dtype(config.dtype)))
         starts = _run_packed(config, placed, slab, blocks, hidden, poll)
-        slab = dataclasses.replace(slab, values=hidden, starts=starts)
-        values[rows] = _run_pooling(config, placed[0], slab, blocks)
+        slab = dataclasses.replace(slab, values=hidden.values, starts=starts)
+        values[rows] = run_pooling(config, placed[0], slab, blocks)
     exchange_rows(values, counts)
     return dataclasses.replace(
         texts,
@@ -136,10 +148,10 @@ def _run_packed(
     placed: Sequence[Params],
     texts: Texts,
     blocks: int,
-    values: Float[np.ndarray, "S D"],
+    outputs: Outputs,
     poll: Callable[[], None],
 ) -> Int[np.ndarray, " N"]:
-    """Fill `values`, text after text; return where each starts."""
+    """Write the outputs, text after text; return where each starts."""
     embed, block = block_programs(config)
     tokens = call_tokens(jax.default_backend())
     starts = np.zeros(len(texts), np.int32)
@@ -165,27 +177,10 @@ def _run_packed(
             poll()
             sizes = texts.lengths[packed.texts]
             starts[packed.texts] = written + np.cumsum(sizes) - sizes
-            end = written + int(sizes.sum())
-            values[written:end] = np.asarray(x)[packed.segments > 0]
-            written = end
+            written += int(sizes.sum())
+            outputs.write(x, packed.segments)
             shown.update(len(sizes))
     return starts
-
-
-def _run_pooling(
-    config: GPT2Config, params: Params, texts: Texts, depth: int
-) -> Float[np.ndarray, "N E"]:
-    """Return what the head reads of each text, as float32."""
-    pool = _pooling(config, depth)
-    out = np.empty((len(texts), head_inputs(config)), np.float32)
-    _, params = split_params(params, config.num_layers, depth)
-    params = {name: leaf for name, leaf in params.items() if name != "out_head"}
-    tokens = call_tokens(jax.default_backend())
-    for rows, width, size in by_length(texts.lengths, texts.widths, tokens):
-        filled = np.pad(rows, (0, size - len(rows)), mode="edge")
-        pooled = pool(params, texts.batches(filled, width))
-        out[rows] = np.asarray(pooled)[: len(rows)]
-    return out
 
 
 def _ahead(calls: Iterator[Any], count: int) -> Iterator[Any]:
@@ -220,18 +215,3 @@ def block_programs(
         return cast(Array, y)
 
     return jax.jit(embed), jax.jit(block)
-
-
-@functools.cache
-def _pooling(config: GPT2Config, depth: int) -> Callable[..., Array]:
-    def pool(params: Params, batch: dict[str, Array]) -> Float[Array, "B E"]:
-        pooled = GPT2(config).apply(
-            {"params": params},
-            batch["features"],
-            batch["lengths"],
-            depth,
-            method=GPT2.pooled,
-        )
-        return cast(Array, pooled)[:, 0]
-
-    return jax.jit(pool)

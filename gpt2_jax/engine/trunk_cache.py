@@ -17,6 +17,7 @@ import numpy as np
 from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.distributed import process_min
 from gpt2_jax.engine.devices import Device
+from gpt2_jax.engine.outputs import keeps_outputs
 from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.trunk import output_shape, run_trunk
 from gpt2_jax.model.gpt2 import GPT2
@@ -46,6 +47,7 @@ def reuse_trunk(
     devices: Sequence[Device] = (),
     poll: Callable[[], None] = lambda: None,
     cache: Path | None = None,
+    resident: bool = False,
 ) -> Texts | None:
     """Run the frozen trunk of `depth` blocks once over every distinct text.
 
@@ -55,6 +57,10 @@ def reuse_trunk(
 
     What is kept in memory is also read from the folder `cache`, or left there for the
     next run of the same trunk on the same texts.
+
+    Args:
+        resident: the steps want it on the only one of `devices`, of the only process:
+            it stays there where it fits, and there is no `cache`.
     """
     if not reuses_trunk(config, depth):
         return None
@@ -79,10 +85,15 @@ def reuse_trunk(
         needed / 1e6,
         "memory" if in_memory else f"a file in {folder}",
     )
+    stays = resident and in_memory and cache is None
+    on_device = stays and keeps_outputs(devices[0], needed)
     values = None if in_memory else _file_array(folder, shape, dtype)
 
     def run() -> Texts:
-        return run_trunk(model.config, params, texts, depth, values, devices, poll)
+        return run_trunk(
+            *(model.config, params, texts, depth, values, devices, poll),
+            on_device=on_device,
+        )
 
     if cache is None or not in_memory or jax.process_count() > 1:
         return run()

@@ -15,7 +15,7 @@ from gpt2_jax.evaluation.baselines import NAMES
 from gpt2_jax.evaluation.error_list import error_list
 from gpt2_jax.evaluation.markup import escape, number_cell, page, row, table
 from gpt2_jax.evaluation.story import story
-from gpt2_jax.evaluation.summary import subject
+from gpt2_jax.evaluation.summary import format_pace, subject
 from gpt2_jax.evaluation.thresholds import thresholds
 
 _WHEN = ("before", "after")
@@ -168,6 +168,7 @@ def _facts(report: Report) -> str:
         **({"notes": "; ".join(data["notes"])} if data["notes"] else {}),
         "seed, device": f"{results['seed']}, {results['device']}, "
         f"{results['seconds']['total']:.1f} s",
+        **dict(line.split(": ", 1) for line in format_pace(results.get("pace"))),
         "versions": ", ".join(f"{k} {v}" for k, v in results["versions"].items()),
     }
     rows = (

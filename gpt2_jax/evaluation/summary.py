@@ -45,7 +45,21 @@ def format_results(results: Mapping[str, Any], *, verbose: bool = False) -> list
         f"seconds: {seconds['total']:.1f} in all (compiling {seconds['compile']:.1f}, "
         f"frozen trunk {seconds['trunk']:.1f}, training {seconds['train']:.1f}) on "
         f"{results['device']}",
+        *format_pace(results.get("pace")),
     ]
+
+
+def format_pace(pace: Mapping[str, float] | None) -> list[str]:
+    """Return in a line how fast the steps were, as far as it was measured."""
+    wording = {
+        "step_seconds": lambda value: f"{1e3 * value:.1f} ms a step",
+        "tokens_per_second": lambda value: f"{value:,.0f} tokens/s",
+        "peak_fraction": lambda value: f"{value:.1%} of the device's peak",
+        "goodput": lambda value: f"{value:.1%} of the time since the first start",
+    }
+    found = pace or {}
+    told = [say(found[name]) for name, say in wording.items() if name in found]
+    return [f"training steps: {', '.join(told)}"] if told else []
 
 
 def format_baselines(baselines: Mapping[str, Any]) -> list[str]:

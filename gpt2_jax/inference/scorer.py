@@ -71,7 +71,8 @@ class Scorer:
                 continue
             depth = config.num_layers + 1  # the pooling too
             found = run_trunk(config, self.params, self._lay_out(slab), depth)
-            out.append(found.values[found.starts].astype(np.float32))
+            values = np.asarray(found.values)[found.starts]
+            out.append(values.astype(np.float32))
         return mean_of_pieces(np.concatenate(out), owners)
 
     def _pieces(

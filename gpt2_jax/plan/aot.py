@@ -12,70 +12,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax.training.train_state import TrainState
-from jax.sharding import NamedSharding
 
 from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.engine.devices import Device
-from gpt2_jax.engine.forward import predict_program, predict_step
+from gpt2_jax.engine.forward import predict_program
 from gpt2_jax.engine.fsdp import fsdp_programs
 from gpt2_jax.engine.jit import jit_programs
 from gpt2_jax.engine.mesh import by_example, leaf_sharding, make_mesh, replicated
-from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.packing import DEVICE_CALL_TOKENS
-from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.engine.pmap import pmap_programs
-from gpt2_jax.engine.steps import create_train_state, train_batches
 from gpt2_jax.engine.trunk import block_programs
-from gpt2_jax.model.gpt2 import GPT2, head_inputs, param_shapes
+from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.pools import POOLS
-from gpt2_jax.model.scan import apply_scanned
-from gpt2_jax.model.tree import Params, split_params
+from gpt2_jax.model.tree import split_params
+from gpt2_jax.plan.abstract import (
+    STEPS,
+    AbstractRun,
+    abstract_batches,
+    program_flops,
+    shaped,
+)
 from gpt2_jax.plan.counting import matmul_flops
-
-STEPS = 2  # of one call; the compiler counts the body of a loop once
-
-
-@dataclasses.dataclass(frozen=True)
-class AbstractRun:
-    """A run of which only shapes are known."""
-
-    model: GPT2
-    param_labels: Params
-    depth: int  # of the trunk, which has been run
-    state: TrainState
-
-
-def abstract_run(config: GPT2Config, train: TrainConfig) -> AbstractRun:
-    """Return what `finetune` would train of a classifier of this config."""
-    lora = train.lora_rank if "lora" in train.trainable else 0
-    config = dataclasses.replace(config, lora_rank=lora, lora_alpha=train.lora_alpha)
-    model, params = GPT2(config), param_shapes(config)
-    param_labels = label_params(params, train.trainable, config.num_layers)
-    depth = trunk_depth(param_labels, config.num_layers)
-    _, params = split_params(params, config.num_layers, depth)
-    _, param_labels = split_params(param_labels, config.num_layers, depth)
-    tx = create_optimizer(train, param_labels, total_steps=100)
-    state = jax.eval_shape(lambda p: create_train_state(model, p, tx), params)
-    state = state.replace(step=jax.ShapeDtypeStruct((), jnp.int32))
-    return AbstractRun(model, param_labels, depth, state)
-
-
-def abstract_batches(run: AbstractRun, batch_size: int, width: int) -> dict[str, Any]:
-    """Return the shapes of the batches [S, B, ...] of one call."""
-    config = run.model.config
-    name, shape, dtype = "tokens", (width,), "int32"
-    if run.depth > config.num_layers:
-        name, shape, dtype = "features", (1, head_inputs(config)), "float32"
-    elif run.depth:
-        name, shape, dtype = "features", (width, config.embed_dim), config.dtype
-    return {
-        name: jax.ShapeDtypeStruct((STEPS, batch_size, *shape), dtype),
-        "lengths": jax.ShapeDtypeStruct((STEPS, batch_size), jnp.int32),
-        "labels": jax.ShapeDtypeStruct((STEPS, batch_size), jnp.int32),
-        "loss_weights": jax.ShapeDtypeStruct((STEPS, batch_size), jnp.float32),
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +73,10 @@ def prepare(
         arguments = _placed(run, train, devices, batches)
         program, shape = taking, f"{train.batch_size} x {width}"
     else:
-        batch = {k: _shaped(x, x.shape[1:]) for k, x in batches.items()}
+        batch = {k: shaped(x, x.shape[1:]) for k, x in batches.items()}
         arguments = _placed_batch(run, train, devices, batch)
         program, shape = predicting, f"{size} x {width}"
-    flops = functools.partial(_flops, name, run, train, num, size, width)
+    flops = functools.partial(program_flops, name, run, train, num, size, width)
     return Work(program, arguments, shape, run.depth, flops)
 
 
@@ -153,16 +110,16 @@ def _placed(
     num, count = len(devices), jax.ShapeDtypeStruct((), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     if train.parallel == "pmap":
-        state = jax.tree.map(lambda x: _shaped(x, (num, *x.shape)), run.state)
+        state = jax.tree.map(lambda x: shaped(x, (num, *x.shape)), run.state)
         cut = {
-            name: _shaped(x, (STEPS, num, x.shape[1] // num, *x.shape[2:]))
+            name: shaped(x, (STEPS, num, x.shape[1] // num, *x.shape[2:]))
             for name, x in batches.items()
         }
         return state, cut, count, key
     mesh = make_mesh(devices)
     over = by_example(mesh, axis=1)
-    count, key = (_shaped(x, (), replicated(mesh)) for x in (count, key))
-    cut = {name: _shaped(x, x.shape, over) for name, x in batches.items()}
+    count, key = (shaped(x, (), replicated(mesh)) for x in (count, key))
+    cut = {name: shaped(x, x.shape, over) for name, x in batches.items()}
     return _whole_or_cut(run.state, train, devices), cut, count, key
 
 
@@ -172,12 +129,12 @@ def _placed_batch(
     """Return the arguments of the predict program, on their devices."""
     num, params = len(devices), run.state.params
     if train.parallel == "pmap":
-        return jax.tree.map(lambda x: _shaped(x, (num, *x.shape)), params), {
-            name: _shaped(x, (num, x.shape[0] // num, *x.shape[1:]))
+        return jax.tree.map(lambda x: shaped(x, (num, *x.shape)), params), {
+            name: shaped(x, (num, x.shape[0] // num, *x.shape[1:]))
             for name, x in batch.items()
         }
     over = by_example(make_mesh(devices), axis=0)
-    batch = {name: _shaped(x, x.shape, over) for name, x in batch.items()}
+    batch = {name: shaped(x, x.shape, over) for name, x in batch.items()}
     return _whole_or_cut(params, train, devices), batch
 
 
@@ -186,7 +143,7 @@ def _whole_or_cut(tree: Any, train: TrainConfig, devices: Sequence[Device]) -> A
 
     def place(leaf: Any) -> jax.ShapeDtypeStruct:
         cut = leaf_sharding(mesh, leaf.shape)
-        return _shaped(
+        return shaped(
             leaf, leaf.shape, cut if train.shard == "fsdp" else replicated(mesh)
         )
 
@@ -201,7 +158,7 @@ def _trunk(config: GPT2Config, device: Device, width: int) -> Work:
     given = (param_shapes(config)["h_0"], x, segments)
     programs: Any = block_programs.__wrapped__  # traced anew for each target
     _, block = programs(config)
-    arguments = jax.tree.map(lambda x: _shaped(x, x.shape, whole), given)
+    arguments = jax.tree.map(lambda x: shaped(x, x.shape, whole), given)
     flops = functools.partial(matmul_flops, block.__wrapped__, *given)
     return Work(block, arguments, f"{rows} x {width}", config.num_layers, flops)
 
@@ -218,29 +175,5 @@ def _predict(config: GPT2Config, device: Device, width: int) -> Work:
     make: Any = predict_program.__wrapped__
     program = make(config, depth)
     flops = functools.partial(matmul_flops, program.__wrapped__, top, batch)
-    arguments = jax.tree.map(lambda x: _shaped(x, x.shape, whole), (top, batch))
+    arguments = jax.tree.map(lambda x: shaped(x, x.shape, whole), (top, batch))
     return Work(program, arguments, f"{rows} x {width}", depth, flops)
-
-
-def _flops(
-    name: str, run: AbstractRun, train: TrainConfig, num: int, size: int, width: int
-) -> float:
-    """Return the flops of a step, or of a call, on the examples of one device."""
-    step: dict[str, Any] = {"model": run.model, "depth": run.depth}
-    if train.shard == "fsdp":
-        step["apply"] = functools.partial(apply_scanned, rematerialize=True)
-    batches = abstract_batches(run, size // num, width)
-    if name == "evaluate":
-        batch = {k: _shaped(x, x.shape[1:]) for k, x in batches.items()}
-        predict = functools.partial(predict_step, **step)
-        return matmul_flops(predict, run.state.params, batch)
-    step |= {"param_labels": run.param_labels, "accumulate": train.accumulate}
-    count, key = np.int32(1), jax.eval_shape(lambda: jax.random.key(0))
-    take = functools.partial(train_batches, **step)
-    return matmul_flops(take, run.state, batches, count, key)
-
-
-def _shaped(
-    leaf: Any, shape: tuple[int, ...], sharding: NamedSharding | None = None
-) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)

@@ -22,6 +22,7 @@ from gpt2_jax.engine.devices import Device
 from gpt2_jax.errors import DeviceError, UserError
 from gpt2_jax.model.attention import compiling_for
 from gpt2_jax.plan import aot
+from gpt2_jax.plan.abstract import abstract_run
 from gpt2_jax.plan.counting import collective_bytes, wire_bytes
 from gpt2_jax.plan.targets import TARGETS, Target, describe_card
 
@@ -130,7 +131,7 @@ def check(
     chips = _chips(name)
     cores = len(devices) // chips  # those of v4 and TPU7x are devices of their own
     started = time.perf_counter()
-    run = aot.abstract_run(config, train)
+    run = abstract_run(config, train)
     work = aot.prepare(program, run, train, devices, width)
     try:
         with compiling_for(devices[0]), _without_cudnn():

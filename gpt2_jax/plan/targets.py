@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gpt2_jax.config import GPT2Config
 
@@ -40,6 +41,7 @@ class Target:
     float32: tuple[float, float, float]  # Tflops by precision: default, high, highest
     bandwidth: float  # GB of memory
     wire: float  # GB to other chips
+    kinds: tuple[str, ...]  # what jax calls its devices: `device_kind`
     card: Card | None = None  # None: a TPU
 
     @property
@@ -54,15 +56,18 @@ class Target:
         return self.float32[which] * 1e12
 
 
-def _tpu(shape: str, memory: int, peak: float, bandwidth: float, wire: float) -> Target:
+def _tpu(
+    shape: str, memory: int, peak: float, bandwidth: float, wire: float, *kinds: str
+) -> Target:
     passes = (peak, peak / 3, peak / 6)  # of bfloat16, which its matrix unit makes
-    return Target(shape, memory, peak, passes, bandwidth, wire)
+    return Target(shape, memory, peak, passes, bandwidth, wire, kinds)
 
 
 TARGETS: Mapping[str, Target] = types.MappingProxyType(
     {
         "h100": Target(
             *("1", 79.1, 989.0, (495.0, 495.0, 67.0), 3352.0, 450.0),
+            ("NVIDIA H100 80GB HBM3",),
             Card(
                 *("NVIDIA H100 80GB HBM3", (9, 0), 132, 128, 2048, 233472, 232448),
                 *(52428800, 1.98, 84942979072),
@@ -70,6 +75,10 @@ TARGETS: Mapping[str, Target] = types.MappingProxyType(
         ),
         "a100": Target(
             *("1", 79.3, 312.0, (156.0, 156.0, 19.5), 2039.0, 300.0),
+            (
+                *("NVIDIA A100-SXM4-80GB", "NVIDIA A100-SXM4-40GB"),
+                *("NVIDIA A100 80GB PCIe", "NVIDIA A100-PCIE-40GB"),
+            ),
             Card(
                 *("NVIDIA A100-SXM4-80GB", (8, 0), 108, 64, 2048, 167936, 166912),
                 *(41943040, 1.41, 85100068864),
@@ -77,6 +86,7 @@ TARGETS: Mapping[str, Target] = types.MappingProxyType(
         ),
         "l4": Target(
             *("1", 22.0, 121.0, (60.0, 60.0, 30.3), 300.0, 32.0),
+            ("NVIDIA L4",),
             Card(
                 *("NVIDIA L4", (8, 9), 58, 128, 1536, 102400, 101376),
                 *(50331648, 2.04, 23580639232),
@@ -85,18 +95,34 @@ TARGETS: Mapping[str, Target] = types.MappingProxyType(
         # It has no matrix unit for bfloat16, nor TF32.
         "t4": Target(
             *("1", 14.7, 8.1, (8.1, 8.1, 8.1), 320.0, 16.0),
+            ("Tesla T4",),
             Card(
                 *("Tesla T4", (7, 5), 40, 64, 1024, 65536, 65536),
                 *(4194304, 1.59, 15828320256),
             ),
         ),
-        "v4": _tpu("2x2x1", 32, 275.0, 1228.0, 300.0),
-        "v5e": _tpu("2x2", 16, 197.0, 819.0, 200.0),
-        "v5p": _tpu("2x2x1", 95, 459.0, 2765.0, 600.0),
-        "v6e": _tpu("2x2", 32, 918.0, 1638.0, 448.0),
-        "tpu7x": _tpu("2x2x1", 192, 2307.0, 7380.0, 1200.0),
+        # The names of the kinds: jax/_src/pallas/mosaic/tpu_info.py.
+        "v4": _tpu("2x2x1", 32, 275.0, 1228.0, 300.0, "TPU v4"),
+        "v5e": _tpu("2x2", 16, 197.0, 819.0, 200.0, "TPU v5 lite", "TPU v5e"),
+        "v5p": _tpu("2x2x1", 95, 459.0, 2765.0, 600.0, "TPU v5", "TPU v5p"),
+        "v6e": _tpu("2x2", 32, 918.0, 1638.0, 448.0, "TPU v6 lite", "TPU v6e"),
+        "tpu7x": _tpu("2x2x1", 192, 2307.0, 7380.0, 1200.0, "TPU7x"),
     }
 )
+
+
+def known_peak(devices: Sequence[Any], config: GPT2Config) -> float | None:
+    """Return the most flops per second of `devices` together; None: not in the table.
+
+    Where two devices are the cores of one chip, as on TPU7x, it counts once.
+    """
+    chips = {
+        (getattr(d, "slice_index", 0), *getattr(d, "coords", [d.id])) for d in devices
+    }
+    for target in TARGETS.values():
+        if devices[0].device_kind in target.kinds:
+            return len(chips) * target.peak(config)
+    return None
 
 
 def describe_card(card: Card, bandwidth: float) -> str:

@@ -94,16 +94,18 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
 def _run_trunk(
     task: Task, run: Run, texts: Texts, devices: Sequence[Device]
 ) -> Texts | None:
+    train = task.config.train
     return reuse_trunk(
         task.model,
         task.params,
         texts,
-        task.config.train,
+        train,
         task.depth,
         run.folder,
         devices=local_devices(devices),
         poll=run.stop.poll,
         cache=run.options.trunk_cache,
+        resident=(train.parallel, train.shard) == ("jit", "none") and len(devices) == 1,
     )
 
 

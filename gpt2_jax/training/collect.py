@@ -39,8 +39,10 @@ from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import read_sealed
 from gpt2_jax.training.beside import Beside
 from gpt2_jax.training.errors import explain_errors, list_errors
+from gpt2_jax.training.pace import summarize
 from gpt2_jax.training.results import Results
 from gpt2_jax.weights.trained import MODEL_FILE, TrainedModel, save_model
+from gpt2_jax.workdir.claim import stored_start
 from gpt2_jax.workdir.metrics_log import MetricsLog
 from gpt2_jax.workdir.predictions import PREDICTIONS, write_predictions
 from gpt2_jax.workdir.run import Run
@@ -210,7 +212,10 @@ def write_files(
         write_pictures(workdir, history, results.to_json())
         figures = draw_figures(history, results.to_json(), curves)
     results = dataclasses.replace(
-        results, seconds=run.clock.seconds, compilation_cache=run.clock.cache
+        results,
+        seconds=run.clock.seconds,
+        compilation_cache=run.clock.cache,
+        pace=summarize(history, stored_start(workdir)),
     )
     config = configs.to_dict(task.config)
     texts = task.texts_of("test")

@@ -35,6 +35,7 @@ from gpt2_jax.training.build import (
 from gpt2_jax.training.callbacks import Callback, Observers, RunInfo, check_callbacks
 from gpt2_jax.training.collect import collect, write_files
 from gpt2_jax.training.loop import train
+from gpt2_jax.training.profiling import check_profile
 from gpt2_jax.training.results import Results
 from gpt2_jax.training.trackers import trackers
 from gpt2_jax.workdir.claim import stored_classes, stored_id
@@ -60,6 +61,7 @@ def finetune(
     trunk_cache: str | Path | None = None,
     memo: Memo | None = None,
     figures: bool = True,
+    profile: int = 0,
 ) -> Results:
     """Fine-tune a pretrained GPT-2 into a classifier; return what results.json holds.
 
@@ -90,6 +92,8 @@ def finetune(
             run the same trunk and compile the same programs once; see `sweep`.
         figures: draw those of the report, and find the words that errors rest on,
             which takes as long as many steps.
+        profile: so many steps are traced into `profile/` in the folder of the run, for
+            xprof and TensorBoard.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
@@ -100,7 +104,7 @@ def finetune(
     cache = None if trunk_cache is None else expanded(trunk_cache)
     memo = memo or Memo()
     options = RunOptions(
-        verbose, resume, allow_data_change, offline, cache, memo, figures
+        verbose, resume, allow_data_change, offline, cache, memo, figures, profile
     )
     ours = trackers(config.train)
     with open_run(config, workdir, options) as run, contextlib.ExitStack() as watched:
@@ -114,6 +118,7 @@ def finetune(
             run.claim(_identity(task, loss))
             if (found := run.finished(task.num_steps)) is not None:
                 steps = task.num_steps
+                check_profile(profile, steps, steps)
                 log.info("already complete: %d of %d steps", steps, steps)
                 return dataclasses.replace(Results.from_json(found), folder=run.place)
             engine = build_engine(task, run, loss or cross_entropy)

@@ -19,6 +19,9 @@ from gpt2_jax.plan.task import Task
 from gpt2_jax.progress import bar
 from gpt2_jax.training.callbacks import Observers
 from gpt2_jax.training.milestones import Milestones
+from gpt2_jax.training.pace import Pace
+from gpt2_jax.training.profiling import Profile, check_profile
+from gpt2_jax.workdir.claim import stored_start
 from gpt2_jax.workdir.metrics_log import MetricsLog
 from gpt2_jax.workdir.run import Run
 
@@ -45,23 +48,35 @@ def train(
     Raises:
         Interrupted: a signal came; the state is saved.
         NonFiniteError: the loss, or what trains, is NaN or infinite.
+        UserError: no step is left to profile.
     """
     metrics = MetricsLog(run.folder / "metrics.jsonl", writes=distributed.is_first())
     first = int(state.step)
+    check_profile(run.options.profile, first, task.num_steps)
     metrics.truncate(first, behind=checkpoints.behind)
+    began = stored_start(run.folder) if distributed.is_first() else None
+    pace = Pace(task, engine, metrics.read(), began)
     started = time.perf_counter()
-    due = Milestones(task, engine, checkpoints, run, metrics, observers, started)
-    state = _take_all_steps(engine.steps.place(state), first, task, engine, due)
+    due = Milestones(task, engine, checkpoints, run, metrics, observers, pace, started)
+    profile = Profile(run.folder, run.options.profile)
+    with profile.ending():
+        placed = engine.steps.place(state)
+        state = _take_all_steps(placed, first, task, engine, due, profile)
     checkpoints.finish()
     run.wait_for_saves()
     return engine.steps.unplace(state)
 
 
 def _take_all_steps(
-    state: TrainState, step: int, task: Task, engine: Engine, due: Milestones
+    state: TrainState,
+    step: int,
+    task: Task,
+    engine: Engine,
+    due: Milestones,
+    profile: Profile,
 ) -> TrainState:
     """Take the steps after `step`, on placed states."""
-    config, stop = task.config.train, due.run.stop
+    config, stop, clock = task.config.train, due.run.stop, due.run.clock
     trained, per_epoch = engine.texts.parts["train"], task.steps_per_epoch
     key, limit = jax.random.key(config.seed), 1
     stop.poll()
@@ -77,17 +92,23 @@ def _take_all_steps(
             ]
             while step < (epoch + 1) * per_epoch:
                 done = step - epoch * per_epoch
-                call, width = next_call(engine, config, rows[done:], step, limit)
-                called = time.perf_counter()
-                state, losses = engine.steps.train(state, call, key, width)
+                most = profile.limit(limit)
+                call, width = next_call(engine, config, rows[done:], step, most)
+                compiled, called = clock.compiling_seconds, time.perf_counter()
+                with profile.step(step + len(call)):
+                    state, losses = engine.steps.train(state, call, key, width)
                 seconds = time.perf_counter() - called
-                due.take_losses(state, step, losses, seconds)
+                compiled = clock.compiling_seconds - compiled
+                call = call[: len(losses)]  # where others train along, not the whole
+                each = due.pace.take(call, width, seconds, compiled)
+                due.take_losses(state, step, losses, seconds, each)
                 if seconds < CALL_SECONDS / 2:
                     limit = min(2 * limit, MAX_STEPS)
-                step += len(losses)  # where others train along, not the whole call
+                step += len(losses)
                 shown.update(len(losses))
                 limit = stop.meet(limit)
                 due.after(state, step)
+                profile.after(len(losses))
     return state
 
 

@@ -16,6 +16,8 @@ from gpt2_jax.checkpoints.nonfinite import stop_diverged
 from gpt2_jax.engine.engine import Engine
 from gpt2_jax.plan.task import Task
 from gpt2_jax.training.callbacks import Observers
+from gpt2_jax.training.pace import Pace
+from gpt2_jax.training.profiling import named
 from gpt2_jax.training.selection import is_exhausted, score
 from gpt2_jax.workdir.metrics_log import MetricsLog
 from gpt2_jax.workdir.run import Run
@@ -34,6 +36,7 @@ class Milestones:
     run: Run
     metrics: MetricsLog
     observers: Observers
+    pace: Pace
     started: float  # of time.perf_counter
 
     def is_exhausted(self) -> bool:
@@ -58,14 +61,17 @@ class Milestones:
         try:
             self.run.stop.poll()
             if (step - 1) % config.eval_every == 0:
-                self._evaluate(state, step)
+                with named("evaluate"):
+                    self._evaluate(state, step)
             if ended or (config.save_every and step % config.save_every == 0):
                 rows = self.engine.texts.parts["validation"]
-                logits = self.engine.logits(state.params, rows)
-                scores = self.engine.scores(logits, rows)
-                self._check_score("validation loss", scores["loss"], state, step)
-                values = self._log_epoch(state, step, scores) if ended else {}
-                self._save(state, step, scores, saved=saved)
+                with named("validate"):
+                    logits = self.engine.logits(state.params, rows)
+                    scores = self.engine.scores(logits, rows)
+                    self._check_score("validation loss", scores["loss"], state, step)
+                    values = self._log_epoch(state, step, scores) if ended else {}
+                with named("save"):
+                    self._save(state, step, scores, saved=saved)
                 if ended:
                     labels = self.engine.texts.labels_of(rows)
                     values |= {"validation_logits": logits, "validation_labels": labels}
@@ -79,18 +85,25 @@ class Milestones:
             self.run.stop.leave(step)
 
     def take_losses(
-        self, state: TrainState, step: int, losses: np.ndarray, seconds: float
+        self,
+        state: TrainState,
+        step: int,
+        losses: np.ndarray,
+        seconds: float,
+        each: float,
     ) -> None:
         """Log the losses of the steps after `step`, as far as they are finite.
 
-        `seconds`: that the call with these steps took.
+        Args:
+            seconds: that the call with these steps took.
+            each: of these for one step, without the compiler's.
 
         Raises:
             NonFiniteError: they are not.
         """
         finite = np.isfinite(losses)
         good = len(losses) if finite.all() else int(finite.argmin())
-        self.metrics.write_losses(step, losses[:good])
+        self.metrics.write_losses(step, losses[:good], each)
         if good:
             self.observers.step(step + good, losses[:good], seconds)
         if good < len(losses):
@@ -115,15 +128,12 @@ class Milestones:
     def _num_validation(self) -> int:
         return len(self.task.labels("validation"))
 
-    def _few(self, part: str) -> np.ndarray:
-        """Return the rows that evaluations on the way look at, as the book does."""
-        config = self.task.config.train
-        return self.engine.texts.parts[part][: config.eval_batches * config.batch_size]
-
     def _evaluate(self, state: TrainState, step: int) -> None:
         scores = {}
         for part in ("train", "validation"):
-            loss = self.engine.measure(state.params, self._few(part))["loss"]
+            loss = self.engine.measure(
+                state.params, few_rows(self.task, self.engine, part)
+            )["loss"]
             scores[f"{part}_loss"] = loss
         for name, value in scores.items():
             self._check_score(name.replace("_", " "), value, state, step)
@@ -132,6 +142,7 @@ class Milestones:
             examples_seen=step * self.task.config.train.batch_size,
             seconds=round(time.perf_counter() - self.started, 3),
             **scores,
+            **self.pace.tell(),
         )
         self.observers.evaluation(step, scores)
         log.info(
@@ -145,11 +156,14 @@ class Milestones:
     def _log_epoch(
         self, state: TrainState, step: int, scores: dict[str, float]
     ) -> dict[str, Any]:
-        epoch, few = step // self.task.steps_per_epoch, self._few("train")
+        epoch, few = (
+            step // self.task.steps_per_epoch,
+            few_rows(self.task, self.engine, "train"),
+        )
         accuracy = self.engine.measure(state.params, few)["accuracy"]
         values = {"step": step, "epoch": epoch, "train_accuracy": accuracy}
         values |= {f"validation_{name}": value for name, value in scores.items()}
-        self.metrics.write(**values)
+        self.metrics.write(**values, **self.pace.tell())
         log.info(
             "epoch %d: accuracy %.2f%% on %d training texts, %.2f%% on validation",
             epoch,
@@ -170,3 +184,9 @@ class Milestones:
             self.checkpoints.rescore(step, meta, value)
         else:
             self.checkpoints.save(self.engine.steps.unplace(state), meta, value)
+
+
+def few_rows(task: Task, engine: Engine, part: str) -> np.ndarray:
+    """Return the rows that evaluations on the way look at, as the book does."""
+    config = task.config.train
+    return engine.texts.parts[part][: config.eval_batches * config.batch_size]

@@ -53,6 +53,9 @@ class Results(Mapping[str, Any]):
     precision: str | None = None  # of those in float32
     # What n-grams add on validation: "on", scores "alone" and "together" (held out).
     lexical: Mapping[str, Any] | None = None
+    # Medians of "step_seconds", "tokens_per_second" and "peak_fraction", the last where
+    # the device's is known; "goodput": the steps' share of the time since the start.
+    pace: Mapping[str, float] | None = None
     folder: str | None = None  # its path, or its URL; results.json has neither
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def claim(
     """
     path = workdir / CONFIG
     changes: list[list[Difference]] = []
-    own = secrets.token_hex(4)
+    own, started = secrets.token_hex(4), round(time.time(), 3)
     written = [digest(configs.to_dict(config))]
     if path.exists():
         if not resume:
@@ -65,12 +66,14 @@ def claim(
         if any(name in TOLD for name, *_ in new):
             _retell(workdir, new)
         changes, own = [*theirs["changes"], new], _id_of(theirs)
+        started = theirs.get("started")
         written.append(digest(configs.to_dict(found)))  # if a kill comes in between
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         # A folder is a run's once its config.json is there: that comes last.
         values = {
             "id": own,
+            "started": started,
             "is": run,
             "changes": changes,
             "config_sha256": written,
@@ -168,6 +171,18 @@ def stored_id(workdir: Path) -> str:
 def _id_of(told: Mapping[str, Any]) -> str:
     """Return the id in what run.json holds; earlier versions wrote none."""
     return told.get("id") or digest(told["is"])[:8]
+
+
+def stored_start(workdir: Path) -> float | None:
+    """Return when the run in `workdir` began first, in seconds since 1970.
+
+    None: an earlier version began it.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    started = _read_run(workdir).get("started")
+    return float(started) if isinstance(started, int | float) else None
 
 
 def stored_classes(workdir: Path) -> list[str] | None:

@@ -63,6 +63,11 @@ class Clock:
             jax.monitoring.unregister_event_listener(count)
 
     @property
+    def compiling_seconds(self) -> float:
+        """What the compiler took until now; where programs nest, some of it twice."""
+        return self._phases["compile"]
+
+    @property
     def seconds(self) -> dict[str, float]:
         total = time.perf_counter() - self._started
         return {k: round(v, 3) for k, v in (self._phases | {"total": total}).items()}

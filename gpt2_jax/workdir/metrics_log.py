@@ -10,6 +10,11 @@ import numpy as np
 
 from gpt2_jax.storage.atomic import write_text
 
+# What differs between the lines of runs that are the same, for it is measured.
+MEASURED = (
+    *("seconds", "step_seconds", "tokens_per_second", "peak_fraction", "goodput"),
+)
+
 
 class MetricsLog:
     """Appends lines to metrics.jsonl; one process of a run `writes`."""
@@ -20,10 +25,16 @@ class MetricsLog:
     def write(self, **values: Any) -> None:
         self._append([values])
 
-    def write_losses(self, step: int, losses: np.ndarray) -> None:
-        """Write the losses [S] of the steps after `step`, a line each."""
+    def write_losses(self, step: int, losses: np.ndarray, seconds: float) -> None:
+        """Write the losses [S] of the steps after `step`, a line each.
+
+        `seconds`: that one of them took, without the compiler's.
+        """
         lines = enumerate(losses.tolist(), start=step + 1)
-        self._append([{"step": number, "loss": loss} for number, loss in lines])
+        each = round(seconds, 6)
+        self._append(
+            [{"step": n, "loss": loss, "step_seconds": each} for n, loss in lines]
+        )
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
         if not self._writes:

@@ -32,7 +32,7 @@ class RunOptions:
     """How a run is done, beside its config; nothing here changes its numbers.
 
     Raises:
-        UserError: `resume` is none of its three values.
+        UserError: `resume` is none of its three values, or `profile` is below 0.
     """
 
     verbose: bool = True
@@ -42,8 +42,11 @@ class RunOptions:
     trunk_cache: Path | None = None
     memo: Memo = dataclasses.field(default_factory=Memo)  # shared with other runs
     figures: bool = True
+    profile: int = 0  # steps to trace
 
     def __post_init__(self) -> None:
+        if self.profile < 0:
+            raise UserError(f"profile={self.profile}: steps to trace cannot be below 0")
         if self.resume not in (False, True, "auto"):
             raise UserError(f"resume={self.resume!r} is not one of False, True, auto")
 

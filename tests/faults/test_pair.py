@@ -18,6 +18,7 @@ from training_helpers import run_config
 
 from gpt2_jax.checkpoints.manifest import read_manifest
 from gpt2_jax.config import to_dict
+from gpt2_jax.workdir.metrics_log import MEASURED
 
 _SEED = 13
 _TRIES = 20 if os.environ.get("GPT2_JAX_FAULTS") == "long" else 2
@@ -56,7 +57,7 @@ def _end(folder: Path) -> tuple[Any, ...]:
     manifest = read_manifest(folder / "checkpoints" / "15")
     assert manifest is not None
     model = (folder / "model" / "params.safetensors").read_bytes()
-    metrics = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    metrics = [{k: v for k, v in line.items() if k not in MEASURED} for line in lines]
     return metrics, manifest.leaves, model
 
 

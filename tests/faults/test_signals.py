@@ -20,6 +20,7 @@ from training_helpers import run_config
 from gpt2_jax.checkpoints.manifest import Manifest
 from gpt2_jax.checkpoints.step_folders import find_steps
 from gpt2_jax.config import to_dict
+from gpt2_jax.workdir.metrics_log import MEASURED
 
 _SEED = 12
 _TRIES = 50 if os.environ.get("GPT2_JAX_FAULTS") == "long" else 5
@@ -72,7 +73,7 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     path = folder / "metrics.jsonl"
     *lines, _ = path.read_text().split("\n") if path.exists() else [""]
     read = [json.loads(line) for line in lines]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read]
+    return [{k: v for k, v in line.items() if k not in MEASURED} for line in read]
 
 
 def _check_stopped(folder: Path, whole: Path) -> None:

@@ -16,7 +16,7 @@ from gpt2_jax.engine.mesh import make_mesh
 from gpt2_jax.engine.trunk import run_trunk
 from gpt2_jax.model import scan
 from gpt2_jax.model.tree import flatten
-from gpt2_jax.plan import aot
+from gpt2_jax.plan import abstract
 
 _ROWS = np.arange(24).reshape(3, 8)
 
@@ -56,11 +56,11 @@ def test_blocks_in_a_scan_train_as_one_by_one(scope, pool, depth, monkeypatch):
 
 def _matmuls(num_layers: int) -> int:
     config = dataclasses.replace(TINY, num_layers=num_layers, num_classes=2)
-    run = aot.abstract_run(config, TrainConfig(trainable=("all",)))
+    run = abstract.abstract_run(config, TrainConfig(trainable=("all",)))
     program, _ = jit_programs(
         make_mesh(jax.devices()[:1]), model=run.model, param_labels=run.param_labels
     )
-    batches = aot.abstract_batches(run, 4, 8)
+    batches = abstract.abstract_batches(run, 4, 8)
     key = jax.eval_shape(lambda: jax.random.key(0))
     count = jax.ShapeDtypeStruct((), np.int32)
     lowered = program.lower(run.state, batches, count, key)

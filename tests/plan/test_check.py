@@ -22,6 +22,7 @@ from gpt2_jax.config import PRESETS, TrainConfig
 from gpt2_jax.engine.devices import DETERMINISTIC
 from gpt2_jax.errors import UserError
 from gpt2_jax.plan import aot, check
+from gpt2_jax.plan.abstract import abstract_run
 from gpt2_jax.plan.counting import collective_bytes, matmul_flops, wire_bytes
 from gpt2_jax.plan.targets import TARGETS
 
@@ -165,7 +166,7 @@ def test_every_block_of_params_that_are_cut_counts():
     flops, found = {}, {}
     for shard in ("none", "fsdp"):
         train = TrainConfig(trainable=("all",), shard=shard, batch_size=8)
-        run, devices = aot.abstract_run(config, train), jax.devices()[:2]
+        run, devices = abstract_run(config, train), jax.devices()[:2]
         work = aot.prepare("train", run, train, devices, 16)
         hlo = work.program.lower(*work.arguments).compile().as_text()
         flops[shard], found[shard] = work.flops(), collective_bytes(hlo, 3)
@@ -238,9 +239,10 @@ def test_atomics_are_replaced_where_bits_must_be_the_same():
 _SCATTER = """
 from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.plan import aot, check
+from gpt2_jax.plan.abstract import abstract_run
 check.prepare_compiler(["a100"])
 train = TrainConfig(trainable=("all",))
-run = aot.abstract_run({config}, train)
+run = abstract_run({config}, train)
 hlo = aot.compile_train(run, train, check.target_devices("a100"), 16).as_text()
 sums = [line for line in hlo.splitlines() if " scatter(" in line]
 assert sums

@@ -20,6 +20,7 @@ from gpt2_jax.sweeps import finished as sweep_finished
 from gpt2_jax.sweeps import run as sweep_run
 from gpt2_jax.sweeps.sweep import sweep
 from gpt2_jax.training.finetune import finetune
+from gpt2_jax.workdir.metrics_log import MEASURED
 from gpt2_jax.workdir.signals import Interrupted
 
 pytestmark = pytest.mark.slow  # runs, trained and compiled
@@ -79,7 +80,8 @@ def _lines(path: Path) -> list[str]:
         return lines
     values = [json.loads(line) for line in lines]
     return [
-        json.dumps({k: v for k, v in each.items() if k != "seconds"}) for each in values
+        json.dumps({k: v for k, v in each.items() if k not in MEASURED})
+        for each in values
     ]
 
 

@@ -326,8 +326,8 @@ def test_a_run_goes_on_over_any_number_of_devices(
         with monkeypatch.context() as patch:
             write = MetricsLog.write_losses
 
-            def signal_at(log, step, values, write=write, stop=stop):
-                write(log, step, values)
+            def signal_at(log, step, values, seconds, write=write, stop=stop):
+                write(log, step, values, seconds)
                 if step < stop <= step + len(values):
                     signal.raise_signal(signal.SIGTERM)
 

@@ -8,6 +8,7 @@ import html
 import json
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ from training_helpers import (
 )
 
 from gpt2_jax.config import FinetuneConfig, to_dict
+from gpt2_jax.engine.jit import ResidentSteps
 from gpt2_jax.errors import DeviceError, UserError
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import flatten
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
+from gpt2_jax.training.callbacks import Callback
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.weights.pretrained import load_pretrained
 from gpt2_jax.weights.trained import load_model
@@ -357,3 +360,35 @@ def test_the_model_on_disk_is_the_tiny_one(run):
     config = load_model(run).config
     assert config.embed_dim == TINY.embed_dim
     assert config.lora_rank == 0 and config.dropout_rate == 0.0
+
+
+class _CountsByEpoch(Callback):
+    def __init__(self, calls):
+        self.calls, self.epochs = calls, []
+
+    def on_epoch(self, epoch, metrics):
+        self.epochs.append(dict(self.calls))
+        self.calls.clear()
+
+
+@pytest.mark.slow
+def test_an_epoch_is_few_calls_and_few_bytes(tmp_path_factory, tmp_path, monkeypatch):
+    calls, sent = Counter(), []
+    for name in ("train", "predict"):
+        real = getattr(ResidentSteps, name)
+
+        def counted(*arguments, name=name, real=real):
+            calls[name] += 1
+            sent.extend(a.nbytes for a in arguments if isinstance(a, np.ndarray))
+            return real(*arguments)
+
+        monkeypatch.setattr(ResidentSteps, name, counted)
+    monkeypatch.setattr("gpt2_jax.training.loop.CALL_SECONDS", 1e9)
+    config = run_config(tmp_path_factory, batch_size=1, epochs=3, eval_every=10**6)
+    watching = _CountsByEpoch(calls)
+    results = finetune(config, tmp_path / "run", callbacks=[watching])
+    assert results.steps == 3 * 42
+    # One of train steps, then validation, and a few training texts.
+    assert watching.epochs[-1] == {"train": 1, "predict": 2}
+    assert watching.epochs[0]["train"] == 6  # 1, 2, 4, ...: how long they take is seen
+    assert max(sent) <= 64 * 8  # rows of texts, never the texts

@@ -42,6 +42,7 @@ from gpt2_jax.training import finetune as finetuning
 from gpt2_jax.training import loop
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.training.milestones import Milestones
+from gpt2_jax.workdir.metrics_log import MEASURED
 from gpt2_jax.workdir.signals import Interrupted, StopSignals
 
 _LAST = 10  # step of the runs here; an epoch has 5
@@ -67,9 +68,7 @@ def run(tmp_path_factory) -> Path:
 def _lines(workdir: Path) -> list[dict[str, Any]]:
     text = (workdir / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    for line in lines:
-        line.pop("seconds", None)
-    return lines
+    return [{k: v for k, v in line.items() if k not in MEASURED} for line in lines]
 
 
 def _leaves(workdir: Path) -> dict[str, str]:
