@@ -173,28 +173,28 @@ def describe_run_devices(task: Task) -> list[str]:
     return describe_devices(choose_devices(train.devices), train)
 
 
-def make_optimizer(
-    task: Task, engine: Engine, run: Run, given: optax.GradientTransformation | None
-) -> optax.GradientTransformation:
-    """Return what trains the run: with the same one the same steps are compiled once.
+def first_state(
+    task: Task,
+    engine: Engine,
+    run: Run,
+    optimizer: optax.GradientTransformation | None = None,
+) -> TrainState:
+    """Return step 0, in the memory of the host.
+
+    Its AdamW is of a learning rate of 1, and the updates are multiplied by that of the
+    run: with the same optimizer the same steps are compiled once, for all rates.
 
     Args:
-        given: an optimizer in the place of AdamW at a learning rate of 1, which
-            `first_state` multiplies; see `finetune`.
+        optimizer: in the place of AdamW, its updates as they are; see `finetune`.
     """
     train = dataclasses.replace(task.config.train, seed=0, learning_rate=1.0)
     labels, steps = engine.param_labels, task.num_steps
-    return run.options.memo.get(
+    tx = run.options.memo.get(
         "optimizer",
-        (train, tuple(flatten(labels).items()), steps, given),
-        lambda: create_optimizer(train, labels, steps, given),
+        (train, tuple(flatten(labels).items()), steps, optimizer),
+        lambda: create_optimizer(train, labels, steps, optimizer),
     )
-
-
-def first_state(
-    task: Task, engine: Engine, tx: optax.GradientTransformation, rate: float
-) -> TrainState:
-    """Return step 0, whose updates are multiplied by `rate`, in the host's memory."""
+    rate = task.config.train.learning_rate if optimizer is None else None
     with on_host():  # what is cut over the devices may fit none of them
         state = create_train_state(task.model, engine.params, tx, rate)
     return jax.tree.map(np.asarray, state)

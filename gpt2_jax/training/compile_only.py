@@ -19,7 +19,6 @@ from gpt2_jax.training.build import (
     build_engine,
     describe_run_devices,
     first_state,
-    make_optimizer,
 )
 from gpt2_jax.training.milestones import few_rows
 from gpt2_jax.workdir.run import RunOptions, open_run
@@ -60,7 +59,7 @@ def compile_only(
                 log.info(line)
             run.claim(task.identity())
             engine = build_engine(task, run)
-        state = first_state(task, engine, make_optimizer(task, engine, run, None))
+        state = first_state(task, engine, run)
         engine.accuracy(engine.params, "test")
         state = engine.steps.place(state)
         key = jax.random.key(config.train.seed)

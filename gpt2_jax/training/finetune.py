@@ -30,7 +30,6 @@ from gpt2_jax.training.build import (
     build_engine,
     describe_run_devices,
     first_state,
-    make_optimizer,
 )
 from gpt2_jax.training.callbacks import Callback, Observers, RunInfo, check_callbacks
 from gpt2_jax.training.collect import collect, write_files
@@ -122,9 +121,7 @@ def finetune(
                 log.info("already complete: %d of %d steps", steps, steps)
                 return dataclasses.replace(Results.from_json(found), folder=run.place)
             engine = build_engine(task, run, loss or cross_entropy)
-        tx = make_optimizer(task, engine, run, optimizer)
-        rate = task.config.train.learning_rate if optimizer is None else 1.0
-        state = first_state(task, engine, tx, rate)
+        state = first_state(task, engine, run, optimizer)
         with run.checkpoints(engine.param_labels) as checkpoints:
             _check_space(checkpoints, state, task)
             with run.phase("evaluate"):
