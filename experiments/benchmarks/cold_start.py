@@ -2,9 +2,9 @@
 
     python experiments/benchmarks/cold_start.py --turns 2 -- --weights mini
 
-Runs in turn, whole processes: with an empty cache; `--compile-only`; with the cache that
-this has filled. What stands behind `--` are flags of `gpt2-jax finetune`. Prints a row
-of Markdown for each.
+Runs in turn, whole processes: with an empty cache; `--compile-only`; with the cache
+that this has filled. What stands behind `--` are flags of `gpt2-jax finetune`. Prints a
+row of Markdown for each.
 """
 
 from __future__ import annotations
