@@ -129,7 +129,7 @@ def _baselines(
     return {**measured, "verdict": verdict}
 
 
-def _learning_rates(task: Task, steps: int) -> dict[str, list[float]]:
+def learning_rates(task: Task, steps: int) -> dict[str, list[float]]:
     """Return the learning rate of some of the steps, by epoch."""
     rate = create_schedule(task.config.train, task.num_steps)
     chosen = np.unique(np.linspace(0, steps, 100).astype(int))
@@ -202,7 +202,7 @@ def write_files(
     )
     curves["lengths"] = length_counts(task)
     if schedule:
-        curves["learning_rate"] = _learning_rates(task, results.steps)
+        curves["learning_rate"] = learning_rates(task, results.steps)
     write_json(workdir / "curves.json", curves)
     if repeated := task.repeated_texts():
         checks.write_repeated_texts(workdir / checks.REPEATED, repeated)

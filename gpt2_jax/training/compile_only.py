@@ -20,6 +20,7 @@ from gpt2_jax.training.build import (
     describe_run_devices,
     first_state,
 )
+from gpt2_jax.training.collect import learning_rates
 from gpt2_jax.training.milestones import few_rows
 from gpt2_jax.workdir.run import RunOptions, open_run
 
@@ -76,6 +77,7 @@ def compile_only(
             checkpoints.finish()
         engine.logits_by_part(state.params)
         task.trained_model(state.params, temperature=1.0)
+        learning_rates(task, task.num_steps)
         return Compiled(**run.clock.cache, seconds=run.clock.seconds["total"])
 
 

@@ -18,7 +18,7 @@ from gpt2_jax.training.finetune import finetune
 @pytest.mark.parametrize(
     "train",
     [
-        {},
+        {"schedule": "cosine"},
         {"trainable": ("lora",), "parallel": "pmap", "devices": 2},
         {"trainable": ("all",), "shard": "fsdp", "devices": 2},
     ],
