@@ -12,20 +12,30 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt2_jax.config import CheckConfig
+from gpt2_jax.config import PARALLEL, PRESETS, TRAINABLE, CheckConfig
 from gpt2_jax.plan import check
 from gpt2_jax.plan.cases import Case, cases
 
 TABLE = Path(__file__).with_name("table.md")
 
 ONE = ("h100", "a100", "l4", "t4", "v4", "v5e", "v5p", "v6e", "tpu7x")
-MANY = ("h100:8", "a100:8", "l4:8", "v4:2x2x2", "v5e:4x4", "v5p:2x2x2", "v6e:4x4")
-MANY += ("tpu7x:2x2x2",)
-BOTH = ("bfloat16", "float32")
-TRAIN = ("train",)
+MANY = ("h100:8", "v5e:4x4")
+HALF, BOTH = ("bfloat16",), ("bfloat16", "float32")
+ALL, TRAIN = ("all",), ("train",)
+SIZES = tuple(PRESETS)
 
 # What is asked, one after the other; of what is asked twice there is one row.
-GRID = (CheckConfig(ONE, ("124M",), dtype=("bfloat16",)),)
+GRID = (
+    CheckConfig(ONE, ("124M",), dtype=HALF),
+    CheckConfig(MANY, ("1558M",), ALL, HALF, programs=TRAIN, shard="fsdp"),
+    CheckConfig(ONE, ("124M",), ALL, HALF, programs=TRAIN),
+    CheckConfig(ONE, ("124M",), dtype=BOTH, programs=("trunk", "train")),
+    CheckConfig(MANY, ("124M",), TRAINABLE, HALF, PARALLEL, TRAIN),
+    CheckConfig(("l4", "v5e"), SIZES, dtype=HALF),
+    CheckConfig(MANY, ("355M", "774M"), ALL, HALF, programs=TRAIN, shard="fsdp"),
+    CheckConfig(MANY, ("1558M",), ALL, programs=TRAIN, shard="fsdp"),
+    CheckConfig(("h100", "v6e"), SIZES, dtype=BOTH, programs=("trunk", "train")),
+)
 
 
 def grid() -> Iterator[Case]:

@@ -222,6 +222,21 @@ def test_124m_fits_each_gpu(target):
 
 @needs_cuda
 @pytest.mark.slow
+def test_1558m_fits_eight_gpus_that_share_it():
+    asked = ["--weights", "1558M", "--trainable", "all", "--dtype", "bfloat16"]
+    (row,) = rows(
+        *("--target", "h100:8", "--shard", "fsdp", "--programs", "train", *asked)
+    )
+    assert row["fits"] == "yes"
+    memory = float(row["GiB of a chip"].partition(" of ")[0])
+    assert memory < 6  # params, gradients and AdamW's two moments whole are 23.2
+    # The ends and the last block once; 47 blocks, already in bfloat16, for two passes.
+    gathered = 4 * (82_052_800 + 30_740_800) + 2 * 2 * 47 * 30_740_800
+    assert sent(row)["all-gather"] == pytest.approx(gathered, rel=0.002)
+
+
+@needs_cuda
+@pytest.mark.slow
 def test_atomics_are_replaced_where_bits_must_be_the_same():
     code = _SCATTER.format(config=dataclasses.replace(TINY, num_classes=2))
     for flags, expected in ("", "False"), (DETERMINISTIC, "True"):
