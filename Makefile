@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Two workers, each with a tiny model: JAX compiles more than it computes in the tests.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# What `test` and `newest` run: files and folders; all of them where it is empty.
+TESTS :=
+NEWEST := build/newest
 
-.PHONY: run test slow lint types docs audit clean
+.PHONY: run test newest slow check-all lint types docs audit clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/gpt2-jax finetune $(ARGS)
@@ -13,11 +16,22 @@ run: $(VENV)/run.stamp
 # JAX compiles more than it computes here, so XLA is told to optimise less; `slow` runs
 # what compares with PyTorch, and the steps, as users run them.
 test: $(VENV)/dev.stamp
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) $(TESTS)
+
+# The same on the newest version of everything, in an environment made anew. Once a week:
+# make newest PYTHON=python3.13
+newest:
+	rm -rf $(NEWEST)
+	$(MAKE) test VENV=$(NEWEST)
 
 slow: $(VENV)/dev.stamp
 	$(PYTEST) -m slow --durations=20
 	$(PYTEST) tests/model/test_parity.py tests/engine/test_steps.py
+
+# The programs of every size by the compilers of every accelerator; half an hour. What is
+# in the table already is not compiled again.
+check-all: $(VENV)/dev.stamp
+	$(BIN)/python -m experiments.targets.run
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

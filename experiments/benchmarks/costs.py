@@ -15,13 +15,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import jax
 import jax.monitoring
-import jaxlib
 
 from gpt2_jax import finetune
 from gpt2_jax.config import FinetuneConfig, GPT2Config, TrainConfig
@@ -96,7 +96,7 @@ def _calls() -> Iterator[Counter[str]]:
 def costs() -> dict[str, Any]:
     """Return all figures, and the jaxlib that they are of."""
     return {
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": metadata.version("jaxlib"),
         "programs": dict(program_costs()),
         "run": run_costs(),
     }

@@ -14,7 +14,8 @@ import dataclasses
 import jax
 
 from gpt2_jax.config import PARALLEL, PRESETS, TRAINABLE, TrainConfig
-from gpt2_jax.plan.aot import abstract_run, compile_train
+from gpt2_jax.plan.abstract import abstract_run
+from gpt2_jax.plan.aot import compile_train
 from gpt2_jax.plan.counting import collective_bytes
 
 DEVICES = (1, 2, 4, 8)

@@ -118,6 +118,8 @@ def checked(hint: Any, value: Any, where: str) -> Any:
 def shown(value: Any) -> str:
     """Return `value` as Python writes it, shortened, whatever it is."""
     try:
+        if isinstance(value, int):
+            str(value)  # of too many digits reprlib of Python 3.14 gives the address
         return reprlib.repr(value)
     except ValueError:  # more digits than Python prints
         return f"a very long {type(value).__name__}"

@@ -31,7 +31,10 @@ class RatedState(TrainState):
     The rate is an input of a program, so that one is compiled for all rates.
     """
 
-    rate: Float[Array, ""]
+    # Arrays; shapes and shardings stand in their places too.
+    step: Any
+    params: Any
+    rate: Any
 
 
 def create_train_state(

@@ -17,12 +17,12 @@ from typing import Any
 
 import jax
 
-from gpt2_jax.config import GPT2Config, TrainConfig
 from gpt2_jax.engine.devices import Device
 from gpt2_jax.errors import DeviceError, UserError
 from gpt2_jax.model.attention import compiling_for
 from gpt2_jax.plan import aot
 from gpt2_jax.plan.abstract import abstract_run
+from gpt2_jax.plan.cases import Case
 from gpt2_jax.plan.counting import collective_bytes, wire_bytes
 from gpt2_jax.plan.targets import TARGETS, Target, describe_card
 
@@ -119,20 +119,19 @@ def target_devices(name: str) -> list[Device]:
         raise UserError(f"--target {name}: no such slice ({reason})") from error
 
 
-def check(
-    name: str, program: str, config: GPT2Config, train: TrainConfig, width: int
-) -> Need:
-    """Compile a program of texts of `width` tokens for the target `name`.
+def check(case: Case) -> Need:
+    """Compile a program for its target.
 
     Raises:
         UserError: there is no such target.
     """
-    target, devices = _target(name), target_devices(name)
-    chips = _chips(name)
+    config, train = case.model, case.train
+    target, devices = _target(case.target), target_devices(case.target)
+    chips = _chips(case.target)
     cores = len(devices) // chips  # those of v4 and TPU7x are devices of their own
     started = time.perf_counter()
     run = abstract_run(config, train)
-    work = aot.prepare(program, run, train, devices, width)
+    work = aot.prepare(case.program, run, train, devices, case.width)
     try:
         with compiling_for(devices[0]), _without_cudnn():
             compiled = work.program.lower(*work.arguments).compile()
@@ -209,10 +208,11 @@ def _bytes(stats: Any) -> int:
     )
 
 
-def describe(name: str, names: Sequence[str], need: Need) -> str:
-    """Return a row of the table; `names` are model, trainable, ... and program."""
-    limit = _target(name).memory
-    cells = [name, str(need.chips), *names, need.shape]
+def describe(case: Case, need: Need) -> str:
+    """Return a row of the table."""
+    limit = _target(case.target).memory
+    cells = [case.target, str(need.chips), *case.names, case.program]
+    cells.append(need.shape)
     if need.memory is None:
         cells += [f"of {limit:g}", "", "", "", "", f"{need.seconds:.0f}"]
         cells += [f"no: {need.reason}"]

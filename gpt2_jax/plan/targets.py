@@ -1,8 +1,8 @@
 """The accelerators that programs can be compiled for without having one.
 
-Sources: memory, peak and bandwidth are the makers' published figures (NVIDIA's data
-sheets; docs.cloud.google.com/tpu/docs, "System architecture"), without sparsity. What
-the compiler is told of a GPU beyond that is in `CARD`.
+Memory, peak and bandwidth are the makers' published figures, without sparsity; what
+goes to other chips is that of one direction, half of a "bidirectional" figure. The
+source stands beside each. A GPU's memory is what its driver leaves of it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Target:
     bfloat16: float  # Tflops
     float32: tuple[float, float, float]  # Tflops by precision: default, high, highest
     bandwidth: float  # GB of memory
-    wire: float  # GB to other chips
+    wire: float  # GB sent to other chips
     kinds: tuple[str, ...]  # what jax calls its devices: `device_kind`
     card: Card | None = None  # None: a TPU
 
@@ -65,6 +65,7 @@ def _tpu(
 
 TARGETS: Mapping[str, Target] = types.MappingProxyType(
     {
+        # Data sheet of the H100 SXM: dense halves of 1,979 and 989; NVLink 900 GB/s.
         "h100": Target(
             *("1", 79.1, 989.0, (495.0, 495.0, 67.0), 3352.0, 450.0),
             ("NVIDIA H100 80GB HBM3",),
@@ -73,6 +74,7 @@ TARGETS: Mapping[str, Target] = types.MappingProxyType(
                 *(52428800, 1.98, 84942979072),
             ),
         ),
+        # Data sheet of the A100 80GB SXM; NVLink 600 GB/s.
         "a100": Target(
             *("1", 79.3, 312.0, (156.0, 156.0, 19.5), 2039.0, 300.0),
             (
@@ -84,6 +86,7 @@ TARGETS: Mapping[str, Target] = types.MappingProxyType(
                 *(41943040, 1.41, 85100068864),
             ),
         ),
+        # Data sheet of the L4: dense halves of 242 and 120; PCIe 4.0 x16, 64 GB/s.
         "l4": Target(
             *("1", 22.0, 121.0, (60.0, 60.0, 30.3), 300.0, 32.0),
             ("NVIDIA L4",),
@@ -92,7 +95,8 @@ TARGETS: Mapping[str, Target] = types.MappingProxyType(
                 *(50331648, 2.04, 23580639232),
             ),
         ),
-        # It has no matrix unit for bfloat16, nor TF32.
+        # Data sheet of the T4: 8.1 are of its ordinary units, for its matrix units know
+        # neither bfloat16 nor TF32; PCIe 3.0 x16, 32 GB/s.
         "t4": Target(
             *("1", 14.7, 8.1, (8.1, 8.1, 8.1), 320.0, 16.0),
             ("Tesla T4",),
@@ -102,11 +106,14 @@ TARGETS: Mapping[str, Target] = types.MappingProxyType(
             ),
         ),
         # The names of the kinds: jax/_src/pallas/mosaic/tpu_info.py.
-        "v4": _tpu("2x2x1", 32, 275.0, 1228.0, 300.0, "TPU v4"),
+        # docs.cloud.google.com/tpu/docs/v4; six links of 50 GB/s (arXiv:2304.01433).
+        "v4": _tpu("2x2x1", 32, 275.0, 1200.0, 300.0, "TPU v4"),
+        # docs.cloud.google.com/tpu/docs/v5e: 400 GB/s between chips, both directions.
         "v5e": _tpu("2x2", 16, 197.0, 819.0, 200.0, "TPU v5 lite", "TPU v5e"),
+        # docs.cloud.google.com/tpu/docs/tpu7x, which has these three: 1200, 800, 1200.
         "v5p": _tpu("2x2x1", 95, 459.0, 2765.0, 600.0, "TPU v5", "TPU v5p"),
-        "v6e": _tpu("2x2", 32, 918.0, 1638.0, 448.0, "TPU v6 lite", "TPU v6e"),
-        "tpu7x": _tpu("2x2x1", 192, 2307.0, 7380.0, 1200.0, "TPU7x"),
+        "v6e": _tpu("2x2", 32, 918.0, 1638.0, 400.0, "TPU v6 lite", "TPU v6e"),
+        "tpu7x": _tpu("2x2x1", 192, 2307.0, 7380.0, 600.0, "TPU7x"),
     }
 )
 

@@ -135,7 +135,7 @@ def learning_rates(task: Task, steps: int) -> dict[str, list[float]]:
     chosen = np.unique(np.linspace(0, steps, 100).astype(int))
     return {
         "epoch": (chosen / task.steps_per_epoch).round(4).tolist(),
-        "value": np.asarray(rate(chosen)).tolist(),
+        "value": np.broadcast_to(rate(chosen), chosen.shape).tolist(),
     }
 
 

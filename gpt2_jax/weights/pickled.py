@@ -48,7 +48,7 @@ def parse(
     try:
         with warnings.catch_warnings():
             # pickletools undoes the escapes of an opcode before we can refuse it.
-            warnings.filterwarnings("ignore", "invalid .*escape", DeprecationWarning)
+            warnings.filterwarnings("ignore", ".*invalid .*escape", DeprecationWarning)
             return _parse(content, {} if storages is None else storages)
     except (IndexError, KeyError, TypeError, UnicodeError, struct.error) as error:
         raise ValueError(f"a damaged pickle ({error!r})") from error

@@ -102,6 +102,7 @@ def test_a_cpu_reads_the_features_where_they_lie(depth, dtype):
     steps = jit_steps(model, {}, features, depth=depth)
     assert isinstance(steps, ResidentSteps)
     held = steps.data["values"]
+    assert isinstance(features.values, np.ndarray)
     assert held.unsafe_buffer_pointer() == features.values.ctypes.data
 
 

@@ -109,7 +109,7 @@ def test_a_damaged_cache_of_the_trunk_is_computed_again(tmp_path, caplog):
     def values() -> np.ndarray:
         config = TrainConfig()
         kept = reuse_trunk(model, params, texts, config, 1, tmp_path, cache=cache)
-        return _kept(kept).values
+        return np.asarray(_kept(kept).values)
 
     expected = values()
     (file,) = cache.iterdir()

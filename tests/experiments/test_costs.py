@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from importlib import metadata
 from pathlib import Path
 
-import jaxlib
 import pytest
 
 from experiments.benchmarks import costs
@@ -16,7 +16,7 @@ STORED = json.loads(Path(costs.__file__).with_suffix(".json").read_text())
 pytestmark = [
     pytest.mark.slow,  # they are compiled as users have them
     pytest.mark.skipif(
-        jaxlib.__version__ != STORED["jaxlib"], reason="the figures are of another one"
+        metadata.version("jaxlib") != STORED["jaxlib"], reason="figures of another one"
     ),
     pytest.mark.skipif(
         "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ, reason="other programs"

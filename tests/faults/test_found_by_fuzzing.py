@@ -117,7 +117,8 @@ def test_a_value_of_2_to_the_60_leaves_is_shown_in_short():
 def test_an_index_may_name_a_file_that_no_disk_can_have(tmp_path):
     folder = shutil.copytree(GOLDEN / "hf_bin_sharded", tmp_path / "hf")
     (folder / files.TORCH_INDEX).write_bytes(dump({"weight_map": {"a": "x" * 999}}))
-    with pytest.raises(WeightsError, match="cannot be read"):
+    # To pathlib of Python 3.14 such a file is not there; before, it was an error.
+    with pytest.raises(WeightsError, match=r"cannot be read|no such file"):
         files.read_contents(folder)
 
 

@@ -48,17 +48,20 @@ def test_odd_paths_are_good_ones(name, run, tmp_path, monkeypatch, capsys):
 def test_paths_that_no_disk_has_are_one_line(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     long = "x" * 300
+    # To pathlib of Python 3.14 such a thing is not there; before, it was an error.
+    model, texts = (5, 4) if sys.version_info >= (3, 14) else (2, 2)
     for argv, code in (
-        (["predict", long, "a text"], 2),
-        (["evaluate", long], 2),
-        (["predict", str(run), "--file", long], 2),
+        (["predict", long, "a text"], model),
+        (["evaluate", long], model),
+        (["predict", str(run), "--file", long], texts),
         (["predict", str(run), "a text", "--output", long], 2),
         (["finetune", "--dry-run", "--data", long], 4),
-        (["finetune", "--dry-run", "--weights", long], 2),
+        (["finetune", "--dry-run", "--weights", long], model),
         (["finetune", "--dry-run", "--config", long], 2),
         (["convert", str(run), long, "--to", "hf"], 2),
     ):
-        assert "File name too long" in error_line(capsys, argv, code), argv
+        line = error_line(capsys, argv, code)
+        assert "File name too long" in line or "no such file" in line, argv
     for source in ("a\0b.csv", "\ud800.csv"):
         values = {"data": {"source": source}}
         Path("config.json").write_text(json.dumps(values))
