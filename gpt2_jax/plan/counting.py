@@ -17,6 +17,7 @@ _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4}
 _BYTES |= {"f32": 4, "s64": 8, "u64": 8}
 _KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
 _COLLECTIVE = re.compile(rf"= (.*?) ({_KINDS})(-start)?\(")
+_BOTH = "all-gather", "reduce-scatter", "all-to-all"  # begun: operands, and results
 _SHAPE = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 _CALLED = re.compile(
     r"(calls|to_apply|body|condition|branch_computations|called_computations)="
@@ -136,7 +137,7 @@ def _collective(line: str, place: str) -> _Collective | None:
         for dtype, sizes in _SHAPE.findall(match[1])
         if dtype in _BYTES
     ]
-    if match[3] and match[2] == "all-gather":  # operands, and then results
+    if match[3] and match[2] in _BOTH:
         shapes = shapes[len(shapes) // 2 :]
     if match[3] and match[2] == "collective-permute":  # one of each, and two flags
         shapes = shapes[1:2]

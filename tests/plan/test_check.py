@@ -80,9 +80,16 @@ def test_bytes_are_those_of_every_result_of_every_collective():
       %d = s32[] all-gather(%w), dimensions={0}
       %e = f32[100]{0} add(%a, %a)
       %f = (f32[8]{0}, f32[32]{0}) all-gather-start(%e), dimensions={0}
+      %g = ((f32[8]{0}, bf16[8]{0}), (f32[2]{0}, bf16[2]{0})) reduce-scatter-start(%f)
+      %h = (f32[2]{0}, bf16[2]{0}) reduce-scatter-done(%g)
+      %i = ((bf16[8]{0}), bf16[8]{0}) all-to-all-start(%h), dimensions={0}
     """
-    gathered = 4 + 4 * 32
-    assert collective_bytes(hlo) == {"all-reduce": 24 + 16 + 16, "all-gather": gathered}
+    assert collective_bytes(hlo) == {
+        "all-reduce": 24 + 16 + 16,
+        "all-gather": 4 + 4 * 32,
+        "reduce-scatter": 8 + 4,
+        "all-to-all": 16,
+    }
 
 
 _LOOPS = """
@@ -233,6 +240,8 @@ def test_1558m_fits_eight_gpus_that_share_it():
     # The ends and the last block once; 47 blocks, already in bfloat16, for two passes.
     gathered = 4 * (82_052_800 + 30_740_800) + 2 * 2 * 47 * 30_740_800
     assert sent(row)["all-gather"] == pytest.approx(gathered, rel=0.002)
+    # Each gets its eighth of the gradients of the 48 blocks, summed in bfloat16.
+    assert sent(row)["reduce-scatter"] == pytest.approx(48 * 30_740_800 / 4, rel=0.01)
 
 
 @needs_cuda
