@@ -121,6 +121,37 @@ def test_a_transfer_counts_once_in_each_round_of_its_loop():
     assert collective_bytes(told, 5)["all-gather"] == 3 * 32
 
 
+_WINDOWS = """
+%to_eight (p: (u32[], f32[4])) -> pred[] {
+  %p = (u32[], f32[4]{0}) parameter(0)
+  %end = u32[] constant(8)
+  %at = u32[] get-tuple-element(%p), index=0
+  ROOT %less = pred[] compare(%at, %end), direction=LT
+}
+
+%by_two (p: (u32[], f32[4])) -> (u32[], f32[4]) {
+  %two = u32[] constant(2)
+  %at = u32[] get-tuple-element(%p), index=0
+  %next = u32[] add(%at, %two)
+  %c = (f32[4]{0}, f32[4]{0}, u32[], u32[]) collective-permute-start(%p), channel_id=1
+  ROOT %both = (u32[], f32[4]{0}) tuple(%next, %c)
+}
+
+%steps (p: f32[4]) -> f32[4] {
+  %w = (u32[], f32[4]{0}) while(%p), condition=%to_eight, body=%by_two
+}
+
+ENTRY %main (p: f32[4]) -> f32[4] {
+  %w = f32[4]{0} while(%p), condition=%cond, body=%steps
+}
+"""
+
+
+def test_a_loop_that_does_not_tell_its_rounds_counts_to_its_end():
+    # The windows of a TPU: its counter goes to 8 by two, whatever other loops do.
+    assert collective_bytes(_WINDOWS, 11) == {"collective-permute": 4 * 16}
+
+
 def test_a_ring_sends_a_sum_twice_and_what_is_gathered_once():
     assert wire_bytes({"all-reduce": 800, "all-gather": 80}, 8) == 1400 + 70
     assert wire_bytes({"all-reduce": 800}, 1) == 0
