@@ -17,6 +17,7 @@ _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4}
 _BYTES |= {"f32": 4, "s64": 8, "u64": 8}
 _KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
 _COLLECTIVE = re.compile(rf"= (.*?) ({_KINDS})(-start)?\(")
+_BOTH = "all-gather", "reduce-scatter", "all-to-all"  # begun: operands, and results
 _SHAPE = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 _CALLED = re.compile(
     r"(calls|to_apply|body|condition|branch_computations|called_computations)="
@@ -68,7 +69,7 @@ def collective_bytes(hlo: str, rounds: int = 1) -> dict[str, int]:
 
     Args:
         hlo: a compiled program; its outermost loop goes round once per step.
-        rounds: of a loop in that one, where it does not tell its own.
+        rounds: of a loop in that one, where nothing tells its own.
     """
     bodies = _computations(hlo)
     entry = next((name for name in bodies if name.startswith("ENTRY ")), None)
@@ -119,12 +120,46 @@ def _visit(
         is_loop = " while(" in line
         more = 1
         if is_loop and loops:
-            told = re.search(r'known_trip_count[^}]*?"n":"(\d+)"', line)
-            more = int(told[1]) if told else rounds
+            more = _rounds(bodies, line) or rounds
         for _, names in _CALLED.findall(line):
             for called in re.findall(r"[\w.-]+", names):
                 if called in bodies and times.get(called, 0) < count * more:
                     _visit(bodies, called, count * more, loops + is_loop, rounds, times)
+
+
+def _rounds(bodies: dict[str, list[str]], line: str) -> int | None:
+    """Return how often a loop goes round, if it or the end of its counter says so."""
+    told = re.search(r'known_trip_count[^}]*?"n":"(\d+)"', line)
+    if told:
+        return int(told[1])
+    named = re.search(r"condition=%?([\w.-]+), body=%?([\w.-]+)", line)
+    if named is None:
+        return None
+    condition, body = (bodies.get(name, []) for name in named.groups())
+    compared = re.search(
+        r" compare\((%[\w.-]+), (%[\w.-]+)\), direction=LT", "\n".join(condition)
+    )
+    if compared is None:
+        return None
+    end = _constant(condition, compared[2])
+    place = re.search(r"index=(\d+)", _definition(condition, compared[1]))
+    if end is None or place is None:
+        return None
+    results = "".join(line for line in body if "ROOT " in line).partition(" tuple(")[2]
+    names = re.findall(r"%[\w.-]+", results)
+    counter = _definition(body, names[int(place[1])]) if names else ""
+    added = re.search(r" add\(%[\w.-]+, (%[\w.-]+)\)", counter)
+    step = _constant(body, added[1]) if added else None
+    return math.ceil(end / (step or 1))
+
+
+def _definition(lines: list[str], name: str) -> str:
+    return next((line for line in lines if f"{name} = " in line), "")
+
+
+def _constant(lines: list[str], name: str) -> int | None:
+    found = re.search(r" constant\((\d+)\)", _definition(lines, name))
+    return int(found[1]) if found else None
 
 
 def _collective(line: str, place: str) -> _Collective | None:
@@ -136,7 +171,7 @@ def _collective(line: str, place: str) -> _Collective | None:
         for dtype, sizes in _SHAPE.findall(match[1])
         if dtype in _BYTES
     ]
-    if match[3] and match[2] == "all-gather":  # operands, and then results
+    if match[3] and match[2] in _BOTH:
         shapes = shapes[len(shapes) // 2 :]
     if match[3] and match[2] == "collective-permute":  # one of each, and two flags
         shapes = shapes[1:2]

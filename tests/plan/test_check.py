@@ -81,9 +81,16 @@ def test_bytes_are_those_of_every_result_of_every_collective():
       %d = s32[] all-gather(%w), dimensions={0}
       %e = f32[100]{0} add(%a, %a)
       %f = (f32[8]{0}, f32[32]{0}) all-gather-start(%e), dimensions={0}
+      %g = ((f32[8]{0}, bf16[8]{0}), (f32[2]{0}, bf16[2]{0})) reduce-scatter-start(%f)
+      %h = (f32[2]{0}, bf16[2]{0}) reduce-scatter-done(%g)
+      %i = ((bf16[8]{0}), bf16[8]{0}) all-to-all-start(%h), dimensions={0}
     """
-    gathered = 4 + 4 * 32
-    assert collective_bytes(hlo) == {"all-reduce": 24 + 16 + 16, "all-gather": gathered}
+    assert collective_bytes(hlo) == {
+        "all-reduce": 24 + 16 + 16,
+        "all-gather": 4 + 4 * 32,
+        "reduce-scatter": 8 + 4,
+        "all-to-all": 16,
+    }
 
 
 _LOOPS = """
@@ -113,6 +120,37 @@ def test_a_transfer_counts_once_in_each_round_of_its_loop():
     assert collective_bytes(untold, 5) == {"all-gather": 5 * 32, "all-reduce": 24}
     told = _LOOPS.replace("TRIPS", ', backend_config={"known_trip_count":{"n":"3"}}')
     assert collective_bytes(told, 5)["all-gather"] == 3 * 32
+
+
+_WINDOWS = """
+%to_eight (p: (u32[], f32[4])) -> pred[] {
+  %p = (u32[], f32[4]{0}) parameter(0)
+  %end = u32[] constant(8)
+  %at = u32[] get-tuple-element(%p), index=0
+  ROOT %less = pred[] compare(%at, %end), direction=LT
+}
+
+%by_two (p: (u32[], f32[4])) -> (u32[], f32[4]) {
+  %two = u32[] constant(2)
+  %at = u32[] get-tuple-element(%p), index=0
+  %next = u32[] add(%at, %two)
+  %c = (f32[4]{0}, f32[4]{0}, u32[], u32[]) collective-permute-start(%p), channel_id=1
+  ROOT %both = (u32[], f32[4]{0}) tuple(%next, %c)
+}
+
+%steps (p: f32[4]) -> f32[4] {
+  %w = (u32[], f32[4]{0}) while(%p), condition=%to_eight, body=%by_two
+}
+
+ENTRY %main (p: f32[4]) -> f32[4] {
+  %w = f32[4]{0} while(%p), condition=%cond, body=%steps
+}
+"""
+
+
+def test_a_loop_that_does_not_tell_its_rounds_counts_to_its_end():
+    # The windows of a TPU: its counter goes to 8 by two, whatever other loops do.
+    assert collective_bytes(_WINDOWS, 11) == {"collective-permute": 4 * 16}
 
 
 def test_a_ring_sends_a_sum_twice_and_what_is_gathered_once():
@@ -234,6 +272,8 @@ def test_1558m_fits_eight_gpus_that_share_it():
     # The ends and the last block once; 47 blocks, already in bfloat16, for two passes.
     gathered = 4 * (82_052_800 + 30_740_800) + 2 * 2 * 47 * 30_740_800
     assert sent(row)["all-gather"] == pytest.approx(gathered, rel=0.002)
+    # Each gets its eighth of the gradients of the 48 blocks, summed in bfloat16.
+    assert sent(row)["reduce-scatter"] == pytest.approx(48 * 30_740_800 / 4, rel=0.01)
 
 
 @needs_cuda
