@@ -176,7 +176,9 @@ def _collective(line: str, place: str) -> _Collective | None:
     if match[3] and match[2] == "collective-permute":  # one of each, and two flags
         shapes = shapes[1:2]
     channel = re.search(r"channel_id=(\d+)", line)
-    return _Collective(match[2], sum(shapes), channel[1] if channel else place)
+    if channel is None or match[2] == "all-reduce":  # on a TPU all have channel 1
+        return _Collective(match[2], sum(shapes), place)
+    return _Collective(match[2], sum(shapes), channel[1])
 
 
 def wire_bytes(returned: dict[str, int], num: int) -> float:

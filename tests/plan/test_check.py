@@ -153,6 +153,14 @@ def test_a_loop_that_does_not_tell_its_rounds_counts_to_its_end():
     assert collective_bytes(_WINDOWS, 11) == {"collective-permute": 4 * 16}
 
 
+def test_sums_of_one_channel_are_transfers_of_their_own():
+    hlo = """
+      %a = f32[2]{0} all-reduce(%x), channel_id=1
+      %b = f32[2]{0} all-reduce(%y), channel_id=1
+    """
+    assert collective_bytes(hlo) == {"all-reduce": 16}
+
+
 def test_a_ring_sends_a_sum_twice_and_what_is_gathered_once():
     assert wire_bytes({"all-reduce": 800, "all-gather": 80}, 8) == 1400 + 70
     assert wire_bytes({"all-reduce": 800}, 1) == 0
