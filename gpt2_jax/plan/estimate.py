@@ -56,10 +56,10 @@ def estimate(task: Task) -> Estimate:
     width = texts.widths[-1]
     _, first = np.unique(texts.starts, return_index=True)
     frozen, top = min(depth, config.num_layers), max(config.num_layers - depth, 0)
-    forward = _flops(config, texts.lengths[first], frozen if reused else 0)
+    forward = forward_flops(config, texts.lengths[first], frozen if reused else 0)
     blocks = top if reused else config.num_layers
-    per_epoch = _flops(config, train_lengths, blocks)
-    backward = 2 * _flops(config, train_lengths, top)
+    per_epoch = forward_flops(config, train_lengths, blocks)
+    backward = 2 * forward_flops(config, train_lengths, top)
     return Estimate(
         parameters=_num_bytes(task.params),
         optimizer=_num_bytes(moments) + trained,
@@ -119,7 +119,7 @@ def matmul_rate(config: GPT2Config, seconds: float = 0.2) -> float:
     return 4 * repeats * x.size * inner / best
 
 
-def _flops(config: GPT2Config, lengths: np.ndarray, blocks: int) -> float:
+def forward_flops(config: GPT2Config, lengths: np.ndarray, blocks: int) -> float:
     """Return the flops of a forward pass of `blocks` over texts of these lengths."""
     tokens, pairs = float(lengths.sum()), float((lengths.astype(np.int64) ** 2).sum())
     kernels = 8 * config.embed_dim**2 + 4 * config.embed_dim * config.mlp_dim
