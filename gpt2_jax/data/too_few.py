@@ -41,6 +41,8 @@ def lacks_classes(
         cure = (
             f"rare labels are only trained on; lower --rare-below {config.rare_below}"
         )
+    elif config.folds is not None:
+        cure = f"add texts or take fewer --folds than {config.folds}"
     else:
         cure = "add texts or change the split with --split"
     names = checks.shortened([dataset.classes[index] for index in lacking])

@@ -15,6 +15,7 @@ from gpt2_jax.sweeps.finished import Finished
 from gpt2_jax.sweeps.page import write_page
 from gpt2_jax.sweeps.run import Swept
 from gpt2_jax.sweeps.table import METRICS, Comparison, compare, numbers_of
+from gpt2_jax.workdir.claim import SWEEP
 
 Lines = list[list[str]]
 
@@ -30,7 +31,7 @@ def write_sweep(finished: Sequence[Finished], folder: Path) -> list[str]:
     told = conclusions(comparison)
     after = "".join(f"\n{line}\n" for line in told)
     write_text(folder / "table.md", markdown(head, lines) + after)
-    write_json(folder / "sweep.json", as_json(comparison, finished))
+    write_json(folder / SWEEP, as_json(comparison, finished))
     write_page(comparison, finished, (head, lines), told, folder / "report.html")
     return [*aligned(head, lines), *told]
 

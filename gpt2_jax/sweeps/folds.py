@@ -27,6 +27,7 @@ from gpt2_jax.sweeps.finished import Finished
 from gpt2_jax.sweeps.members import folds_of
 from gpt2_jax.sweeps.page import write_folds_page
 from gpt2_jax.sweeps.run import Swept, run_members
+from gpt2_jax.workdir import claim
 from gpt2_jax.workdir.predictions import PREDICTIONS, read_predictions
 
 FOLDS = 5  # where none are named
@@ -84,6 +85,7 @@ def cross_validate(
         workdir,
         runs or SweepConfig(),
         report,
+        claim.FOLDS,
         offline=offline,
         trunk_cache=trunk_cache,
     )
@@ -127,9 +129,11 @@ def write_folds(
         "folds": {e.member.name: a for e, a in zip(finished, folds, strict=True)},
         "out_of_fold": scores,
     }
-    write_json(folder / "cv.json", values)
+    write_json(folder / claim.FOLDS, values)
     count, repeats = len(found.rows), len(found.probabilities)
-    over = f"{count} texts" + f" and {repeats} repeats" * (repeats > 1)
+    over = f"{count} texts"
+    if repeats > 1:
+        over += f", the mean of {repeats} repeats; below, of their mean probabilities"
     told = [
         f"out-of-fold accuracy: {100 * accuracy:.2f}%, 95% interval "
         f"{100 * low:.2f} to {100 * high:.2f}% (over {over})",

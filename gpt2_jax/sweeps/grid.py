@@ -186,9 +186,12 @@ def _draw(
         found.setdefault(name_of(setting), setting)
         if len(found) == count:
             return list(found.values())
+    ranges = any(
+        type(v) is Range for grid in grids for values in grid.values() for v in values
+    )
     raise UserError(
-        f"--samples {count}: the grid has {len(found)} settings; leave --samples out "
-        "to run all of them"
+        f"--samples {count}: the grid has {len(found)} settings; "
+        + ("draw fewer" if ranges else "leave --samples out to run all of them")
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def select(runs: Sequence[Listed], where: Sequence[str], sort: str) -> list[List
                 f"--where {condition}: expected FIELD=VALUE with a field of "
                 "config.json, such as train.seed=0"
             )
-        runs = [run for run in runs if _shown(run.value(field)) == value]
+        runs = [run for run in runs if _is(run.value(field), value)]
     if sort not in known:
         raise UserError(
             f"--sort {sort}: no such column; give name, {', '.join(NUMBERS)} or a "
@@ -157,6 +158,18 @@ def as_json(runs: Sequence[Listed]) -> list[dict[str, Any]]:
         }
         for run in runs
     ]
+
+
+def _is(value: Any, told: str) -> bool:
+    """Return whether `told` is a value: as the table shows it, or as JSON has it."""
+    if told in (_shown(value), str(value)):
+        return True
+    try:
+        parsed = json.loads(told if isinstance(value, str) else told.lower())
+    except ValueError:
+        return False
+    number = isinstance(value, bool) == isinstance(parsed, bool)  # 1 is not true
+    return number and parsed == (list(value) if isinstance(value, tuple) else value)
 
 
 def _shown(value: Any) -> str:

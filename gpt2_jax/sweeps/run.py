@@ -30,6 +30,7 @@ from gpt2_jax.sweeps.members import Member, in_order
 from gpt2_jax.sweeps.together import alike, run_together
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.training.results import Results
+from gpt2_jax.workdir.claim import SWEEP, refuse_others
 from gpt2_jax.workdir.console import console
 from gpt2_jax.workdir.lock import workdir_lock
 from gpt2_jax.workdir.memo import Memo
@@ -65,11 +66,15 @@ def run_members(
     workdir: str | Path | None,
     sweep: SweepConfig,
     report: Report,
+    results: str = SWEEP,
     *,
     offline: bool = False,
     trunk_cache: str | Path | None = None,
 ) -> Swept:
     """Run the members that are not finished, each in a folder of its own in `workdir`.
+
+    Args:
+        results: the file that `report` writes, by which the folder is known.
 
     Raises:
         UserError: something that the user gave cannot be used; see `errors`.
@@ -88,6 +93,7 @@ def run_members(
                 f"{mirror.url}: a sweep of several processes needs a folder that all "
                 "of them reach"
             )
+        refuse_others(folder, results)
         going = _Sweep(members, folder, sweep, offline, trunk_cache)
         going.remove_models()
         try:
@@ -142,6 +148,7 @@ class _Sweep:
         self._sweep, self._offline, self._trunk_cache = sweep, offline, trunk_cache
         there = (read_finished(member, folder) for member in members)
         self._found = {done.member.name: done for done in there if done is not None}
+        self._begun = len(self._found)
 
     @property
     def finished(self) -> list[Finished]:
@@ -170,8 +177,8 @@ class _Sweep:
             Interrupted: a signal came.
         """
         folder = self._folder / member.name
-        number = len(self._found) + len(self.diverged) + 1
-        log.info("run %d of %d: %s", number, len(self._members), member.name)
+        self._begun += 1
+        log.info("run %d of %d: %s", self._begun, len(self._members), member.name)
         try:
             results = finetune(
                 member.config,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
@@ -74,11 +75,13 @@ class _Call:
     width: int
     found: tuple[TrainState, Float[np.ndarray, " S"]] | None = None
     error: Exception | None = None
+    seconds: float = 0.0  # that the steps took, all runs' together
 
 
 def _take_steps(calls: Sequence[_Call]) -> None:
     """Take as many steps of each as all have, padded to the widest."""
     count = min(len(call.rows) for call in calls)
+    started = time.perf_counter()
     try:
         states, losses = calls[0].together.train(
             [call.state for call in calls],
@@ -90,8 +93,9 @@ def _take_steps(calls: Sequence[_Call]) -> None:
         for call in calls:
             call.error = error
         return
+    seconds = time.perf_counter() - started
     for call, state, some in zip(calls, states, losses, strict=True):
-        call.found = state, some
+        call.found, call.seconds = (state, some), seconds
 
 
 class _Run(Memo):
@@ -130,10 +134,11 @@ class _Run(Memo):
 
     def take(self, call: _Call) -> tuple[TrainState, Float[np.ndarray, " S"]]:
         """Wait until the steps of `call` are taken with those of the others."""
-        self.call = call
+        self.call, started = call, time.perf_counter()
         self._back.release()
         self.turn.acquire()
         self.call = None
+        self.waited += time.perf_counter() - started - call.seconds
         if call.error is not None:
             raise call.error
         assert call.found is not None

@@ -77,6 +77,7 @@ def _take_all_steps(
 ) -> TrainState:
     """Take the steps after `step`, on placed states."""
     config, stop, clock = task.config.train, due.run.stop, due.run.clock
+    memo = due.run.options.memo
     trained, per_epoch = engine.texts.parts["train"], task.steps_per_epoch
     key, limit = jax.random.key(config.seed), 1
     stop.poll()
@@ -95,9 +96,10 @@ def _take_all_steps(
                 most = profile.limit(limit)
                 call, width = next_call(engine, config, rows[done:], step, most)
                 compiled, called = clock.compiling_seconds, time.perf_counter()
+                waited = memo.waited
                 with profile.step(step + len(call)):
                     state, losses = engine.steps.train(state, call, key, width)
-                seconds = time.perf_counter() - called
+                seconds = time.perf_counter() - called - (memo.waited - waited)
                 compiled = clock.compiling_seconds - compiled
                 call = call[: len(losses)]  # where others train along, not the whole
                 each = due.pace.take(call, width, seconds, compiled)

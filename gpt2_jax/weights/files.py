@@ -100,6 +100,12 @@ def _read_folder(folder: Path) -> Contents:
     if (folder / FLAX_SINGLE).is_file():
         return _read_file(folder / FLAX_SINGLE)
     formats.refuse_other_folder(folder)
+    if (folder / "results.json").is_file():
+        raise WeightsError(
+            f"{folder}: a run whose model is gone, as a sweep's --keep-models removes "
+            "it; run its config.json again: gpt2-jax finetune --config "
+            f"{folder / 'config.json'}"
+        )
     raise WeightsError(
         f"{folder}: no weights and no run of gpt2-jax: holds neither {SINGLE} "
         f"nor {INDEX}, {TORCH_SINGLE}, {TORCH_INDEX} or {tensorflow_checkpoint.HPARAMS}"

@@ -28,6 +28,24 @@ log = logging.getLogger(__name__)
 
 
 CONFIG, RUN, RESULTS = "config.json", "run.json", "results.json"
+SWEEP, FOLDS = "sweep.json", "cv.json"
+_HOLDS = {CONFIG: "a run", SWEEP: "a sweep", FOLDS: "a cross-validation"}
+
+
+def refuse_others(workdir: Path, own: str) -> None:
+    """Refuse a folder that another command has written its results into.
+
+    Args:
+        own: the file that tells of this command: CONFIG, SWEEP or FOLDS.
+
+    Raises:
+        UserError: there is that of another one.
+    """
+    for name, what in _HOLDS.items():
+        if name != own and (workdir / name).exists():
+            raise UserError(
+                f"{workdir}: holds {what} already ({name}); choose another --workdir"
+            )
 
 
 def claim(
@@ -37,18 +55,21 @@ def claim(
     *,
     resume: bool,
     allow_data_change: bool = False,
+    began: float | None = None,
 ) -> None:
     """Make `workdir` this run's: write its config.json, and `run` into run.json.
 
-    What a resumed run may change (`identity.FREE`) is recorded there.
+    What a resumed run may change (`identity.FREE`) is recorded there. `began`: when it
+    did, in seconds since 1970; None: now.
 
     Raises:
         UserError: it holds another run, or, to resume, one of other data, weights or
             settings.
     """
+    refuse_others(workdir, CONFIG)
     path = workdir / CONFIG
     changes: list[list[Difference]] = []
-    own, started = secrets.token_hex(4), round(time.time(), 3)
+    own, started = secrets.token_hex(4), round(began or time.time(), 3)
     written = [digest(configs.to_dict(config))]
     if path.exists():
         if not resume:

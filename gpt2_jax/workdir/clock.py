@@ -16,10 +16,13 @@ _CACHE_EVENTS = "/jax/compilation_cache/cache_"  # then "hits" or "misses"
 
 
 class Clock:
-    """Wall seconds by phase; what compiles inside a phase counts as `compile` too."""
+    """Wall seconds by phase; what compiles inside a phase counts as `compile` too.
+
+    `began`: when, in seconds since 1970.
+    """
 
     def __init__(self) -> None:
-        self._started = time.perf_counter()
+        self._started, self.began = time.perf_counter(), time.time()
         names = ("load", "trunk", "compile", "train", "evaluate")
         self._phases: dict[str, float] = dict.fromkeys(names, 0.0)
         self._open: list[str] = []

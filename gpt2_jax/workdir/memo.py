@@ -21,6 +21,7 @@ class Memo:
 
     # A run in a thread gets no signals: those of the runs together.
     stop: StopSignals | None = None
+    waited = 0.0  # seconds that a run has waited for the others to come to their steps
 
     def __init__(self) -> None:
         self.made: Counter[str] = Counter()  # things of each kind

@@ -93,6 +93,7 @@ class Run:
                 identity,
                 resume=bool(self.options.resume),
                 allow_data_change=self.options.allow_data_change,
+                began=self.clock.began,
             )
         )
 

@@ -144,6 +144,9 @@ def test_weights_and_runs_that_cannot_be_used_exit_with_5(inputs, tmp_path, caps
     for command in (["evaluate"], ["predict", "a text"]):
         argv = [command[0], str(tmp_path), *command[1:]]
         assert "no weights and no run" in _fails(capsys, argv, 5)
+    (tmp_path / "results.json").write_text("{}")  # a member of a sweep that kept none
+    argv = ["predict", str(tmp_path), "a text"]
+    assert "a run whose model is gone" in _fails(capsys, argv, 5)
 
 
 @pytest.mark.slow

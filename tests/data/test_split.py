@@ -272,6 +272,7 @@ def test_shots_train_on_so_many_of_each_class_and_test_on_the_same_texts():
         ([0] * 40 + [1] * 40, {"limit": 2}, "raise --limit 2"),
         ([0, 0, 0, 1, 1], {"rare": "train", "rare_below": 5}, "lower --rare-below 5"),
         ([0, 0, 1, 1], {}, "--split"),
+        ([0] * 5 + [1] * 5, {"folds": 10}, "take fewer --folds than 10"),
     ],
 )
 def test_too_few_texts_are_refused_with_the_flag_that_cures(labels, config, cure):

@@ -9,8 +9,11 @@ import pytest
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.config.sweep import SweepConfig
 from gpt2_jax.errors import UserError
+from gpt2_jax.sweeps.folds import cross_validate
 from gpt2_jax.sweeps.members import folds_of, in_order, members_of, parse_seeds
 from gpt2_jax.sweeps.run import runs_at_once
+from gpt2_jax.sweeps.sweep import sweep
+from gpt2_jax.workdir.claim import claim
 
 BASE = FinetuneConfig(data=DataConfig(source="demo"))
 
@@ -140,3 +143,21 @@ def test_folds_share_all_but_the_test_part():
     members = folds_of(base, repeats=2)
     assert len({m.name for m in members}) == 6
     assert {m.config.data.of_all_folds() for m in members} == {base.data}
+
+
+@pytest.mark.parametrize("name", ["config.json", "cv.json"])
+def test_a_folder_with_other_results_is_left_as_it_is(tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=f"already \\({name}\\); choose another"):
+        sweep(BASE, SweepConfig(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix] == [name]
+    (tmp_path / name).rename(tmp_path / "sweep.json")
+    with pytest.raises(UserError, match="holds a sweep already"):
+        claim(tmp_path, BASE, {}, resume=True)
+    with pytest.raises(UserError, match="holds a sweep already"):
+        cross_validate(BASE, tmp_path)
+
+
+def test_what_is_drawn_from_too_small_a_range_is_told_so():
+    with pytest.raises(UserError, match="the grid has 3 settings; draw fewer"):
+        _members("train.epochs=1..3", samples=5)

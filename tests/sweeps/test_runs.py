@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from training_helpers import error_line, finished_run
@@ -12,7 +13,7 @@ from training_helpers import error_line, finished_run
 from gpt2_jax.cli.main import main
 from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.sweeps.compare import compare_runs, write_comparison
-from gpt2_jax.sweeps.listing import differing, find_runs, select
+from gpt2_jax.sweeps.listing import Listed, differing, find_runs, select
 
 
 @pytest.fixture
@@ -113,3 +114,25 @@ def test_the_terminal_shows_the_texts_that_differ(runs, capsys):
     shown = capsys.readouterr().out
     assert "McNemar's p" in shown and "Texts on which" in shown
     assert dataclasses.is_dataclass(compare_runs([runs / "a", runs / "b"]))
+
+
+@pytest.mark.parametrize(
+    ("value", "told", "same"),
+    [
+        (0.001, "1e-3", True),
+        (0.001, "0.001", True),
+        (0.001, "1e-4", False),
+        (False, "false", True),
+        (False, "0", False),
+        (1, "true", False),
+        (None, "null", True),
+        (None, "None", True),
+        (None, "", True),
+        (["head", "lora"], "head+lora", True),
+        ([0.7, 0.1, 0.2], "[0.7,0.1,0.2]", True),
+        ("head", "Head", False),
+    ],
+)
+def test_where_compares_values_and_not_how_they_are_written(value, told, same):
+    run = Listed("a", Path(), None, None, {"field": value}, {})
+    assert (select([run], [f"field={told}"], "name") == [run]) == same
