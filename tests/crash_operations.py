@@ -123,7 +123,7 @@ def _keep_trunk(job: Job, started: Started) -> None:
             values[row] = row + np.arange(values.shape[1])
         return dataclasses.replace(texts, values=values)
 
-    trunk_cache.run_trunk = lambda *arguments: run_trunk(*arguments[:5])
+    trunk_cache.run_trunk = lambda *arguments, **_: run_trunk(*arguments[:5])
     one = np.ones(1, np.int32)
     texts = Texts(np.ones(40_000, np.int32), 0 * one, 40_000 * one, one, one, (1,))
     folder, config = Path(job["folder"]), TrainConfig(reuse_max_bytes=0)
