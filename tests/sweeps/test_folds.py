@@ -149,5 +149,8 @@ def _csv(path: Path) -> list[dict[str, str]]:
 def test_it_is_told_how_accurate_and_how_sure(validated):
     found, folder = validated
     told = "\n".join(found.told)
-    assert "out-of-fold accuracy: " in told and "60 texts, the mean of 2 repeats; below" in told
+    assert (
+        "out-of-fold accuracy: " in told
+        and "60 texts, the mean of 2 repeats; below" in told
+    )
     assert "Folds" in (folder / "report.html").read_text()
