@@ -46,7 +46,9 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.profile < 0:
-            raise UserError(f"profile={self.profile}: steps to trace cannot be below 0")
+            raise UserError(
+                f"--profile {self.profile}: expected a number of steps, 0 for none"
+            )
         if self.resume not in (False, True, "auto"):
             raise UserError(f"resume={self.resume!r} is not one of False, True, auto")
 

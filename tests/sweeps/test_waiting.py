@@ -23,13 +23,14 @@ def test_the_wait_for_others_is_counted_apart():
 
     def job(name: str, before: float) -> Any:
         def run(memo: Memo) -> None:
-            steps: Any = memo.join(object(), lambda size: _Together())  # type: ignore[arg-type]
+            steps: Any = memo.join(object(), lambda size: _Together())
             time.sleep(before)  # it evaluates, or saves
             steps.train(None, np.zeros((1, 2), np.int32), None, 8)
             waited[name] = memo.waited
 
         return run
 
-    run_together([job("quick", 0), job("slow", 0.5)], Memo(), None)  # type: ignore[arg-type]
+    stop: Any = None  # nobody asks to stop
+    run_together([job("quick", 0), job("slow", 0.5)], Memo(), stop)
     assert waited["quick"] > 0.4 and waited["slow"] < 0.1
     assert Memo().waited == 0
