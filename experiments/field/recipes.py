@@ -11,6 +11,12 @@ from gpt2_jax.config import DataConfig, FinetuneConfig
 # Changes of a FinetuneConfig; those of its `train` and `data` have a prefix.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "default": {},
+    "rate-5e-4": {"train.learning_rate": 5e-4},
+    "rate-2e-3": {"train.learning_rate": 2e-3},
+    "epochs-10": {"train.epochs": 10},
+    "batch-16": {"train.batch_size": 16},
+    "decay-1": {"train.weight_decay": 1.0},
+    "dropout": {"train.dropout_rate": 0.1},
     "mean": {"pool": "mean"},
     "last-mean": {"pool": "last_mean"},
     "two": {"train.trainable": "last_two_blocks", "train.learning_rate": 5e-4},
