@@ -2,7 +2,8 @@
 
     python joined_worker.py COORDINATOR COUNT PROCESS JOBS
 
-JOBS is a JSON list of {"config", "workdir"}. The processes meet once, and import what
+JOBS is a JSON list of {"config", "workdir", "holds"}: with the last each device holds
+all texts, as an accelerator does. The processes meet once, and import what
 they need once, for all runs.
 """
 
@@ -11,9 +12,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from unittest import mock
 
 from gpt2_jax.config import FinetuneConfig, from_dict
 from gpt2_jax.distributed import Processes, process_group
+from gpt2_jax.training import build
 from gpt2_jax.training.finetune import finetune
 
 if __name__ == "__main__":
@@ -21,4 +24,6 @@ if __name__ == "__main__":
     with process_group(Processes(coordinator, int(count), int(process), 60)):
         for job in json.loads(jobs):
             config = from_dict(FinetuneConfig, job["config"])
-            finetune(config, Path(job["workdir"]))
+            holds = mock.Mock(return_value=job["holds"])
+            with mock.patch.object(build, "keeps_outputs", holds):
+                finetune(config, Path(job["workdir"]))

@@ -156,18 +156,28 @@ def local_batches(
     Each of the N devices has the next B/N of a batch. A batch that they do not divide
     is padded with rows of weight 0, which count nowhere.
     """
+    rows, real = _local_rows(rows, devices)
+    batches = texts.batches(rows, width)
+    batches["loss_weights"] = batches["loss_weights"] * real.astype(np.float32)
+    return batches
+
+
+def local_rows(rows: np.ndarray, padding: int, devices: Sequence[Device]) -> np.ndarray:
+    """Return the rows of `local_batches`; `padding` is one of weight 0."""
+    rows, real = _local_rows(rows, devices)
+    return np.where(real, rows, padding).astype(np.int32)
+
+
+def _local_rows(
+    rows: np.ndarray, devices: Sequence[Device]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what this process has of `rows` [..., B], and which of these are real."""
     num, size = len(devices), rows.shape[-1]
-    if num == 1:
-        return texts.batches(rows, width)
     padding = [(0, 0)] * (rows.ndim - 1) + [(0, -size % num)]
     rows = np.pad(rows, padding, mode="edge")
     ours = [device.process_index == jax.process_index() for device in devices]
     places = np.flatnonzero(np.repeat(ours, rows.shape[-1] // num))
-    batches = texts.batches(rows[..., places], width)
-    batches["loss_weights"] = batches["loss_weights"] * (places < size).astype(
-        np.float32
-    )
-    return batches
+    return rows[..., places], places < size
 
 
 def pad_steps(rows: np.ndarray, steps: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The pure steps under jit: on one device that holds all texts, or over a mesh.
+"""The pure steps under jit, over devices that hold all texts or are sent batches.
 
 Shapes: `S` steps, `B` batch, `C` classes.
 """
@@ -6,18 +6,18 @@ Shapes: `S` steps, `B` batch, `C` classes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax.training.train_state import TrainState
 from jax import Array
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 from jaxtyping import Float, Int, Key
 
-from gpt2_jax.engine.devices import Device, local_batches, pad_steps
+from gpt2_jax.engine.devices import Device, local_batches, local_rows, pad_steps
 from gpt2_jax.engine.forward import predict_rows, predict_step
 from gpt2_jax.engine.fsdp import fsdp_programs
 from gpt2_jax.engine.loss import Loss, cross_entropy
@@ -32,7 +32,7 @@ from gpt2_jax.engine.mesh import (
     replicated,
 )
 from gpt2_jax.engine.steps import train_batches, train_steps
-from gpt2_jax.engine.texts import MAX_STEPS, Texts
+from gpt2_jax.engine.texts import MAX_STEPS, Data, Texts
 from gpt2_jax.engine.wrapper import Steps
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params
@@ -55,35 +55,35 @@ def jit_steps(
     Args:
         texts: what the steps read: tokens, or outputs of the trunk of `depth` blocks.
         shard: "none" or "fsdp".
-        resident: keep the texts on the device, if it is one alone.
+        resident: each device holds all texts, if its params are whole.
     """
     devices = devices or jax.local_devices()[:1]
     step: dict[str, Any] = {"model": model, "depth": depth}
     train = {"param_labels": param_labels, "accumulate": accumulate, "loss": loss}
-    if resident and len(devices) == 1 and shard == "none":
-        return ResidentSteps(texts, devices[0], step, train)
+    if resident and shard == "none":
+        return ResidentSteps(texts, devices, step, train)
     return MeshSteps(texts, devices, step, train, shard)
 
 
 class ResidentSteps:
-    """The steps on one device; it holds all texts, and a call sends it only rows."""
-
-    num_devices = 1
+    """The steps on devices that hold all texts each; a call sends them only rows."""
 
     def __init__(
         self,
         texts: Texts,
-        device: Device,
+        devices: Sequence[Device],
         step: dict[str, Any],
         train: dict[str, Any],
     ) -> None:
-        take = functools.partial(train_steps, **step, **train)
-        self._mesh = make_mesh([device])
-        self._train = jax.jit(take, static_argnums=5, donate_argnums=0)
-        predict = functools.partial(predict_rows, **step)
-        self._predict = jax.jit(predict, static_argnums=3)
-        # Nothing donates them, so a CPU reads what lies at an address that suits it.
-        self.data = jax.device_put(texts.data, replicated(self._mesh))
+        self._devices, self._padding = devices, len(texts)
+        self.num_devices = len(devices)
+        self._mesh = make_mesh(devices)
+        self._train, self._predict = resident_programs(self._mesh, **step, **train)
+        if len(devices) > 1:
+            self.data = self.place(texts.padded_data)
+        else:
+            # Nothing donates it, so a CPU reads what lies at an address that suits it.
+            self.data = jax.device_put(texts.data, replicated(self._mesh))
 
     def train(
         self,
@@ -93,13 +93,14 @@ class ResidentSteps:
         width: int,
     ) -> tuple[TrainState, Float[np.ndarray, " S"]]:
         count, filled = np.int32(len(rows)), pad_steps(rows, MAX_STEPS)
-        state, losses = self._train(state, self.data, filled, count, key, width)
+        sent = self._sent(filled, axis=1)
+        state, losses = self._train(state, self.data, sent, count, key, width)
         return state, np.asarray(losses)[: len(rows)]
 
     def predict(
         self, params: Params, rows: Int[np.ndarray, " B"], width: int
     ) -> Float[Array, "_ C"]:
-        return self._predict(params, self.data, rows, width)
+        return self._predict(params, self.data, self._sent(rows, axis=0), width)
 
     def most_steps(self, batch_size: int, width: int) -> int:
         return MAX_STEPS
@@ -109,6 +110,12 @@ class ResidentSteps:
 
     def unplace(self, tree: Any) -> Any:
         return tree
+
+    def _sent(self, rows: np.ndarray, axis: int) -> Any:
+        if self.num_devices == 1:
+            return rows
+        ours = local_rows(rows, self._padding, self._devices)
+        return place_batches(self._mesh, {"rows": ours}, axis)["rows"]
 
 
 class MeshSteps:
@@ -163,6 +170,48 @@ class MeshSteps:
         return gather_tree(self._mesh, tree)
 
 
+def resident_programs(
+    mesh: Mesh,
+    *,
+    param_labels: Params,
+    accumulate: int = 1,
+    loss: Loss = cross_entropy,
+    **step: Any,
+) -> tuple[Wrapped, Wrapped]:
+    """Return `steps.train_steps` and `predict_rows`, to be compiled for `mesh`.
+
+    Texts and state lie whole on each device; rows are cut `by_example`.
+    """
+    more = {"param_labels": param_labels, "accumulate": accumulate, "loss": loss}
+    take = functools.partial(train_steps, **more, **step)
+    score = functools.partial(predict_rows, **step)
+    if mesh.size == 1:
+        train, predict = take, score
+    else:
+        whole, steps, rows = _specs(mesh)
+
+        def train(
+            state: Any, data: Data, cut: Array, count: Array, key: Array, width: int
+        ) -> Any:
+            own = functools.partial(take, width=width, axis_name=AXIS)
+            specs = (whole, whole, steps, whole, whole)
+            program = _each_device(mesh, own, specs, (whole, whole))
+            return program(state, data, cut, count, key)
+
+        def predict(params: Params, data: Data, cut: Array, width: int) -> Any:
+            own = functools.partial(score, width=width)
+            return _each_device(mesh, own, (whole, whole, rows), rows)(
+                params, data, cut
+            )
+
+    placed = replicated(mesh)
+    results = (placed, placed)
+    return (
+        jax.jit(train, static_argnums=5, donate_argnums=0, out_shardings=results),
+        jax.jit(predict, static_argnums=3, out_shardings=placed),
+    )
+
+
 def jit_programs(
     mesh: Mesh,
     *,
@@ -177,30 +226,33 @@ def jit_programs(
     device takes the step on its examples, which adds up the gradients itself: left to
     XLA, some would be added in parts, and cross the wire more than once.
     """
-    train = functools.partial(
-        train_batches,
-        param_labels=param_labels,
-        accumulate=accumulate,
-        loss=loss,
-        **step,
-    )
+    more = {"param_labels": param_labels, "accumulate": accumulate, "loss": loss}
+    train = functools.partial(train_batches, **more, **step)
     predict = functools.partial(predict_step, **step)
-    whole = replicated(mesh)
     if mesh.size > 1:
-        none, batches, batch = (
-            sharding.spec
-            for sharding in (whole, by_example(mesh, 1), by_example(mesh, 0))
-        )
-        # check_vma off: on, it would add up the gradients as well, and so twice.
-        over_mesh = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
-        train = over_mesh(
-            functools.partial(train, axis_name=AXIS),
-            in_specs=(none, batches, none, none),
-            out_specs=(none, none),
-        )
-        predict = over_mesh(predict, in_specs=(none, batch), out_specs=batch)
+        whole, steps, rows = _specs(mesh)
+        own = functools.partial(train, axis_name=AXIS)
+        train = _each_device(mesh, own, (whole, steps, whole, whole), (whole, whole))
+        predict = _each_device(mesh, predict, (whole, rows), rows)
+    placed = replicated(mesh)
     return (
-        jax.jit(train, donate_argnums=0, out_shardings=(whole, whole)),
+        jax.jit(train, donate_argnums=0, out_shardings=(placed, placed)),
         # All processes need the logits of all devices, and they are small.
-        jax.jit(predict, out_shardings=whole),
+        jax.jit(predict, out_shardings=placed),
+    )
+
+
+def _specs(mesh: Mesh) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
+    """Return that of what is whole, of batches by step, and of one batch."""
+    every = replicated(mesh), by_example(mesh, 1), by_example(mesh, 0)
+    whole, steps, rows = (sharding.spec for sharding in every)
+    return whole, steps, rows
+
+
+def _each_device(
+    mesh: Mesh, program: Callable[..., Any], in_specs: Any, out_specs: Any
+) -> Callable[..., Any]:
+    # check_vma on would add up the gradients as well, and so twice.
+    return jax.shard_map(
+        program, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )

@@ -79,6 +79,16 @@ class Texts:
         """The arrays that `forward.gather` makes batches of."""
         return {name: getattr(self, name) for name in (*READ, *LEARNED)}
 
+    @property
+    def padded_data(self) -> Data:
+        """The same with one row more, of weight 0, that batches are padded with."""
+        more = {"starts": 0, "lengths": 1, "labels": 0, "loss_weights": 0}
+        data = self.data
+        return data | {
+            name: np.append(data[name], data[name].dtype.type(value))
+            for name, value in more.items()
+        }
+
     def fingerprint(self, *names: str) -> str:
         """Return a hash of the arrays of these names."""
         digest = hashlib.sha256()

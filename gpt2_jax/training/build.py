@@ -11,6 +11,8 @@ import numpy as np
 import optax
 from flax.training.train_state import TrainState
 
+from gpt2_jax.config import TrainConfig
+from gpt2_jax.distributed import process_min
 from gpt2_jax.engine.devices import (
     Device,
     check_deterministic,
@@ -23,6 +25,7 @@ from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.jit import jit_steps
 from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.optimizer import create_optimizer
+from gpt2_jax.engine.outputs import keeps_outputs
 from gpt2_jax.engine.pmap import PmapSteps
 from gpt2_jax.engine.steps import create_train_state
 from gpt2_jax.engine.texts import LEARNED, READ, Texts
@@ -118,27 +121,26 @@ def _compile_steps(
     loss: Loss,
 ) -> Steps:
     train = task.config.train
+    given = (task.model, param_labels, features, devices)
+    how = {"depth": depth, "accumulate": train.accumulate, "loss": loss}
+    resident = _are_resident(features, train, devices)
     if train.parallel == "pmap":
-        return PmapSteps(
-            task.model,
-            param_labels,
-            features,
-            devices,
-            depth=depth,
-            accumulate=train.accumulate,
-            loss=loss,
-        )
-    return jit_steps(
-        task.model,
-        param_labels,
-        features,
-        devices,
-        depth=depth,
-        shard=train.shard,
-        accumulate=train.accumulate,
-        loss=loss,
-        resident=features.values.nbytes <= train.reuse_max_bytes,
-    )
+        return PmapSteps(*given, **how, resident=resident)
+    return jit_steps(*given, **how, resident=resident, shard=train.shard)
+
+
+def _are_resident(
+    features: Texts, train: TrainConfig, devices: Sequence[Device]
+) -> bool:
+    """Return whether each device holds all texts, and calls send no batches."""
+    size = features.values.nbytes
+    if size > train.reuse_max_bytes or train.shard != "none":
+        return False
+    if len(devices) == 1 and train.parallel == "jit":
+        return True
+    # On one that is no accelerator a copy for each would gain nothing.
+    fits = all(keeps_outputs(device, size) for device in local_devices(devices))
+    return bool(*process_min(fits))  # processes must do the same
 
 
 def _compile_together(

@@ -29,16 +29,23 @@ from gpt2_jax.engine.optimizer import create_optimizer
 from gpt2_jax.engine.param_labels import TRAIN, trunk_depth
 from gpt2_jax.engine.pmap import PmapSteps, pmap_programs
 from gpt2_jax.engine.steps import create_train_state
+from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.trunk import run_trunk
 from gpt2_jax.engine.wrapper import Steps
 from gpt2_jax.errors import DeviceError
 from gpt2_jax.model.tree import flatten
+from gpt2_jax.training import build
 from gpt2_jax.training.finetune import finetune
 
 _KEY = jax.random.key(5)
 _ROWS = np.arange(24).reshape(3, 8)
 _SLOW = pytest.mark.slow
-_WRAPPERS = {"jit": jit_steps, "pmap": PmapSteps}
+# Devices that are sent batches, and such as hold all texts.
+_WRAPPERS = {"jit": functools.partial(jit_steps, resident=False), "pmap": PmapSteps}
+_HOLDING = {
+    "jit, holding": jit_steps,
+    "pmap, holding": functools.partial(PmapSteps, resident=True),
+}
 
 
 def _train(steps: Steps, state: Any, rows: np.ndarray, width: int):
@@ -72,7 +79,7 @@ def _run(
     texts, depth, start = _prepared(scope, reused, dropout_rate)
     model, _, labels, state = start
     devices = jax.devices()[:num_devices]
-    steps = _WRAPPERS[parallel](
+    steps = (_WRAPPERS | _HOLDING)[parallel](
         model, labels, texts, devices, depth=depth, accumulate=accumulate
     )
     return _train(steps, state, _ROWS[:, :batch_size], texts.widths[-1])
@@ -89,7 +96,10 @@ def _assert_equal(got, expected) -> None:
         )
 
 
-@pytest.mark.parametrize(("parallel", "num_devices"), [("jit", 8), ("pmap", 4)])
+@pytest.mark.parametrize(
+    ("parallel", "num_devices"),
+    [("jit", 8), ("pmap", 4), ("jit, holding", 4), ("pmap, holding", 8)],
+)
 def test_devices_together_train_what_one_trains(parallel, num_devices):
     _assert_equal(_run(parallel, num_devices), _on_one_device())
 
@@ -112,7 +122,7 @@ def test_devices_together_train_any_scope_as_one_does(
 
 
 @pytest.mark.fault(16)
-@pytest.mark.parametrize("parallel", _WRAPPERS)
+@pytest.mark.parametrize("parallel", [*_WRAPPERS, *_HOLDING])
 def test_a_batch_that_the_devices_do_not_divide_is_that_batch(parallel):
     got = _run(parallel, 4, batch_size=6)
     _assert_equal(got, _on_one_device(batch_size=6))
@@ -147,6 +157,8 @@ def test_what_an_example_drops_is_the_same_in_any_piece():
         pytest.param("jit", 4, marks=_SLOW),
         pytest.param("jit", 8, marks=_SLOW),
         pytest.param("pmap", 2, marks=_SLOW),
+        pytest.param("jit, holding", 4, marks=_SLOW),
+        pytest.param("pmap, holding", 2, marks=_SLOW),
     ],
 )
 def test_what_an_example_drops_is_the_same_on_any_devices(parallel, num_devices):
@@ -170,14 +182,17 @@ def test_each_example_drops_something_else():
 
 
 @pytest.mark.fault(16)
-@pytest.mark.parametrize(("parallel", "num_devices"), [("jit", 4), ("pmap", 8)])
+@pytest.mark.parametrize(
+    ("parallel", "num_devices"),
+    [("jit", 4), ("pmap", 8), ("jit, holding", 8), ("pmap, holding", 4)],
+)
 def test_every_text_is_scored_once_on_any_devices(parallel, num_devices):
     texts, depth, (model, params, labels, _) = _prepared("last_block", True, 0.0)
     rows = np.random.default_rng(0).permutation(len(texts))[:21]
     logits = []
     for steps in (
         jit_steps(model, labels, texts, depth=depth),
-        _WRAPPERS[parallel](
+        (_WRAPPERS | _HOLDING)[parallel](
             model, labels, texts, jax.devices()[:num_devices], depth=depth
         ),
     ):
@@ -278,14 +293,24 @@ def test_adamw_on_several_devices_is_adamw_on_one():
 
 @_SLOW
 @pytest.mark.parametrize("parallel", _WRAPPERS)
+@pytest.mark.parametrize("fits", [False, True], ids=["sent", "held"])
 def test_a_run_on_several_devices_is_the_run_on_one(
-    parallel, tmp_path_factory, tmp_path
+    parallel, fits, tmp_path_factory, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(build, "keeps_outputs", lambda device, needed: fits)
+    batches, sent = Texts.batches, []
+
+    def counted(texts, rows, width):
+        sent.append(rows.size)
+        return batches(texts, rows, width)
+
+    monkeypatch.setattr(Texts, "batches", counted)
     config = run_config(tmp_path_factory, parallel=parallel, devices=3)
     results = finetune(config, tmp_path / "run")
     expected = losses(finished_run(tmp_path_factory))
     np.testing.assert_allclose(losses(tmp_path / "run"), expected, rtol=1e-4)
     assert results["device"].startswith("3 x ")
+    assert bool(sent) != fits  # each text once to each device, and then rows alone
 
 
 def test_more_devices_than_there_are_is_a_device_error():

@@ -73,7 +73,11 @@ def _start(
 def _run_jobs(num: int, jobs: dict[Path, FinetuneConfig]) -> None:
     """Train each config into its folder, with `num` processes that meet once."""
     described = [
-        {"config": to_dict(config), "workdir": str(workdir)}
+        {
+            "config": to_dict(config),
+            "workdir": str(workdir),
+            "holds": workdir.name.endswith("holding"),
+        }
         for workdir, config in jobs.items()
     ]
     command = [joined_worker.__file__, f"localhost:{_free_port()}", str(num)]
@@ -153,8 +157,10 @@ def test_two_processes_train_what_one_trains(tmp_path_factory, tmp_path):
 
 _TOGETHER: dict[str, tuple[int, dict[str, Any]]] = {
     "last block": (4, {}),
+    "last block, holding": (4, {}),
     "all, cut": (4, {"trainable": ("all",), "shard": "fsdp"}),
     "pmap": (2, {"parallel": "pmap"}),
+    "pmap, holding": (2, {"parallel": "pmap"}),
     "all": (2, {"trainable": ("all",)}),
     "adapters": (2, {"trainable": ("lora",), "batch_size": 6}),
 }
