@@ -37,7 +37,7 @@ def finetune_command(text):
 def run_script(folder, name, *arguments, **settings):
     """Run a script with stand-ins; return what they were called with, call by call."""
     log = folder / "log"
-    for program in ("gcloud", "xpk"):
+    for program in ("gcloud", "gcluster", "xpk"):
         stand_in = folder / program
         # A startup script is gone when the script ends: it is written down as well.
         stand_in.write_text(
@@ -72,6 +72,7 @@ def test_scripts_are_clean(script):
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
+        ("gcluster.sh", ["--dry-run-out=job.yaml"]),
         ("xpk.sh", ["--dry-run"]),
         ("queued_resources.sh", ["run"]),
         ("mig.sh", ["create"]),
@@ -108,7 +109,9 @@ def test_actions_call_the_cloud_and_name_the_project(tmp_path, name, action, cal
     assert all("--project\np\n" in call for call in every)
 
 
-@pytest.mark.parametrize("name", ["xpk.sh", "queued_resources.sh", "mig.sh"])
+@pytest.mark.parametrize(
+    "name", ["gcluster.sh", "xpk.sh", "queued_resources.sh", "mig.sh"]
+)
 def test_without_its_settings_a_script_does_nothing(tmp_path, name):
     done, log = run_script(tmp_path, name, "create", BUCKET="")
     assert done.returncode != 0 and "BUCKET" in done.stderr
