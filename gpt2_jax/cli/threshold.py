@@ -38,6 +38,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="share of the class that shall be found",
     )
     target.add_argument(
+        "--best-f1",
+        action="store_true",
+        help="the highest F1: for a class too rare to be the likeliest label",
+    )
+    target.add_argument(
         "--remove", action="store_true", help="answer the most probable label again"
     )
     parser.add_argument(
@@ -52,6 +57,7 @@ def run_threshold(arguments: argparse.Namespace) -> int:
         arguments.run,
         precision=arguments.target_precision,
         recall=arguments.target_recall,
+        best_f1=arguments.best_f1,
         positive=arguments.positive,
     )
     print(*lines, sep="\n")

@@ -44,20 +44,15 @@ def choose_threshold(
     """Return the threshold that reaches the target, and the one that comes nearest.
 
     Of those that reach it, it is the one with the most of the other measure. The first
-    is None if none reaches it. It lies midway between two scores, so that a rounded
-    probability falls on the same side.
+    is None if none reaches it.
     """
-    values, hits, misses = operating_points(scores, positive)
-    precisions = hits / (hits + misses)
-    recalls = hits / max(positive.sum(), 1)
-    below = np.append(values[1:], 0.0)
+    values, precisions, recalls = _thresholds(scores, positive)
     wanted, other = (precisions, recalls) if recall is None else (recalls, precisions)
     target = precision if recall is None else recall
     assert target is not None
 
     def choice(index: int) -> Choice:
-        middle = float((values[index] + below[index]) / 2)
-        return Choice(middle, float(precisions[index]), float(recalls[index]))
+        return Choice(*(float(of[index]) for of in (values, precisions, recalls)))
 
     nearest = choice(np.lexsort((other, wanted))[-1])
     reached = np.flatnonzero(wanted >= target)
@@ -65,3 +60,28 @@ def choose_threshold(
         return None, nearest
     best = reached[np.lexsort((wanted[reached], other[reached]))[-1]]
     return choice(int(best)), nearest
+
+
+def choose_best_f1(scores: np.ndarray, positive: np.ndarray) -> Choice:
+    """Return the threshold with the highest F1; of several the highest one.
+
+    Of well calibrated probabilities it is half of that F1 (Lipton et al. 2014, "Optimal
+    Thresholding of Classifiers to Maximize F1 Measure"): below 0.5 for a rare class.
+    """
+    values, precisions, recalls = _thresholds(scores, positive)
+    both = np.maximum(precisions + recalls, 1e-12)
+    best = int((precisions * recalls / both).argmax())
+    return Choice(*(float(of[best]) for of in (values, precisions, recalls)))
+
+
+def _thresholds(
+    scores: np.ndarray, positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return every threshold, descending, with precision and recall from it on.
+
+    Each lies midway between two scores, so that a rounded probability falls on the
+    same side.
+    """
+    values, hits, misses = operating_points(scores, positive)
+    middles = (values + np.append(values[1:], 0.0)) / 2
+    return middles, hits / (hits + misses), hits / max(positive.sum(), 1)

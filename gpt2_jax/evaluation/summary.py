@@ -33,6 +33,7 @@ def format_results(results: Mapping[str, Any], *, verbose: bool = False) -> list
         *format_lexical(results.get("lexical")),
         format_calibration(results["calibration"]),
     ]
+    lines += never_named(test, data["classes"])
     if data.get("balanced"):
         lines.append(f"note: {BALANCED}")
     if number := data.get("repeated_texts"):
@@ -46,6 +47,20 @@ def format_results(results: Mapping[str, Any], *, verbose: bool = False) -> list
         f"frozen trunk {seconds['trunk']:.1f}, training {seconds['train']:.1f}) on "
         f"{results['device']}",
         *format_pace(results.get("pace")),
+    ]
+
+
+def never_named(test: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    """Return what to do where one of two classes is the likeliest label of no text."""
+    confusion = np.asarray(test["confusion"])
+    rare = np.flatnonzero((confusion.sum(axis=0) == 0) & (confusion.sum(axis=1) > 0))
+    if len(classes) != 2 or not len(rare):
+        return []
+    name, share = classes[rare[0]], confusion[rare[0]].sum() / confusion.sum()
+    return [
+        f"note: {name!r}, {100 * share:.1f}% of the test texts, is the likeliest label "
+        "of none: gpt2-jax threshold RUN --best-f1 chooses, on validation, from which "
+        "probability on it is the answer"
     ]
 
 

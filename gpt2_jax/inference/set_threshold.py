@@ -11,7 +11,12 @@ import numpy as np
 
 from gpt2_jax.data.balance import BALANCED
 from gpt2_jax.errors import UserError, WeightsError
-from gpt2_jax.evaluation.decision import Choice, choose_threshold, decide
+from gpt2_jax.evaluation.decision import (
+    Choice,
+    choose_best_f1,
+    choose_threshold,
+    decide,
+)
 from gpt2_jax.evaluation.metrics import wilson_interval
 from gpt2_jax.storage.atomic import write_json
 from gpt2_jax.storage.sealed import read_json, read_sealed, sealed
@@ -24,6 +29,7 @@ def set_threshold(
     *,
     precision: float | None = None,
     recall: float | None = None,
+    best_f1: bool = False,
     positive: str | None = None,
 ) -> list[str]:
     """Choose and store the threshold of a class; return what it gives, line by line.
@@ -31,8 +37,9 @@ def set_threshold(
     The test part has no say in it: what is told of it is an estimate for new texts.
 
     Args:
-        precision, recall: the target, one of them, on the validation part; None, both:
-            remove the threshold.
+        precision, recall: the target, one of them, on the validation part.
+        best_f1: instead of a target, the highest F1 there. With none of the three the
+            threshold is removed.
         positive: the class; None: that of the run.
 
     Raises:
@@ -41,7 +48,7 @@ def set_threshold(
         WeightsError: the run cannot be read.
     """
     trained = load_model(run)
-    if precision is None and recall is None:
+    if precision is None and recall is None and not best_f1:
         _store(run, None)
         return ["threshold removed: the answer is the most probable label"]
     index = _index(trained, positive)
@@ -52,9 +59,13 @@ def set_threshold(
             f"{run}: no validation text is {positive!r}, so that nothing can be "
             "measured; train with a larger validation part (--split)"
         )
-    found, nearest = choose_threshold(
-        rows[:, index], labels == index, precision=precision, recall=recall
-    )
+    scores, true = rows[:, index], labels == index
+    if best_f1:
+        found = nearest = choose_best_f1(scores, true)
+    else:
+        found, nearest = choose_threshold(
+            scores, true, precision=precision, recall=recall
+        )
     if found is None:
         raise UserError(
             f"{run}: no threshold for {positive!r} reaches {_target(precision, recall)}"
@@ -62,7 +73,7 @@ def set_threshold(
             f"at {nearest.value:.6f}"
         )
     if precision is not None:
-        above = int((rows[:, index] >= found.value).sum())
+        above = int((scores >= found.value).sum())
         _check_enough(run, positive, precision, above, len(labels))
     _store(run, Threshold(positive, found.value))
     return [

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2_jax.evaluation.decision import choose_threshold, decide
+from gpt2_jax.evaluation.decision import choose_best_f1, choose_threshold, decide
 
 _SCORES = np.array([0.9, 0.8, 0.8, 0.6, 0.5, 0.3])
 _POSITIVE = np.array([True, True, False, True, False, True])
@@ -71,3 +71,20 @@ def test_no_threshold_does_better(rows, target, by):
         assert (found.precision, found.recall) == pytest.approx(measured(found.value))
         other = (found.recall, found.precision)[wanted]
         assert other == max(pair[1 - wanted] for pair in reaching)
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2))
+@settings(max_examples=60, deadline=None)
+def test_no_threshold_has_a_higher_f1(rows):
+    scores = np.array([score for score, _ in rows]) / 20
+    positive = np.array([hit for _, hit in rows])
+
+    def f1(value: float) -> float:
+        taken = scores >= value
+        return float(
+            2 * (taken & positive).sum() / max(taken.sum() + positive.sum(), 1)
+        )
+
+    found = choose_best_f1(scores, positive)
+    assert f1(found.value) == pytest.approx(max(f1(score) for score in scores))
+    assert min(abs(scores - found.value)) > 0.01 or found.value == 0  # is on neither

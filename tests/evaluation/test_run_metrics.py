@@ -16,6 +16,7 @@ from gpt2_jax.cli.main import main
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data import dataset
 from gpt2_jax.data.balance import BALANCED
+from gpt2_jax.evaluation import summary
 from gpt2_jax.inference.evaluate import evaluate_run
 from gpt2_jax.training import beside
 from gpt2_jax.training.finetune import finetune
@@ -149,3 +150,14 @@ def test_baselines_are_fitted_on_the_rows_that_are_trained_on(
     none = dataclasses.replace(config, baselines="none")
     assert finetune(none, tmp_path / "none")["baselines"]["tfidf_logreg"] is None
     assert seen == []
+
+
+def test_a_class_that_is_the_likeliest_label_of_none_is_told_what_to_do():
+    def lines(confusion: list[list[int]], classes: list[str]) -> list[str]:
+        return summary.never_named({"confusion": confusion}, classes)
+
+    (line,) = lines([[0, 2], [0, 98]], ["hate", "none"])
+    assert "'hate', 2.0% of the test texts," in line and "--best-f1" in line
+    assert not lines([[1, 1], [0, 98]], ["hate", "none"])
+    assert not lines([[0, 0], [0, 98]], ["hate", "none"])  # nor is any text of it
+    assert not lines([[0, 1, 1], [0, 5, 0], [0, 0, 5]], ["a", "b", "c"])

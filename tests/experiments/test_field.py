@@ -13,13 +13,14 @@ from training_helpers import run_config, shared_programs
 from experiments.field import run as field
 from experiments.field import sentences
 from experiments.field.linear import NAMES, STRENGTHS, measure_linear
-from experiments.field.rare import best_threshold, f1
+from experiments.field.rare import f1
 from experiments.field.recipes import RECIPES, config_of
 from experiments.field.sets import data_of
 from experiments.study.runs import run_once
 from experiments.study.spec import Row, Setting
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.errors import DataError
+from gpt2_jax.evaluation.decision import choose_best_f1
 
 _WORDS = {"good": "a lovely, lovely day number", "bad": "what an awful thing number"}
 
@@ -80,7 +81,7 @@ def test_recipes_are_changes_of_the_defaults():
 def test_the_threshold_of_a_rare_class_has_the_best_f1():
     scores = np.array([0.9, 0.2, 0.4, 0.3, 0.1])
     true = np.array([True, False, True, False, False])
-    assert best_threshold(scores, true) == 0.4
+    assert choose_best_f1(scores, true).value == pytest.approx(0.35)
     assert f1(scores > 0.5, true) == pytest.approx(2 / 3)
     assert f1(scores >= 0.4, true) == 1.0 and f1(scores > 1, true) == 0.0
 

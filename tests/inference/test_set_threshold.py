@@ -221,3 +221,16 @@ def test_an_export_has_the_temperature_in_its_head_and_says_what_it_has(tmp_path
     np.testing.assert_allclose(got.predict_proba(TEXTS), expected, atol=1e-6)
     folded = Classifier(fold_temperature(trained))
     np.testing.assert_allclose(softmax(folded.logits(TEXTS)), expected, atol=1e-6)
+
+
+def test_a_rare_class_is_named_from_the_threshold_of_its_best_f1_on(run, capsys):
+    # It is the likeliest label of none: two of the four texts above 0.2 are of it.
+    rare = [(0.4, 1), (0.3, 0), (0.3, 1), (0.25, 0), *[(0.01, 0)] * 96]
+    _write(run / "validation_predictions.csv", rare)
+    assert main(["threshold", str(run), "--best-f1"]) == 0
+    out = capsys.readouterr().out
+    assert "threshold: spam from a probability of 0.275000 on" in out
+    assert "validation: precision 0.6667" in out and "recall 1.0000" in out
+    assert load_model(run).threshold == Threshold("spam", pytest.approx(0.275))
+    assert main(["threshold", str(run), "--remove"]) == 0
+    assert load_model(run).threshold is None
