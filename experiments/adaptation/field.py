@@ -10,45 +10,15 @@ tests is read.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from sklearn.metrics import f1_score
-
+from experiments.field.run import measure
 from experiments.study.command import main
-from experiments.study.spec import ACCURACIES, Setting, Study
-from gpt2_jax import adapt
-from gpt2_jax.config import AdaptConfig, DataConfig, FinetuneConfig
-from gpt2_jax.data.sources import load_dataset
-from gpt2_jax.data.split import split_dataset
-from gpt2_jax.workdir.predictions import PREDICTIONS
+from experiments.study.spec import Setting, Study
+from gpt2_jax.config import DataConfig, FinetuneConfig
+from gpt2_jax.training.adapt_first import adapt_first
 
 NAME = "adaptation-field"
-
-
-def adapted(data: DataConfig, folder: Path) -> Path:
-    """Adapt mini to the training part of `data`; go on with what was interrupted."""
-    folder.mkdir(parents=True, exist_ok=True)
-    dataset = load_dataset(data)
-    parts = split_dataset(dataset, data).parts()
-    held_out = {dataset.texts[row] for p in ("validation", "test") for row in parts[p]}
-    texts = [dataset.texts[row] for row in parts["train"]]
-    lines = [json.dumps({"text": text}) for text in texts if text not in held_out]
-    (folder / "texts.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    config = AdaptConfig(data=DataConfig(source=str(folder / "texts.jsonl")))
-    return adapt(config, folder / "run", resume=True).weights
-
-
-def validation_macro_f1(run: Path, results: Mapping[str, Any]) -> dict[str, float]:
-    """Return it in percent."""
-    path = run / PREDICTIONS["validation"]
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [(row["label"], row["predicted"]) for row in csv.DictReader(file)]
-    labels, predicted = zip(*rows, strict=True)
-    return {"macro_f1": 100 * float(f1_score(labels, predicted, average="macro"))}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -59,12 +29,12 @@ def build(arguments: argparse.Namespace) -> Study:
     bases = (arguments.workdir or Path("checkpoints") / NAME) / "bases"
     settings = []
     for folder in arguments.folders:
-        data = DataConfig(source=str(folder / "train.csv"))
-        for shown, weights in (
-            ("mini, as shipped", "mini"),
-            ("training part read first", str(adapted(data, bases / folder.name))),
+        shipped = FinetuneConfig(data=DataConfig(source=str(folder / "train.csv")))
+        adapted = adapt_first(shipped, bases / folder.name, resume=True)
+        for shown, config in (
+            ("mini, as shipped", shipped),
+            ("training part read first", adapted),
         ):
-            config = FinetuneConfig(weights=weights, data=data)
             settings.append(Setting(f"{folder.name}: {shown}", config))
     return Study(
         name=NAME,
@@ -74,11 +44,12 @@ def build(arguments: argparse.Namespace) -> Study:
         settings=tuple(settings),
         command="python -m experiments.adaptation.field FOLDER...",
         metrics={
-            "macro_f1": "validation macro-F1 (%)",
-            "validation": ACCURACIES["validation"],
+            "validation_macro_f1": "validation macro-F1 (%)",
+            "alone_validation_macro_f1": "the same without the lexical part (%)",
         },
-        plots=(("macro_f1",),),
-        measure=validation_macro_f1,
+        plots=(("validation_macro_f1",),),
+        measure=measure,
+        lexical=True,
     )
 
 

@@ -67,6 +67,14 @@ def _add_run_flags(group: Any) -> None:
         help="resume though the data are not those that the run began with",
     )
     add(
+        "--adapt",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="first adapt the weights to its texts, read as --data is, or to the "
+        "training texts: gpt2-jax adapt in the folder of the run's name with -adapted",
+    )
+    add(
         "--trunk-cache",
         type=Path,
         metavar="DIR",
@@ -149,10 +157,32 @@ def read_config(kind: type[_T], path: Path) -> _T:
 
 def run_finetune(arguments: argparse.Namespace) -> int:
     resolved = finetune_config(arguments)
+    if arguments.adapt is not None:
+        _check_adapts(arguments)
     if arguments.dry_run:
         return dry_run(arguments, resolved)
     action = compile_programs if arguments.compile_only else _run
     return in_process_group(arguments, lambda: action(arguments, resolved))
+
+
+def _check_adapts(arguments: argparse.Namespace) -> None:
+    """Refuse `--adapt` where it would be left out in silence.
+
+    Raises:
+        UserError: beside these flags it has no meaning.
+    """
+    beside = {
+        "--dry-run": arguments.dry_run,
+        "--compile-only": arguments.compile_only,
+        "several processes": _is_distributed(arguments),
+    }
+    if given := [name for name, on in beside.items() if on]:
+        raise UserError(
+            f"--adapt does not go with {given[0]}: run gpt2-jax adapt first, and name "
+            "its folder with --weights"
+        )
+    if arguments.workdir is None:
+        raise UserError("--adapt needs --workdir, beside which its weights will lie")
 
 
 def in_process_group(arguments: argparse.Namespace, action: Callable[[], int]) -> int:
@@ -181,19 +211,23 @@ def _is_distributed(arguments: argparse.Namespace) -> bool:
 def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     from gpt2_jax.distributed import is_first
     from gpt2_jax.evaluation.summary import format_results
+    from gpt2_jax.training.adapt_first import adapt_first
     from gpt2_jax.training.finetune import finetune
 
     set_up_devices(arguments, resolved)
     if arguments.workdir is None and arguments.resume:
         raise UserError("--resume needs the --workdir of the run to go on with")
+    how = {"verbose": not arguments.quiet, "resume": arguments.resume}
+    how["offline"] = arguments.offline
     with second_signal_ends():
+        if arguments.adapt is not None:
+            texts = arguments.adapt or None
+            resolved = adapt_first(resolved, arguments.workdir, texts, **how)
         results = finetune(
             resolved,
             arguments.workdir,
-            verbose=not arguments.quiet,
-            resume=arguments.resume,
+            **how,
             allow_data_change=arguments.allow_data_change,
-            offline=arguments.offline,
             trunk_cache=arguments.trunk_cache,
             profile=arguments.profile,
         )

@@ -74,7 +74,7 @@ def prepare_corpus(config: AdaptConfig, *, offline: bool = False) -> Corpus:
     """
     table, sha256 = load_texts(config.data, offline=offline)
     name = source_name(config.data)
-    texts, told = _distinct(name, table)
+    texts, told = distinct_texts(name, table)
     pretrained, tokenizer = load_weights(
         config.weights, config.layout, config.seed, offline=offline
     )
@@ -120,7 +120,7 @@ def prepare_corpus(config: AdaptConfig, *, offline: bool = False) -> Corpus:
     )
 
 
-def _distinct(name: str, table: Table) -> tuple[list[str], list[str]]:
+def distinct_texts(name: str, table: Table) -> tuple[list[str], list[str]]:
     """Return each text once, and in words what was read and left out.
 
     Raises:

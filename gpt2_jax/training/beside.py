@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -32,17 +34,21 @@ class Beside:
     told: dict[str, Any] | None = None  # the `lexical` entry of results.json
 
 
+def begin_beside(task: Task, run: Run) -> None:
+    """Begin to fit what `fit_beside` needs, in a thread beside the training."""
+    if _fits(task):
+        _fitting(task, run)
+
+
 def fit_beside(task: Task, logits: dict[str, np.ndarray], run: Run) -> Beside:
     """Fit the linear models, and make them part of the model, unless --no-lexical.
 
     Args:
         logits: [N, C] of each part, of the model alone.
     """
-    if task.config.baselines == "none" and not task.config.lexical:
+    if not _fits(task):
         return Beside(logits, {})
-    read = (task.max_length, task.config.long, task.tokenizer.sha256)
-    key = (task.config.data, task.dataset.sha256, task.dataset.classes, *read)
-    fitted = run.options.memo.get("linear models", key, lambda: _fit(task))
+    fitted = _fitting(task, run).result()
     answers = fitted.answers if task.config.baselines == "linear" else {}
     if not fitted.models:  # no word in the texts
         return Beside(logits, answers)
@@ -75,6 +81,31 @@ class _Fitted:
     models: list[LinearModel]
     answers: Mapping[str, np.ndarray | None]  # to the test texts, by baseline
     counts: Mapping[str, list[Counts]]  # of each part, by each of the models
+
+
+def _fits(task: Task) -> bool:
+    return task.config.baselines != "none" or task.config.lexical
+
+
+def _fitting(task: Task, run: Run) -> Future[_Fitted]:
+    """Return what is being fitted; seeds share it."""
+    read = (task.max_length, task.config.long, task.tokenizer.sha256)
+    key = (task.config.data, task.dataset.sha256, task.dataset.classes, *read)
+    return run.options.memo.get("linear models", key, lambda: _in_thread(task))
+
+
+def _in_thread(task: Task) -> Future[_Fitted]:
+    fitted: Future[_Fitted] = Future()
+
+    def fit() -> None:
+        try:
+            fitted.set_result(_fit(task))
+        except BaseException as error:  # it is raised where the result is asked for
+            fitted.set_exception(error)
+
+    # A daemon: no run that is stopped waits for it.
+    threading.Thread(target=fit, name="linear models", daemon=True).start()
+    return fitted
 
 
 def _fit(task: Task) -> _Fitted:

@@ -25,7 +25,7 @@ from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
 from gpt2_jax.storage.home import expanded
-from gpt2_jax.training.beside import fit_beside
+from gpt2_jax.training.beside import begin_beside, fit_beside
 from gpt2_jax.training.build import (
     build_engine,
     describe_run_devices,
@@ -121,6 +121,7 @@ def finetune(
                 log.info("already complete: %d of %d steps", steps, steps)
                 return dataclasses.replace(Results.from_json(found), folder=run.place)
             engine = build_engine(task, run, loss or cross_entropy)
+            begin_beside(task, run)
         state = first_state(task, engine, run, optimizer)
         with run.checkpoints(engine.param_labels) as checkpoints:
             _check_space(checkpoints, state, task)

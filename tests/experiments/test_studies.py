@@ -30,6 +30,7 @@ from gpt2_jax.data.split import split_dataset
 from gpt2_jax.engine.param_labels import label_params, trunk_depth
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.tokenizer import encode
+from gpt2_jax.training import adapt_first
 from gpt2_jax.training.adapt import Adapted
 from gpt2_jax.weights.pretrained import load_pretrained
 
@@ -259,24 +260,15 @@ def test_what_is_read_before_fine_tuning_validates_and_tests_nothing(
     path.write_text("\n".join(["text,label", *rows]) + "\n", "utf-8")
     read = []
 
-    def adapt(config, run, *, resume):
+    def adapt(config, run, *, resume, **how):
         table, _ = load_texts(config.data)
         read.extend(table.texts)
         return Adapted(run / "weights", 1, 1, 2.0, 1.0)
 
-    monkeypatch.setattr(field, "adapt", adapt)
+    monkeypatch.setattr(adapt_first, "adapt", adapt)
     arguments = argparse.Namespace(folders=[path.parent], workdir=tmp_path / "work")
     shipped, adapted = field.build(arguments).settings
     dataset = load_dataset(shipped.config.data)
     train = split_dataset(dataset, shipped.config.data).parts()["train"]
     assert sorted(read) == sorted(dataset.texts[row] for row in train)
     assert shipped.config == dataclasses.replace(adapted.config, weights="mini")
-
-
-def test_validation_macro_f1_is_of_the_answers_that_a_run_kept(tmp_path):
-    answers = [("a", "a"), ("a", "b"), ("b", "b"), ("b", "b")]
-    lines = [f"text,{label},{answer}" for label, answer in answers]
-    path = tmp_path / "validation_predictions.csv"
-    path.write_text("\n".join(["text,label,predicted", *lines]) + "\n", "utf-8")
-    found = field.validation_macro_f1(tmp_path, {})
-    assert found["macro_f1"] == pytest.approx(100 * (2 / 3 + 4 / 5) / 2)

@@ -18,7 +18,9 @@ from tokenizers_of_others import tokenizer_json, vocabulary, write_folder
 from training_helpers import error_line, random_run, shared_programs
 
 from gpt2_jax.cli.main import main
-from gpt2_jax.config import AdaptConfig, DataConfig, FinetuneConfig
+from gpt2_jax.config import AdaptConfig, DataConfig, FinetuneConfig, from_stored
+from gpt2_jax.data.sources import load_dataset
+from gpt2_jax.data.split import split_dataset
 from gpt2_jax.export.hugging_face import write_language_model
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import flatten
@@ -255,3 +257,45 @@ def test_the_command_says_what_it_brought(folder, tmp_path, capsys):
     config = ["--config", str(workdir / "config.json"), "--no-compilation-cache"]
     assert main(["adapt", *config, "--workdir", str(workdir), "--resume"]) == 0
     assert "already complete" in capsys.readouterr().out
+
+
+def test_finetune_adapts_first_and_reads_nothing_that_validates_or_tests(
+    folder, tmp_path, capsys
+):
+    data = ["--data", str(folder / "texts.csv")]
+    run = tmp_path / "mail"
+    command = ["finetune", *data, "--weights", str(folder / "base"), "--device", "cpu"]
+    command += ["--workdir", str(run), "--max-length", "16", "--epochs", "1", "--adapt"]
+    assert main([*command, "--devices", "1"]) == 0
+    config = from_stored(FinetuneConfig, json.loads((run / "config.json").read_text()))
+    assert config.weights == str(tmp_path / "mail-adapted" / "run" / "weights")
+    lines = (tmp_path / "mail-adapted" / "texts.jsonl").read_text().splitlines()
+    read = {json.loads(line)["text"] for line in lines}
+    dataset = load_dataset(config.data)
+    parts = split_dataset(dataset, config.data).parts()
+    texts = {part: {dataset.texts[r] for r in rows} for part, rows in parts.items()}
+    assert read == texts["train"]
+    # Once more, it goes on with what is there.
+    results = (run / "results.json").read_text()
+    assert main([*command, "--devices", "1", "--resume"]) == 0
+    assert (run / "results.json").read_text() == results
+    assert capsys.readouterr().out.count("already complete") == 2
+    # Of a file with all texts it takes what the run is not measured by.
+    other = ["--adapt", str(folder / "texts.csv"), "--workdir", str(tmp_path / "two")]
+    assert main([*command[:-1], *other, "--devices", "1"]) == 0
+    lines = (tmp_path / "two-adapted" / "texts.jsonl").read_text().splitlines()
+    assert {json.loads(line)["text"] for line in lines} == read
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--dry-run"], ["--compile-only"], ["--distributed"], []],
+    ids=lambda flags: " ".join(flags) or "no workdir",
+)
+def test_adapting_first_is_refused_where_it_would_be_left_out(flags, tmp_path, capsys):
+    workdir = ["--workdir", str(tmp_path / "run")] if flags else []
+    line = error_line(capsys, ["finetune", *flags, *workdir, "--adapt"], 2)
+    shown = {"--distributed": "several processes"}
+    assert "--adapt" in line
+    assert all(shown.get(flag, flag) in line for flag in flags or ["--workdir"])
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from gpt2_jax.errors import UserError
 from gpt2_jax.export.classifier import export_run
 from gpt2_jax.inference.evaluate import evaluate_run
 from gpt2_jax.model.tree import flatten
+from gpt2_jax.training import beside
+from gpt2_jax.training.callbacks import Callback
 from gpt2_jax.weights.trained import (
     LEXICAL_FILE,
     Threshold,
@@ -172,3 +175,35 @@ def test_a_damaged_one_is_refused(runs, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(UserError, match=LEXICAL_FILE):
         Classifier.load(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_linear_models_are_fitted_beside_the_training(
+    tmp_path, tmp_path_factory, monkeypatch
+):
+    trained, fit_linear = threading.Event(), beside.fit_linear
+
+    def waiting(*arguments, **keywords):
+        assert trained.wait(60), "the training waits for the linear models"
+        return fit_linear(*arguments, **keywords)
+
+    class Trains(Callback):
+        def on_epoch(self, epoch, metrics) -> None:
+            trained.set()
+
+    monkeypatch.setattr(beside, "fit_linear", waiting)
+    config = _config(tmp_path_factory, lexical=True)
+    results = finetune(config, tmp_path / "run", callbacks=[Trains()])
+    assert results.baselines["tfidf_logreg"] is not None
+
+
+@pytest.mark.slow
+def test_what_fails_in_their_thread_fails_the_run(
+    tmp_path, tmp_path_factory, monkeypatch
+):
+    def broken(*arguments, **keywords):
+        raise ValueError("no such solver")
+
+    monkeypatch.setattr(beside, "fit_linear", broken)
+    with pytest.raises(ValueError, match="no such solver"):
+        finetune(_config(tmp_path_factory, lexical=True), tmp_path / "run")
