@@ -96,12 +96,13 @@ def main() -> None:
             arguments.workdir / "linear" / name,
         )
         if arguments.sentences:
-            linear = linear | measured(
+            sentences = measured(
                 lambda config, seed: {SENTENCES: measure_sentences(config)},
                 config,
                 0,
                 arguments.workdir / "sentences" / name,
             )
+            linear = {**linear, **sentences}
         rows = {
             recipe: [
                 run_once(

@@ -217,12 +217,12 @@ def _run(arguments: argparse.Namespace, resolved: config.FinetuneConfig) -> int:
     set_up_devices(arguments, resolved)
     if arguments.workdir is None and arguments.resume:
         raise UserError("--resume needs the --workdir of the run to go on with")
-    how = {"verbose": not arguments.quiet, "resume": arguments.resume}
+    how: dict[str, Any] = {"verbose": not arguments.quiet, "resume": arguments.resume}
     how["offline"] = arguments.offline
     with second_signal_ends():
         if arguments.adapt is not None:
-            texts = arguments.adapt or None
-            resolved = adapt_first(resolved, arguments.workdir, texts, **how)
+            folder, texts = str(arguments.workdir), arguments.adapt or None
+            resolved = adapt_first(resolved, folder, texts, **how)
         results = finetune(
             resolved,
             arguments.workdir,

@@ -73,7 +73,8 @@ def _texts(data: DataConfig, texts: str | None, *, offline: bool) -> list[str]:
     else:
         fields = dataclasses.fields(data)
         rows = [field.name for field in fields if option_of(field).section == ROWS]
-        same = {name: getattr(data, name) for name in rows} | {"source": texts}
+        same: dict[str, Any] = {name: getattr(data, name) for name in rows}
+        same["source"] = texts
         table, _ = load_texts(DataConfig(**same), offline=offline)
         read, _ = distinct_texts(texts, table)
     return [text for text in read if text not in held_out]

@@ -231,6 +231,8 @@ def test_a_rare_class_is_named_from_the_threshold_of_its_best_f1_on(run, capsys)
     out = capsys.readouterr().out
     assert "threshold: spam from a probability of 0.275000 on" in out
     assert "validation: precision 0.6667" in out and "recall 1.0000" in out
-    assert load_model(run).threshold == Threshold("spam", pytest.approx(0.275))
+    stored = load_model(run).threshold
+    assert stored is not None and stored.positive == "spam"
+    assert stored.value == pytest.approx(0.275)
     assert main(["threshold", str(run), "--remove"]) == 0
     assert load_model(run).threshold is None
