@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import jax
+import optax
+from jax import Array
+
 from gpt2_jax.config import DataConfig, FinetuneConfig
+from gpt2_jax.engine.loss import Loss
 
 # Changes of a FinetuneConfig; those of its `train` and `data` have a prefix.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
@@ -16,7 +22,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "epochs-10": {"train.epochs": 10},
     "batch-16": {"train.batch_size": 16},
     "decay-1": {"train.weight_decay": 1.0},
-    "dropout": {"train.dropout_rate": 0.1},
+    "smoothing": {},  # of the labels: see `LOSSES`
     "mean": {"pool": "mean"},
     "last-mean": {"pool": "last_mean"},
     "two": {"train.trainable": "last_two_blocks", "train.learning_rate": 5e-4},
@@ -36,6 +42,25 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "windows-256-mean": {"max_length": 256, "long": "windows", "pool": "mean"},
     "weights": {"data.balance": "weights"},  # of the classes, for rare ones
 }
+
+
+def smoothed(logits: Array, labels: Array) -> Array:
+    """Return cross-entropy [B] with labels that are a tenth uniform.
+
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer
+    Vision", section 7.
+    """
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), 0.1)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+# Of the recipes that a config does not hold: the loss of `finetune`.
+LOSSES: Mapping[str, Loss] = {"smoothing": smoothed}
+
+
+def folder_of(recipe: str, workdir: Path) -> Path:
+    """Return where the runs of a recipe lie: apart if their config is another's."""
+    return workdir / recipe if recipe in LOSSES else workdir
 
 
 def config_of(recipe: str, data: DataConfig) -> FinetuneConfig:

@@ -12,6 +12,7 @@ experiments/field/sentences.py.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,13 +23,14 @@ import numpy as np
 
 from experiments.baselines import parts_of
 from experiments.field.linear import NAMES, measure_linear, scores
-from experiments.field.recipes import RECIPES, config_of
+from experiments.field.recipes import LOSSES, RECIPES, config_of, folder_of
 from experiments.field.sentences import NAME as SENTENCES
 from experiments.field.sentences import measure_sentences
 from experiments.field.sets import OWN, data_of
 from experiments.study.beside import measured
 from experiments.study.runs import run_once
 from experiments.study.spec import Row, Setting, Study
+from gpt2_jax import finetune
 from gpt2_jax.config import FinetuneConfig, from_stored
 from gpt2_jax.engine.compilation import keep_compiled_programs
 from gpt2_jax.evaluation.statistics import summarize
@@ -109,7 +111,8 @@ def main() -> None:
                     STUDY,
                     Setting(recipe, config_of(recipe, data)),
                     seed,
-                    arguments.workdir,
+                    folder_of(recipe, arguments.workdir),
+                    runner=functools.partial(finetune, loss=LOSSES.get(recipe)),
                     memo=memo,
                 )
                 for seed in arguments.seeds

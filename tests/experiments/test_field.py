@@ -6,6 +6,7 @@ import csv
 import dataclasses
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from training_helpers import run_config, shared_programs
@@ -14,7 +15,13 @@ from experiments.field import ahead, sentences
 from experiments.field import run as field
 from experiments.field.linear import NAMES, STRENGTHS, measure_linear
 from experiments.field.rare import f1
-from experiments.field.recipes import RECIPES, config_of
+from experiments.field.recipes import (
+    LOSSES,
+    RECIPES,
+    config_of,
+    folder_of,
+    smoothed,
+)
 from experiments.field.sets import data_of
 from experiments.study.runs import run_once
 from experiments.study.spec import Row, Setting
@@ -74,6 +81,15 @@ def test_a_run_is_measured_with_its_lexical_part_and_without(
     assert row.numbers["test_macro_f1"] == pytest.approx(100)
     assert row.numbers["alone_test_macro_f1"] < 100
     assert row.numbers["test"] == pytest.approx(row.numbers["test_accuracy"])
+
+
+def test_smoothed_labels_cost_what_the_paper_says():
+    logits, labels = np.log(np.array([[0.7, 0.2, 0.1]], np.float32)), np.array([1])
+    expected = -(0.9 * np.log(0.2) + 0.1 / 3 * np.log([0.7, 0.2, 0.1]).sum())
+    np.testing.assert_allclose(smoothed(jnp.asarray(logits), labels), expected, 1e-6)
+    # Their configs are those of the defaults: the folders must be others.
+    assert all(folder_of(name, Path("runs")) != Path("runs") for name in LOSSES)
+    assert set(LOSSES) <= set(RECIPES)
 
 
 def test_recipes_are_changes_of_the_defaults():
