@@ -86,7 +86,8 @@ def test_a_run_is_measured_with_its_lexical_part_and_without(
 def test_smoothed_labels_cost_what_the_paper_says():
     logits, labels = np.log(np.array([[0.7, 0.2, 0.1]], np.float32)), np.array([1])
     expected = -(0.9 * np.log(0.2) + 0.1 / 3 * np.log([0.7, 0.2, 0.1]).sum())
-    np.testing.assert_allclose(smoothed(jnp.asarray(logits), labels), expected, 1e-6)
+    found = smoothed(jnp.asarray(logits), jnp.asarray(labels))
+    np.testing.assert_allclose(found, expected, 1e-6)
     # Their configs are those of the defaults: the folders must be others.
     assert all(folder_of(name, Path("runs")) != Path("runs") for name in LOSSES)
     assert set(LOSSES) <= set(RECIPES)
