@@ -1,0 +1,107 @@
+"""How much memory and time do files take that are far larger than any so far?
+
+    python experiments/benchmarks/large.py RUN
+
+Each row is a process of its own: `predict` over 5,000 and 5,000,000 lines with a stub in
+the place of the model, so that reader, tokenizer and writer are what is measured;
+`predict` over 5,000 and 50,000 with the model; `finetune` on 12,500 and 100,000 texts
+of the demo, each with a number, for one epoch. Prints a row of Markdown for each: seconds,
+and the most memory that the process held. `--rows` names some of `ROWS` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpt2_jax.config import DataConfig
+from gpt2_jax.data.sources import load_dataset
+
+HEADER = """| what | texts | seconds | microseconds a text | peak MB |
+|---|---|---|---|---|"""
+# What is measured, and over how many texts.
+ROWS = {
+    "predict, a stub for the model": (5_000, 5_000_000),
+    "predict": (5_000, 50_000),
+    "finetune": (12_500, 100_000),
+}
+STUB = """
+import sys
+import numpy as np
+from gpt2_jax.cli.main import main
+from gpt2_jax.inference.classifier import Classifier
+Classifier._proba = lambda self, given, encoded: np.tile(
+    np.float64([1] + [0] * (len(self.labels) - 1)), (len(given), 1))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def write_texts(path: Path, count: int, *, labelled: bool) -> None:
+    """Write `count` texts, all different: those of the demo, each with a number."""
+    dataset = load_dataset(DataConfig())
+    own = [" ".join(text.split()) for text in dataset.texts]
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(count):
+            text = f"{own[i % len(own)]} {i}"
+            if labelled:
+                label = dataset.classes[dataset.labels[i % len(own)]]
+                file.write(json.dumps({"text": text, "label": label}) + "\n")
+            else:
+                file.write(text + "\n")
+
+
+def measured(command: Sequence[str]) -> tuple[float, float]:
+    """Return the seconds that a command took, and its peak memory in MB."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"exit code {process.returncode}: {' '.join(command)}")
+    return time.perf_counter() - started, used.ru_maxrss / 1e3
+
+
+def command_of(what: str, run: Path, texts: Path, folder: Path) -> list[str]:
+    """Return the command of a row."""
+    if what == "finetune":
+        flags = ["finetune", "--data", str(texts), "--epochs", "1", "--quiet"]
+        return [sys.executable, "-m", "gpt2_jax", *flags, "--workdir", str(folder)]
+    start = ["-c", STUB] if "stub" in what else ["-m", "gpt2_jax"]
+    files = ["--file", str(texts), "--output", str(folder.with_suffix(".csv"))]
+    return [sys.executable, *start, "predict", str(run), *files, "--quiet"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--rows", nargs="+", default=[*ROWS], choices=[*ROWS])
+    parser.add_argument("--counts", nargs="+", type=int, help="in the place of ROWS'")
+    arguments = parser.parse_args()
+    print(HEADER)
+    for what in arguments.rows:
+        for count in arguments.counts or ROWS[what]:
+            with tempfile.TemporaryDirectory() as folder:
+                texts = Path(folder) / "texts.jsonl"
+                if what != "finetune":
+                    texts = texts.with_suffix(".txt")
+                write_texts(texts, count, labelled=what == "finetune")
+                command = command_of(what, arguments.run, texts, Path(folder) / "run")
+                seconds, peak = measured(command)
+            each = f"{1e6 * seconds / count:.0f}"
+            print(f"| {what} | {count:,} | {seconds:.1f} | {each} | {peak:.0f} |")
+            sys.stdout.flush()
+    load = " ".join(f"{x:.1f}" for x in os.getloadavg())
+    print(f"\n{os.cpu_count()} cores, load {load}")
+
+
+if __name__ == "__main__":
+    main()
