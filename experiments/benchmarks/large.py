@@ -2,11 +2,11 @@
 
     python experiments/benchmarks/large.py RUN
 
-Each row is a process of its own: `predict` over 5,000 and 5,000,000 lines with a stub in
-the place of the model, so that reader, tokenizer and writer are what is measured;
+Each row is a process of its own: `predict` over 5,000 and 5,000,000 lines with a stub
+in the place of the model, so that reader, tokenizer and writer are what is measured;
 `predict` over 5,000 and 50,000 with the model; `finetune` on 12,500 and 100,000 texts
-of the demo, each with a number, for one epoch. Prints a row of Markdown for each: seconds,
-and the most memory that the process held. `--rows` names some of `ROWS` alone.
+of the demo, each with a number, for one epoch. Prints a row of Markdown for each:
+seconds, and the most memory that the process held. `--rows` names some of `ROWS` alone.
 """
 
 from __future__ import annotations
