@@ -6,7 +6,7 @@ Shapes: `S` steps, `B` batch, `C` classes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -32,7 +32,7 @@ from gpt2_jax.engine.mesh import (
     replicated,
 )
 from gpt2_jax.engine.steps import train_batches, train_steps
-from gpt2_jax.engine.texts import MAX_STEPS, Data, Texts
+from gpt2_jax.engine.texts import MAX_STEPS, Texts
 from gpt2_jax.engine.wrapper import Steps
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params
@@ -183,31 +183,17 @@ def resident_programs(
     Texts and state lie whole on each device; rows are cut `by_example`.
     """
     more = {"param_labels": param_labels, "accumulate": accumulate, "loss": loss}
-    take = functools.partial(train_steps, **more, **step)
-    score = functools.partial(predict_rows, **step)
-    if mesh.size == 1:
-        train, predict = take, score
-    else:
+    train = functools.partial(train_steps, **more, **step)
+    predict = functools.partial(predict_rows, **step)
+    if mesh.size > 1:
         whole, steps, rows = _specs(mesh)
-
-        def train(
-            state: Any, data: Data, cut: Array, count: Array, key: Array, width: int
-        ) -> Any:
-            own = functools.partial(take, width=width, axis_name=AXIS)
-            specs = (whole, whole, steps, whole, whole)
-            program = _each_device(mesh, own, specs, (whole, whole))
-            return program(state, data, cut, count, key)
-
-        def predict(params: Params, data: Data, cut: Array, width: int) -> Any:
-            own = functools.partial(score, width=width)
-            return _each_device(mesh, own, (whole, whole, rows), rows)(
-                params, data, cut
-            )
-
+        own, given = functools.partial(train, axis_name=AXIS), (whole, whole, steps)
+        train = _of_a_width(mesh, own, (*given, whole, whole), (whole, whole))
+        predict = _of_a_width(mesh, predict, (whole, whole, rows), rows)
     placed = replicated(mesh)
-    results = (placed, placed)
+    both = (placed, placed)
     return (
-        jax.jit(train, static_argnums=5, donate_argnums=0, out_shardings=results),
+        jax.jit(train, static_argnums=5, donate_argnums=0, out_shardings=both),
         jax.jit(predict, static_argnums=3, out_shardings=placed),
     )
 
@@ -249,9 +235,15 @@ def _specs(mesh: Mesh) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
     return whole, steps, rows
 
 
-def _each_device(
-    mesh: Mesh, program: Callable[..., Any], in_specs: Any, out_specs: Any
-) -> Callable[..., Any]:
+def _of_a_width(mesh: Mesh, program: Any, in_specs: Any, out_specs: Any) -> Any:
+    def each(*arguments: Any) -> Any:  # the width last
+        own = functools.partial(program, width=arguments[-1])
+        return _each_device(mesh, own, in_specs, out_specs)(*arguments[:-1])
+
+    return each
+
+
+def _each_device(mesh: Mesh, program: Any, in_specs: Any, out_specs: Any) -> Any:
     # check_vma on would add up the gradients as well, and so twice.
     return jax.shard_map(
         program, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False

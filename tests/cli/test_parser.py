@@ -64,7 +64,7 @@ def test_a_text_beside_an_unknown_flag_is_cut(capsys):
 def test_usage_says_what_must_be_and_what_may_be_there(capsys):
     for line, usage in (
         ("predict", "usage: gpt2-jax predict [FLAGS] RUN [TEXT ...]"),
-        ("threshold", "RUN {--target-precision,--target-recall,--remove}"),
+        ("threshold", "RUN {--target-precision,--target-recall,--best-f1,--remove}"),
     ):
         with pytest.raises(SystemExit):
             main([line, "--help"])
