@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Two workers, each with a tiny model: JAX compiles more than it computes in the tests.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-# What `test` and `newest` run: files and folders; all of them where it is empty.
-TESTS :=
 NEWEST := build/newest
 
 .PHONY: run test newest slow check-all lint types docs audit clean
@@ -16,7 +14,7 @@ run: $(VENV)/run.stamp
 # JAX compiles more than it computes here, so XLA is told to optimise less; `slow` runs
 # what compares with PyTorch, and the steps, as users run them.
 test: $(VENV)/dev.stamp
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) $(TESTS)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST)
 
 # The same on the newest version of everything, in an environment made anew. Once a week:
 # make newest PYTHON=python3.13

