@@ -58,7 +58,10 @@ def write_texts(path: Path, count: int, *, labelled: bool) -> None:
 
 
 def measured(command: Sequence[str]) -> tuple[float, float]:
-    """Return the seconds that a command took, and its peak memory in MB."""
+    """Return the seconds that a command took, and its peak memory in MB.
+
+    That is at least what this process holds, which the new one begins as.
+    """
     started = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

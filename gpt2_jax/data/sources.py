@@ -100,6 +100,11 @@ def _is_gone(source: str | Path | Sequence[str]) -> bool:
     return any(name in gone or bucket.is_url(name) for name in _names(source))
 
 
+def reads_stdin(config: DataConfig) -> bool:
+    """Is standard input among what `config.source` names? It can be read only once."""
+    return STDIN in _names(config.source)
+
+
 def source_name(config: DataConfig) -> str:
     """Return what `config.source` is called."""
     return ", ".join(_names(config.source))

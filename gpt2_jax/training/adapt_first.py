@@ -10,7 +10,8 @@ from typing import Any
 from gpt2_jax.config import AdaptConfig, DataConfig, FinetuneConfig
 from gpt2_jax.config.data import ROWS
 from gpt2_jax.config.fields import option_of
-from gpt2_jax.data.sources import load_dataset, load_texts
+from gpt2_jax.config.layout import LayoutConfig
+from gpt2_jax.data.sources import load_dataset, load_texts, reads_stdin
 from gpt2_jax.data.split import split_dataset
 from gpt2_jax.errors import UserError
 from gpt2_jax.plan.corpus import distinct_texts
@@ -39,12 +40,18 @@ def adapt_first(
         texts: a file, read as `config.data` is; None: the training texts.
 
     Raises:
-        UserError: as `adapt`; `workdir` is in a bucket, or no text is left.
+        UserError: as `adapt`; `workdir` is in a bucket, the data are standard input,
+            which the run could not read again, or no text is left.
     """
     if is_url(str(workdir)):
         raise UserError(
             f"--workdir {workdir}: adapt writes into folders; do so first, and name "
             "the weights with --weights"
+        )
+    if reads_stdin(config.data):
+        raise UserError(
+            "--adapt reads the data before the run does, and standard input can be "
+            "read only once: write it to a file, and name that with --data"
         )
     folder = Path(f"{expanded(workdir)}-adapted")
     read = _texts(config.data, texts, offline=offline)
@@ -60,7 +67,9 @@ def adapt_first(
     adapted = adapt(
         before, folder / "run", verbose=verbose, resume=resume, offline=offline
     )
-    return dataclasses.replace(config, weights=str(adapted.weights))
+    # These weights tell their layout themselves.
+    own = LayoutConfig()
+    return dataclasses.replace(config, weights=str(adapted.weights), layout=own)
 
 
 def _texts(data: DataConfig, texts: str | None, *, offline: bool) -> list[str]:
