@@ -17,7 +17,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +41,17 @@ Classifier._proba = lambda self, given, encoded: np.tile(
 sys.exit(main(sys.argv[1:]))
 """
 
+# A process begins with the peak of the one that starts it: so a small one does.
+LAUNCH = """
+import os, subprocess, sys, time
+started = time.perf_counter()
+silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+process = subprocess.Popen(sys.argv[1:], **silent)
+_, status, used = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+print(process.returncode, time.perf_counter() - started, used.ru_maxrss)
+"""
+
 
 def write_texts(path: Path, count: int, *, labelled: bool) -> None:
     """Write `count` texts, all different: those of the demo, each with a number."""
@@ -58,19 +68,13 @@ def write_texts(path: Path, count: int, *, labelled: bool) -> None:
 
 
 def measured(command: Sequence[str]) -> tuple[float, float]:
-    """Return the seconds that a command took, and its peak memory in MB.
-
-    That is at least what this process holds, which the new one begins as.
-    """
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"exit code {process.returncode}: {' '.join(command)}")
-    return time.perf_counter() - started, used.ru_maxrss / 1e3
+    """Return the seconds that a command took, and its peak memory in MB."""
+    launched = [sys.executable, "-c", LAUNCH, *command]
+    told = subprocess.run(launched, capture_output=True, text=True, check=True)
+    exit_code, seconds, kibibytes = told.stdout.split()
+    if exit_code != "0":
+        sys.exit(f"exit code {exit_code}: {' '.join(command)}")
+    return float(seconds), 1024 * int(kibibytes) / 1e6
 
 
 def command_of(what: str, run: Path, texts: Path, folder: Path) -> list[str]:
