@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2_jax.config import POOLS, PRESETS
+from gpt2_jax.model import attention
 from gpt2_jax.model.attention import (
     compiling_for,
     cuda_capability,
@@ -413,3 +414,52 @@ def test_the_capability_is_that_of_cuda_alone(told, expected):
     with compiling_for(device):
         assert cuda_capability() == expected
     assert cuda_capability() is None  # that of this CPU
+
+
+@pytest.mark.parametrize(("queries", "dropout"), [(4, 0.0), (16, 0.0), (4, 0.5)])
+def test_queries_attend_in_pieces_as_all_at_once(queries, dropout, monkeypatch):
+    """Logits and gradients; what falls out of the attention falls in each piece."""
+    config = dataclasses.replace(TINY, dropout_rate=dropout)
+    params = random_params(config)
+    tokens = np.random.default_rng(0).integers(0, TINY.vocab_size, (2, 14))
+
+    def logits(params):
+        return GPT2(config).apply(
+            {"params": params},
+            tokens,
+            deterministic=not dropout,
+            rngs={"dropout": jax.random.key(0)},
+        )
+
+    def loss(params):
+        return (logits(params) ** 2).sum()
+
+    whole, gradients = logits(params), jax.grad(loss)(params)
+    monkeypatch.setattr(attention, "QUERIES", queries)
+    pieces, gradients_of_pieces = logits(params), jax.grad(loss)(params)
+    assert np.isfinite(pieces).all()
+    if dropout:
+        assert not np.allclose(pieces, whole, atol=1e-3)  # other weights fell out
+        return
+    np.testing.assert_allclose(pieces, whole, atol=1e-5)
+    for ours, expected in zip(
+        jax.tree.leaves(gradients_of_pieces), jax.tree.leaves(gradients), strict=True
+    ):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(ours, expected, atol=1e-5 * scale)
+
+
+def test_long_texts_cost_half_the_attention():
+    """Keys behind the last query of a piece are not multiplied: 7 of 16 products."""
+    config = dataclasses.replace(TINY, num_layers=1, max_len=1024)
+
+    def flops(causal):
+        model = GPT2(dataclasses.replace(config, causal=causal))
+        tokens = jax.ShapeDtypeStruct((1, 1024), np.int32)
+        params = param_shapes(config)
+        run = jax.jit(lambda params, tokens: model.apply({"params": params}, tokens))
+        return run.lower(params, tokens).compile().cost_analysis()["flops"]
+
+    scores = 2 * 2 * 1024 * 1024 * config.embed_dim
+    saved = flops(causal=False) - flops(causal=True)
+    assert saved > 0.3 * scores
