@@ -2,20 +2,22 @@
 
     python -m experiments.adaptation.field FOLDER... --seeds 0 1 2
 
-Each folder holds a train.csv. The base model first reads the training part of the split
-that the runs make of it, as `gpt2-jax adapt` does by default; no text that validates or
-tests is read.
+Each folder is a set of experiments/field. The base model first reads the training part
+of the split that the runs make of it, as `gpt2-jax adapt` does by default; no text that
+validates or tests is read.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from experiments.field.run import measure
+from experiments.field.sets import data_of
 from experiments.study.command import main
 from experiments.study.spec import Setting, Study
-from gpt2_jax.config import DataConfig, FinetuneConfig
+from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.training.adapt_first import adapt_first
 
 NAME = "adaptation-field"
@@ -29,7 +31,8 @@ def build(arguments: argparse.Namespace) -> Study:
     bases = (arguments.workdir or Path("checkpoints") / NAME) / "bases"
     settings = []
     for folder in arguments.folders:
-        shipped = FinetuneConfig(data=DataConfig(source=str(folder / "train.csv")))
+        data = dataclasses.replace(data_of(str(folder)), test_data=None)
+        shipped = FinetuneConfig(data=data)
         adapted = adapt_first(shipped, bases / folder.name, resume=True)
         for shown, config in (
             ("mini, as shipped", shipped),

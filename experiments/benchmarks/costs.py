@@ -25,7 +25,7 @@ import jax.monitoring
 
 from gpt2_jax import finetune
 from gpt2_jax.config import FinetuneConfig, GPT2Config, TrainConfig
-from gpt2_jax.engine.jit import ResidentSteps
+from gpt2_jax.engine.resident import ResidentSteps
 from gpt2_jax.plan.abstract import abstract_run
 from gpt2_jax.plan.aot import prepare
 from gpt2_jax.training import loop

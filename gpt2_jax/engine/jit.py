@@ -13,26 +13,28 @@ import jax
 import numpy as np
 from flax.training.train_state import TrainState
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from jax.stages import Wrapped
 from jaxtyping import Float, Int, Key
 
-from gpt2_jax.engine.devices import Device, local_batches, local_rows, pad_steps
-from gpt2_jax.engine.forward import predict_rows, predict_step
+from gpt2_jax.engine.devices import Device, local_batches, pad_steps
+from gpt2_jax.engine.forward import predict_step
 from gpt2_jax.engine.fsdp import fsdp_programs
 from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.mesh import (
     AXIS,
-    by_example,
+    each_device,
     gather_tree,
     leaf_sharding,
     make_mesh,
     place_batches,
     place_tree,
     replicated,
+    specs,
 )
-from gpt2_jax.engine.steps import train_batches, train_steps
-from gpt2_jax.engine.texts import MAX_STEPS, Texts
+from gpt2_jax.engine.resident import ResidentSteps
+from gpt2_jax.engine.steps import train_batches
+from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.wrapper import Steps
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params
@@ -63,59 +65,6 @@ def jit_steps(
     if resident and shard == "none":
         return ResidentSteps(texts, devices, step, train)
     return MeshSteps(texts, devices, step, train, shard)
-
-
-class ResidentSteps:
-    """The steps on devices that hold all texts each; a call sends them only rows."""
-
-    def __init__(
-        self,
-        texts: Texts,
-        devices: Sequence[Device],
-        step: dict[str, Any],
-        train: dict[str, Any],
-    ) -> None:
-        self._devices, self._padding = devices, len(texts)
-        self.num_devices = len(devices)
-        self._mesh = make_mesh(devices)
-        self._train, self._predict = resident_programs(self._mesh, **step, **train)
-        if len(devices) > 1:
-            self.data = self.place(texts.padded_data)
-        else:
-            # Nothing donates it, so a CPU reads what lies at an address that suits it.
-            self.data = jax.device_put(texts.data, replicated(self._mesh))
-
-    def train(
-        self,
-        state: TrainState,
-        rows: Int[np.ndarray, "S B"],
-        key: Key[Array, ""],
-        width: int,
-    ) -> tuple[TrainState, Float[np.ndarray, " S"]]:
-        count, filled = np.int32(len(rows)), pad_steps(rows, MAX_STEPS)
-        sent = self._sent(filled, axis=1)
-        state, losses = self._train(state, self.data, sent, count, key, width)
-        return state, np.asarray(losses)[: len(rows)]
-
-    def predict(
-        self, params: Params, rows: Int[np.ndarray, " B"], width: int
-    ) -> Float[Array, "_ C"]:
-        return self._predict(params, self.data, self._sent(rows, axis=0), width)
-
-    def most_steps(self, batch_size: int, width: int) -> int:
-        return MAX_STEPS
-
-    def place(self, tree: Any) -> Any:
-        return place_tree(lambda _: replicated(self._mesh), tree)
-
-    def unplace(self, tree: Any) -> Any:
-        return tree
-
-    def _sent(self, rows: np.ndarray, axis: int) -> Any:
-        if self.num_devices == 1:
-            return rows
-        ours = local_rows(rows, self._padding, self._devices)
-        return place_batches(self._mesh, {"rows": ours}, axis)["rows"]
 
 
 class MeshSteps:
@@ -170,34 +119,6 @@ class MeshSteps:
         return gather_tree(self._mesh, tree)
 
 
-def resident_programs(
-    mesh: Mesh,
-    *,
-    param_labels: Params,
-    accumulate: int = 1,
-    loss: Loss = cross_entropy,
-    **step: Any,
-) -> tuple[Wrapped, Wrapped]:
-    """Return `steps.train_steps` and `predict_rows`, to be compiled for `mesh`.
-
-    Texts and state lie whole on each device; rows are cut `by_example`.
-    """
-    more = {"param_labels": param_labels, "accumulate": accumulate, "loss": loss}
-    train = functools.partial(train_steps, **more, **step)
-    predict = functools.partial(predict_rows, **step)
-    if mesh.size > 1:
-        whole, steps, rows = _specs(mesh)
-        own, given = functools.partial(train, axis_name=AXIS), (whole, whole, steps)
-        train = _of_a_width(mesh, own, (*given, whole, whole), (whole, whole))
-        predict = _of_a_width(mesh, predict, (whole, whole, rows), rows)
-    placed = replicated(mesh)
-    both = (placed, placed)
-    return (
-        jax.jit(train, static_argnums=5, donate_argnums=0, out_shardings=both),
-        jax.jit(predict, static_argnums=3, out_shardings=placed),
-    )
-
-
 def jit_programs(
     mesh: Mesh,
     *,
@@ -216,35 +137,13 @@ def jit_programs(
     train = functools.partial(train_batches, **more, **step)
     predict = functools.partial(predict_step, **step)
     if mesh.size > 1:
-        whole, steps, rows = _specs(mesh)
+        whole, steps, rows = specs(mesh)
         own = functools.partial(train, axis_name=AXIS)
-        train = _each_device(mesh, own, (whole, steps, whole, whole), (whole, whole))
-        predict = _each_device(mesh, predict, (whole, rows), rows)
+        train = each_device(mesh, own, (whole, steps, whole, whole), (whole, whole))
+        predict = each_device(mesh, predict, (whole, rows), rows)
     placed = replicated(mesh)
     return (
         jax.jit(train, donate_argnums=0, out_shardings=(placed, placed)),
         # All processes need the logits of all devices, and they are small.
         jax.jit(predict, out_shardings=placed),
-    )
-
-
-def _specs(mesh: Mesh) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
-    """Return that of what is whole, of batches by step, and of one batch."""
-    every = replicated(mesh), by_example(mesh, 1), by_example(mesh, 0)
-    whole, steps, rows = (sharding.spec for sharding in every)
-    return whole, steps, rows
-
-
-def _of_a_width(mesh: Mesh, program: Any, in_specs: Any, out_specs: Any) -> Any:
-    def each(*arguments: Any) -> Any:  # the width last
-        own = functools.partial(program, width=arguments[-1])
-        return _each_device(mesh, own, in_specs, out_specs)(*arguments[:-1])
-
-    return each
-
-
-def _each_device(mesh: Mesh, program: Any, in_specs: Any, out_specs: Any) -> Any:
-    # check_vma on would add up the gradients as well, and so twice.
-    return jax.shard_map(
-        program, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )

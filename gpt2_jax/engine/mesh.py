@@ -74,3 +74,18 @@ def gather_tree(mesh: Mesh, tree: Any) -> Any:
         return np.array(jax.device_put(leaf, replicated(mesh)).addressable_data(0))
 
     return jax.tree.map(whole, tree)
+
+
+def specs(mesh: Mesh) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
+    """Return that of what is whole, of batches by step, and of one batch."""
+    every = replicated(mesh), by_example(mesh, 1), by_example(mesh, 0)
+    whole, steps, rows = (sharding.spec for sharding in every)
+    return whole, steps, rows
+
+
+def each_device(mesh: Mesh, program: Any, in_specs: Any, out_specs: Any) -> Any:
+    """Return `program`, run on each device on its part of what it is given."""
+    # check_vma on would add up the gradients as well, and so twice.
+    return jax.shard_map(
+        program, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )

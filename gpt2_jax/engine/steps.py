@@ -17,8 +17,9 @@ from jax import Array
 from jaxtyping import Float, Int, Key
 
 from gpt2_jax.engine.accumulate import add_pieces
-from gpt2_jax.engine.forward import apply_model, forward, gather
+from gpt2_jax.engine.forward import apply_model, forward, gather, gather_packed
 from gpt2_jax.engine.loss import Loss, cross_entropy
+from gpt2_jax.engine.packing import Pack
 from gpt2_jax.engine.param_labels import TRAIN, stop_frozen_gradients
 from gpt2_jax.engine.texts import Data
 from gpt2_jax.model.gpt2 import GPT2
@@ -122,6 +123,27 @@ def train_steps(
 
     def batch(index: Array) -> dict[str, Array]:
         return gather(data, rows[index], width)
+
+    return _take_steps(state, batch, len(rows), count, key, **step)
+
+
+def train_packed(
+    state: TrainState,
+    data: Data,
+    rows: Int[Array, "S B"],
+    begins: Int[Array, "S B"],
+    count: Int[Array, ""],
+    key: Key[Array, ""],
+    pack: Pack,
+    **step: Any,
+) -> tuple[TrainState, Float[Array, " S"]]:
+    """Take `count` steps, as `train_steps`, on texts that lie packed.
+
+    `begins` tells where in the rows each text does; see `packing.place_texts`.
+    """
+
+    def batch(index: Array) -> dict[str, Array]:
+        return gather_packed(data, rows[index], begins[index], pack)
 
     return _take_steps(state, batch, len(rows), count, key, **step)
 

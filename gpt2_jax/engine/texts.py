@@ -15,6 +15,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from gpt2_jax.engine.long import first_pieces
+from gpt2_jax.engine.packing import Pack, choose_packs, next_pack
 from gpt2_jax.engine.widths import next_width, widths_up_to
 from gpt2_jax.tokenizer import END_OF_TEXT
 
@@ -49,6 +50,7 @@ class Texts:
     widths: tuple[int, ...]  # that batches are padded to; the last holds every text
     # Rows of train, validation and test.
     parts: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    packs: tuple[Pack, ...] = ()  # that batches of a step are packed in; else padded
     # Which text each is a piece of, pieces side by side; None: each is a whole one.
     owners: Int[np.ndarray, " N"] | None = None
 
@@ -59,6 +61,10 @@ class Texts:
         """Return the padded width of a batch of `rows`."""
         return next_width(int(self.lengths[rows].max()), self.widths)
 
+    def pack(self, rows: np.ndarray) -> Pack | None:
+        """Return the shape that the batch of `rows` is packed in, if it is."""
+        return next_pack(self.lengths[rows], self.packs)
+
     def pieces_of(self, rows: np.ndarray) -> np.ndarray:
         """Return which text each of `rows` is a piece of; see `long`."""
         return np.arange(len(rows)) if self.owners is None else self.owners[rows]
@@ -67,12 +73,18 @@ class Texts:
         """Return the class of each text that `rows` are the pieces of."""
         return self.labels[rows[first_pieces(self.pieces_of(rows))]]
 
-    def narrow(self, batches: np.ndarray) -> Texts:
-        """Keep only the widths that enough of `batches` [S, B] have."""
+    def narrow(self, batches: np.ndarray, packed_steps: int = 0) -> Texts:
+        """Keep only the widths that enough of `batches` [S, B] have.
+
+        Args:
+            packed_steps: how many steps will take their texts packed.
+        """
         used = [self.width(rows) for rows in batches]
         kept = [w for w in self.widths if used.count(w) >= WORTH_COMPILING * len(used)]
-        widths = tuple(sorted({*kept, self.widths[-1]}))
-        return dataclasses.replace(self, widths=widths)
+        widths, packs = tuple(sorted({*kept, self.widths[-1]})), ()
+        if packed_steps:
+            packs = choose_packs(self.lengths[batches], self.widths, packed_steps)
+        return dataclasses.replace(self, widths=widths, packs=packs)
 
     @property
     def data(self) -> Data:
@@ -98,14 +110,15 @@ class Texts:
 
     def learned_as(self, texts: Texts) -> Texts:
         """Return these texts with the labels, weights and parts of `texts`."""
-        fields = {n: getattr(texts, n) for n in (*LEARNED, "parts", "owners")}
+        names = (*LEARNED, "parts", "owners", "packs")
+        fields = {name: getattr(texts, name) for name in names}
         return dataclasses.replace(self, **fields)
 
     def select(self, rows: np.ndarray) -> Texts:
         """Return the texts of `rows`, as one whole."""
         fields = ("starts", "lengths", "labels", "loss_weights")
         chosen = {name: getattr(self, name)[rows] for name in fields}
-        return dataclasses.replace(self, **chosen, parts={}, owners=None)
+        return dataclasses.replace(self, **chosen, parts={}, packs=(), owners=None)
 
     def tokens_of(self, row: int | np.integer) -> np.ndarray:
         """Return the values of one text."""

@@ -26,6 +26,7 @@ from gpt2_jax.engine.outputs import OnDevice, OnHost, Outputs
 from gpt2_jax.engine.packing import Packed, call_tokens, pack
 from gpt2_jax.engine.pooling import run_pooling
 from gpt2_jax.engine.texts import Texts
+from gpt2_jax.model.attention import segment_mask
 from gpt2_jax.model.blocks import Block
 from gpt2_jax.model.gpt2 import GPT2, head_inputs
 from gpt2_jax.model.pools import POOLS
@@ -206,12 +207,8 @@ def block_programs(
     def block(
         params: Params, x: Float[Array, "R T D"], segments: Int[Array, "R T"]
     ) -> Float[Array, "R T D"]:
-        mask = segments[:, :, None] == segments[:, None, :]  # [R, T, S]
-        if config.causal:
-            mask = mask & jnp.tril(jnp.ones(mask.shape[1:], bool))[None]
-        y = Block(config).apply(
-            {"params": params}, x, mask[:, None], deterministic=True
-        )
+        mask = segment_mask(config, segments)
+        y = Block(config).apply({"params": params}, x, mask, deterministic=True)
         return cast(Array, y)
 
     return jax.jit(embed), jax.jit(block)

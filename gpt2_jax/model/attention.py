@@ -23,8 +23,8 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.model.dense import dense
 from gpt2_jax.model.pools import POOLS
 
-# Queries that attend at once: keys behind the last of them are never read, and the
-# scores stay in a core's cache.
+# About how many queries attend at once: keys behind the last of them are never read,
+# and the scores stay in a core's cache.
 QUERIES = 128
 
 
@@ -123,11 +123,12 @@ def _attend(
     # Heads outermost: XLA's CPU matmuls of one contiguous head are twice as fast.
     q, k, v = (y.transpose(0, 2, 1, 3) for y in (q, k, v))  # [B, H, T or S, K]
     num = q.shape[2]  # a symbol where shapes are exported
-    if not causal or not isinstance(num, int) or num <= QUERIES:
+    count = round(num / QUERIES) if causal and isinstance(num, int) else 1
+    if count <= 1:
         return _attend_piece(q, k, v, mask, dropout).transpose(0, 2, 1, 3)
-    pieces = []
-    for start in range(0, num, QUERIES):
-        end = min(start + QUERIES, num)
+    pieces, size = [], -(-num // count)
+    for start in range(0, num, size):
+        end = min(start + size, num)
         ours = (q[:, :, start:end], k[:, :, :end], v[:, :, :end])
         pieces.append(_attend_piece(*ours, mask[:, :, start:end, :end], dropout))
     return jnp.concatenate(pieces, axis=2).transpose(0, 2, 1, 3)
@@ -211,3 +212,13 @@ def attention_mask(
     if POOLS[config.pool].reads_padding:
         return jnp.ones((1, 1, 1, num_tokens), bool)
     return (keys[None] < lengths[:, None])[:, None, None]
+
+
+def segment_mask(
+    config: GPT2Config, segments: Int[Array, "R T"]
+) -> Bool[Array, "R 1 T T"]:
+    """Return whether query t may read key s of a row in which several texts lie."""
+    mask = segments[:, :, None] == segments[:, None, :]
+    if config.causal:
+        mask = mask & jnp.tril(jnp.ones(mask.shape[1:], bool))[None]
+    return mask[:, None]

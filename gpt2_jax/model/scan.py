@@ -5,14 +5,15 @@ Shapes: `B` batch, `T` tokens, `D` embed_dim, `C` classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Key
+from jaxtyping import Bool, Float, Key
 
+from gpt2_jax.config import GPT2Config
 from gpt2_jax.model.attention import attention_mask
 from gpt2_jax.model.blocks import Block
 from gpt2_jax.model.gpt2 import GPT2
@@ -59,6 +60,29 @@ def apply_scanned(
         )
         return cast(Array, y)
 
+    ready = "features" in batch
+    x = batch["features"] if ready else run(GPT2.trunk, batch["tokens"], 0)  # [B, T, D]
+    mask = attention_mask(config, x.shape[1], lengths, positions=None)
+    if below:
+        blocks = [params[name] for name in below]
+        how: dict[str, Any] = {"gather": gather, "rematerialize": rematerialize}
+        x = scan_blocks(config, blocks, x, mask, first=depth, key=key, **how)
+    return run(GPT2.top, x, max(depth, last))
+
+
+def scan_blocks(
+    config: GPT2Config,
+    blocks: Sequence[Params],
+    x: Float[Array, "B T D"],
+    mask: Bool[Array, "#B 1 T T"],
+    *,
+    first: int = 0,
+    key: Key[Array, ""] | None = None,
+    gather: Callable[[Params], Params] = lambda params: params,
+    rematerialize: bool = False,
+) -> Float[Array, "B T D"]:
+    """Run `blocks`, one after the other, of which the first is that of this index."""
+
     def block(
         x: Float[Array, "B T D"], layer: tuple[Params, Array]
     ) -> tuple[Float[Array, "B T D"], None]:
@@ -67,17 +91,10 @@ def apply_scanned(
         y = Block(config).apply({"params": gather(kernels)}, x, mask, **dropout)
         return cast(Array, y), None
 
-    ready = "features" in batch
-    x = batch["features"] if ready else run(GPT2.trunk, batch["tokens"], 0)  # [B, T, D]
-    mask = attention_mask(config, x.shape[1], lengths, positions=None)
-    if below:
-        stacked = jax.tree.map(
-            lambda *leaves: jnp.stack(leaves), *(params[name] for name in below)
-        )
-        if rematerialize:  # inside a loop nothing is found twice, to be merged again
-            block = jax.checkpoint(block, prevent_cse=False)
-        x, _ = jax.lax.scan(block, x, (stacked, jnp.arange(depth, last)))
-    return run(GPT2.top, x, max(depth, last))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+    if rematerialize:  # inside a loop nothing is found twice, to be merged again
+        block = jax.checkpoint(block, prevent_cse=False)
+    return jax.lax.scan(block, x, (stacked, first + jnp.arange(len(blocks))))[0]
 
 
 def _dropout(key: Key[Array, ""] | None) -> dict[str, Any]:

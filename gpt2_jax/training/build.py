@@ -22,6 +22,7 @@ from gpt2_jax.engine.devices import (
     on_host,
 )
 from gpt2_jax.engine.engine import Engine
+from gpt2_jax.engine.forward import packed_end
 from gpt2_jax.engine.jit import jit_steps
 from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.optimizer import create_optimizer
@@ -33,6 +34,7 @@ from gpt2_jax.engine.together import TogetherSteps
 from gpt2_jax.engine.trunk_cache import reuse_trunk
 from gpt2_jax.engine.widths import epoch_rows
 from gpt2_jax.engine.wrapper import Steps
+from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params, flatten, split_params
 from gpt2_jax.plan.task import Task
 from gpt2_jax.workdir.identity import PRETRAINED
@@ -57,12 +59,12 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
         check_deterministic(devices[0])
     trained = task.texts.parts["train"]
     # One order for all seeds: runs that differ in theirs have the same programs.
-    texts = task.texts.narrow(
-        trained[epoch_rows(len(trained), train.batch_size, seed=0, epoch=0)]
-    )
+    batches = trained[epoch_rows(len(trained), train.batch_size, seed=0, epoch=0)]
+    texts = task.texts.narrow(batches, task.num_steps * packs_steps(task, devices))
     read = (run.identity[PRETRAINED], task.model.config, texts.fingerprint(*READ))
     kept = (train.reuse_trunk, train.reuse_max_bytes, train.reuse_max_disk_bytes)
-    key = (*read, tuple(devices), task.depth, texts.widths, *kept)
+    shapes = (texts.widths, texts.packs)
+    key = (*read, tuple(devices), task.depth, *shapes, *kept)
     with run.phase("trunk"):
         outputs = memo.get("trunk", key, lambda: _run_trunk(task, run, texts, devices))
     features, depth = texts, 0
@@ -109,6 +111,22 @@ def _run_trunk(
         poll=run.stop.poll,
         cache=run.options.trunk_cache,
         resident=(train.parallel, train.shard) == ("jit", "none") and len(devices) == 1,
+    )
+
+
+def packs_steps(task: Task, devices: Sequence[Device]) -> bool:
+    """Return whether the texts of a step lie packed, and no padding is computed.
+
+    That takes more programs: a CPU, which arithmetic binds, compiles them soon.
+    """
+    train, config = task.config.train, task.model.config
+    return (
+        devices[0].platform == "cpu"
+        and len(devices) == train.accumulate == 1
+        and (train.parallel, train.shard) == ("jit", "none")
+        and task.depth < packed_end(config)
+        and not POOLS[config.pool].reads_padding
+        and not config.dropout_rate  # what a text drops is drawn for it alone
     )
 
 

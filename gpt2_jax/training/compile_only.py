@@ -11,6 +11,7 @@ import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
 from gpt2_jax.engine.engine import Engine
+from gpt2_jax.engine.packing import Pack
 from gpt2_jax.engine.widths import epoch_rows
 from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
@@ -82,12 +83,14 @@ def compile_only(
 
 
 def _one_of_each_width(task: Task, engine: Engine) -> list[tuple[np.ndarray, int]]:
-    """Return a batch [1, B] of each width that the batches of all epochs have."""
+    """Return a batch [1, B] of each shape that the batches of all epochs have."""
     train, trained = task.config.train, engine.texts.parts["train"]
-    found: dict[int, np.ndarray] = {}
+    found: dict[tuple[int, Pack | None], np.ndarray] = {}
+    texts = engine.texts
     for epoch in range(train.epochs):
         for rows in trained[
             epoch_rows(len(trained), train.batch_size, train.seed, epoch)
         ]:
-            found.setdefault(engine.texts.width(rows), rows[None])
-    return [(rows, width) for width, rows in found.items()]
+            shape = (texts.width(rows), texts.pack(rows))
+            found.setdefault(shape, rows[None])
+    return [(rows, width) for (width, _), rows in found.items()]

@@ -12,8 +12,9 @@ from training_helpers import make_classifier, make_texts
 
 from gpt2_jax.config import TrainConfig
 from gpt2_jax.engine import outputs, trunk_cache
-from gpt2_jax.engine.jit import ResidentSteps, jit_steps
+from gpt2_jax.engine.jit import jit_steps
 from gpt2_jax.engine.outputs import keeps_outputs
+from gpt2_jax.engine.resident import ResidentSteps
 from gpt2_jax.engine.trunk import run_trunk
 from gpt2_jax.model.pools import POOLS
 

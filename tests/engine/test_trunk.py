@@ -16,7 +16,8 @@ from training_helpers import (
 )
 
 from gpt2_jax.engine.forward import gather
-from gpt2_jax.engine.jit import ResidentSteps, jit_steps
+from gpt2_jax.engine.jit import jit_steps
+from gpt2_jax.engine.resident import ResidentSteps
 from gpt2_jax.engine.texts import lay_out
 from gpt2_jax.engine.trunk import run_trunk
 from gpt2_jax.model.gpt2 import GPT2, to_classifier

@@ -10,7 +10,7 @@ import pytest
 from training_helpers import losses, run_config
 
 from gpt2_jax.checkpoints.manifest import read_manifest
-from gpt2_jax.engine.jit import ResidentSteps
+from gpt2_jax.engine.resident import ResidentSteps
 from gpt2_jax.errors import NonFiniteError
 from gpt2_jax.training import loop
 from gpt2_jax.training.finetune import finetune

@@ -13,8 +13,8 @@ from training_helpers import finished_run, losses, run_config
 
 from gpt2_jax import Callback
 from gpt2_jax.config import TrainConfig
-from gpt2_jax.engine.jit import ResidentSteps
 from gpt2_jax.engine.optimizer import create_schedule
+from gpt2_jax.engine.resident import ResidentSteps
 from gpt2_jax.errors import UserError, WeightsError, explain_out_of_memory
 from gpt2_jax.storage.disk import explain_disk_errors
 from gpt2_jax.training.callbacks import Observers, RunInfo

@@ -19,10 +19,11 @@ from gpt2_jax.training.finetune import finetune
     "train",
     [
         {"schedule": "cosine"},
+        {"trainable": ("last_two_blocks",)},
         {"trainable": ("lora",), "parallel": "pmap", "devices": 2},
         {"trainable": ("all",), "shard": "fsdp", "devices": 2},
     ],
-    ids=["jit", "pmap", "fsdp"],
+    ids=["jit", "packed", "pmap", "fsdp"],
 )
 def test_the_run_compiles_nothing_more(train, tmp_path_factory, tmp_path):
     config = run_config(tmp_path_factory, **train)

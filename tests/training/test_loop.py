@@ -24,7 +24,7 @@ from training_helpers import (
 )
 
 from gpt2_jax.config import FinetuneConfig, to_dict
-from gpt2_jax.engine.jit import ResidentSteps
+from gpt2_jax.engine.resident import ResidentSteps
 from gpt2_jax.errors import DeviceError, UserError
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.model.gpt2 import param_shapes

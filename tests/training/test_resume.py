@@ -31,7 +31,7 @@ from gpt2_jax.checkpoints.manifest import read_manifest
 from gpt2_jax.config import FinetuneConfig, GPT2Config, to_dict
 from gpt2_jax.engine import trunk
 from gpt2_jax.engine.engine import Engine
-from gpt2_jax.engine.jit import ResidentSteps
+from gpt2_jax.engine.resident import ResidentSteps
 from gpt2_jax.errors import UserError
 from gpt2_jax.model.gpt2 import to_classifier
 from gpt2_jax.model.lora import add_adapters
