@@ -79,12 +79,14 @@ class Texts:
         Args:
             packed_steps: how many steps will take their texts packed.
         """
+        if packed_steps:  # what is padded is evaluated, each text once or more
+            packs = choose_packs(self.lengths[batches], self.widths, packed_steps)
+            alone = choose_packs(self.lengths[:, None], self.widths, len(self))
+            widths = tuple(pack.width for pack in alone)
+            return dataclasses.replace(self, widths=widths, packs=packs)
         used = [self.width(rows) for rows in batches]
         kept = [w for w in self.widths if used.count(w) >= WORTH_COMPILING * len(used)]
-        widths, packs = tuple(sorted({*kept, self.widths[-1]})), ()
-        if packed_steps:
-            packs = choose_packs(self.lengths[batches], self.widths, packed_steps)
-        return dataclasses.replace(self, widths=widths, packs=packs)
+        return dataclasses.replace(self, widths=tuple(sorted({*kept, self.widths[-1]})))
 
     @property
     def data(self) -> Data:

@@ -24,7 +24,7 @@ from gpt2_jax.engine.packing import (
     place_texts,
 )
 from gpt2_jax.engine.param_labels import TRAIN, trunk_depth
-from gpt2_jax.engine.texts import Texts
+from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.engine.trunk import run_trunk
 from gpt2_jax.model import scan
 from gpt2_jax.model.tree import flatten
@@ -125,6 +125,18 @@ def test_packed_steps_are_padded_ones(scope, pool, scanned, monkeypatch):
         np.testing.assert_allclose(
             leaf, expected[path], rtol=1e-5, atol=1e-6, err_msg=path
         )
+
+
+def test_evaluation_has_the_widths_that_its_texts_are_worth():
+    """However wide the batches of the steps are."""
+    lengths = np.resize([20, 20, 20, 300], 8_000)
+    texts = lay_out([[1] * n for n in lengths], limit=512)
+    batches = np.arange(8_000).reshape(-1, 8)  # each has long texts
+    assert texts.narrow(batches).widths == (300,)
+    narrowed = texts.narrow(batches, packed_steps=1_000)
+    assert narrowed.widths == (32, 300)
+    few = texts.select(np.arange(80)).narrow(batches[:10], packed_steps=10)
+    assert few.widths == (300,) and len(few.packs) == 1
 
 
 def test_a_batch_that_fits_no_shape_is_padded():

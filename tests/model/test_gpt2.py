@@ -423,7 +423,7 @@ def test_queries_attend_in_pieces_as_all_at_once(queries, dropout, monkeypatch):
     params = random_params(config)
     tokens = np.random.default_rng(0).integers(0, TINY.vocab_size, (2, 14))
 
-    def logits(params):
+    def logits(params) -> Any:
         return GPT2(config).apply(
             {"params": params},
             tokens,
@@ -458,7 +458,8 @@ def test_long_texts_cost_half_the_attention():
         tokens = jax.ShapeDtypeStruct((1, 1024), np.int32)
         params = param_shapes(config)
         run = jax.jit(lambda params, tokens: model.apply({"params": params}, tokens))
-        return run.lower(params, tokens).compile().cost_analysis()["flops"]
+        costs: Any = run.lower(params, tokens).compile().cost_analysis()
+        return costs["flops"]
 
     scores = 2 * 2 * 1024 * 1024 * config.embed_dim
     saved = flops(causal=False) - flops(causal=True)
