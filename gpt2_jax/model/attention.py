@@ -122,7 +122,7 @@ def _attend(
 ) -> Float[Array, "B T H K"]:
     # Heads outermost: XLA's CPU matmuls of one contiguous head are twice as fast.
     q, k, v = (y.transpose(0, 2, 1, 3) for y in (q, k, v))  # [B, H, T or S, K]
-    num = q.shape[2]  # a symbol where shapes are exported
+    num: Any = q.shape[2]  # a symbol where shapes are exported
     count = round(num / QUERIES) if causal and isinstance(num, int) else 1
     if count <= 1:
         return _attend_piece(q, k, v, mask, dropout).transpose(0, 2, 1, 3)

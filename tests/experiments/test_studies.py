@@ -258,6 +258,7 @@ def test_what_is_read_before_fine_tuning_validates_and_tests_nothing(
     path.parent.mkdir()
     rows = [f"a text about {i},{'ab'[i % 2]}" for i in range(60)]
     path.write_text("\n".join(["text,label", *rows]) + "\n", "utf-8")
+    path.with_name("test.csv").write_text("text,label\nof another part,a\n", "utf-8")
     read = []
 
     def adapt(config, run, *, resume, **how):
