@@ -27,11 +27,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
+from gpt2_jax.config import BALANCES, POOLS, DataConfig, FinetuneConfig, TrainConfig
 from gpt2_jax.data.sources import load_dataset
 from gpt2_jax.engine.engine import Engine
+from gpt2_jax.engine.forward import packed_end
 from gpt2_jax.engine.param_labels import trained_leaves
-from gpt2_jax.engine.texts import MAX_STEPS
+from gpt2_jax.engine.texts import MAX_STEPS, Texts
 from gpt2_jax.inference.classifier import Classifier
 from gpt2_jax.plan.abstract import abstract_run, step_flops
 from gpt2_jax.plan.estimate import forward_flops, matmul_rate
@@ -145,9 +146,10 @@ def _steps(task: Task, engine: Engine, run: Run, state: Any) -> Iterator[Phase]:
     rows = np.random.default_rng(0).permutation(engine.texts.parts["train"])
     rows = rows[: len(rows) // train.batch_size * train.batch_size]
     batches = rows.reshape(-1, train.batch_size)
-    widths = [engine.texts.width(batch) for batch in batches]
-    width = max(set(widths), key=widths.count)
-    alike = batches[[w == width for w in widths]]
+    shapes = [_shape(engine.texts, batch) for batch in batches]
+    shape = max(set(shapes), key=shapes.count)
+    alike = batches[[s == shape for s in shapes]]
+    width = max(engine.texts.width(batch) for batch in alike)
     most = min(engine.steps.most_steps(train.batch_size, width), MAX_STEPS)
     call = np.resize(alike, (most, train.batch_size))
 
@@ -159,10 +161,26 @@ def _steps(task: Task, engine: Engine, run: Run, state: Any) -> Iterator[Phase]:
     take()
     yield Phase("compile: step", run.clock.compiling_seconds - compiled)
     seconds, _ = timed(take, repeats=3)
-    shapes = abstract_run(task.model.config, train, reused=engine.trunk_reused)
     size = STEP_MOVES * _size(trained_leaves(engine.params, engine.param_labels))
-    name = f"a step ({train.batch_size} x {width} tokens)"
-    yield Phase(name, seconds / most, step_flops(shapes, train, width), size)
+    name = f"a step ({' x '.join(map(str, shape))} tokens)"
+    yield Phase(name, seconds / most, _step_flops(task, engine, call, width), size)
+
+
+def _shape(texts: Texts, rows: np.ndarray) -> tuple[int, int]:
+    """Return the rows and tokens that a batch is computed in."""
+    pack = texts.pack(rows)
+    return (pack.num, pack.width) if pack else (len(rows), texts.width(rows))
+
+
+def _step_flops(task: Task, engine: Engine, call: np.ndarray, width: int) -> float:
+    """Return the flops of a step of `call` [S, B]: of packed texts the real tokens'."""
+    config, train = task.model.config, task.config.train
+    if engine.texts.pack(call[0]) is None:
+        run = abstract_run(config, train, reused=engine.trunk_reused)
+        return step_flops(run, train, width)
+    lengths = engine.texts.lengths[call]
+    blocks = packed_end(config) - (task.depth if engine.trunk_reused else 0)
+    return 3 * forward_flops(config, lengths, blocks) / len(call)  # backward is two
 
 
 def _size(tree: Any) -> int:
@@ -187,19 +205,23 @@ def main() -> None:
     parser.add_argument("--weights", default="mini", help="or random:124M")
     parser.add_argument("--data", default="demo")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--balance", choices=[*BALANCES], default="undersample")
+    parser.add_argument("--pool", choices=[*POOLS], default="last_real")
     scopes = ["head", "last_block", "last_two_blocks", "all", "lora"]
     parser.add_argument("--scopes", nargs="+", choices=scopes, default=["last_block"])
     arguments = parser.parse_args()
     for scope in arguments.scopes:
         config = FinetuneConfig(
             weights=arguments.weights,
-            data=DataConfig(source=arguments.data, balance="undersample"),
+            data=DataConfig(source=arguments.data, balance=arguments.balance),
             dtype=arguments.dtype,
+            pool=arguments.pool,
             train=TrainConfig(trainable=(scope,), devices=1),
         )
         rate, copied = matmul_rate(prepare(config).model.config), copy_rate()
         device = jax.devices()[0].device_kind
-        print(f"\n{arguments.weights}, {scope}, {arguments.data}, {device}")
+        read = f"{arguments.data}, {arguments.balance}, pool {arguments.pool}"
+        print(f"\n{arguments.weights}, {scope}, {read}, {device}")
         print(f"matmul {rate / 1e9:.0f} Gflop/s, copy {copied / 1e9:.1f} GB/s\n")
         for line in render(phases(config), rate, copied):
             print(line, flush=True)
