@@ -11,8 +11,8 @@ import jax
 import optax
 from jax import Array
 
-from gpt2_jax.config import DataConfig, FinetuneConfig
-from gpt2_jax.engine.loss import Loss
+from gpt2_jax.config import DataConfig, FinetuneConfig, TrainConfig
+from gpt2_jax.model.tree import Params
 
 # Changes of a FinetuneConfig; those of its `train` and `data` have a prefix.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
@@ -22,10 +22,12 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "epochs-10": {"train.epochs": 10},
     "batch-16": {"train.batch_size": 16},
     "decay-1": {"train.weight_decay": 1.0},
-    "smoothing": {},  # of the labels: see `LOSSES`
+    "smoothing": {},  # of the labels: see `GIVEN`, as for the next one
+    "head-faster": {},  # than what lies below it
     "mean": {"pool": "mean"},
     "last-mean": {"pool": "last_mean"},
     "two": {"train.trainable": "last_two_blocks", "train.learning_rate": 5e-4},
+    "two-slower-below": {"train.trainable": "last_two_blocks"},  # see `GIVEN`
     "two-mean": {
         "pool": "mean",
         "train.trainable": "last_two_blocks",
@@ -54,13 +56,35 @@ def smoothed(logits: Array, labels: Array) -> Array:
     return optax.softmax_cross_entropy(logits, targets)
 
 
-# Of the recipes that a config does not hold: the loss of `finetune`.
-LOSSES: Mapping[str, Loss] = {"smoothing": smoothed}
+def rates(others: float, **parts: float) -> optax.GradientTransformation:
+    """Return AdamW as the default has it, with a learning rate for parts by name.
+
+    Source of lower rates further below: Howard and Ruder 2018, "Universal Language
+    Model Fine-tuning for Text Classification", section 3.2.
+    """
+
+    def part_of(params: Params) -> dict[str, str]:
+        return {name: name if name in parts else "others" for name in params}
+
+    decay = TrainConfig().weight_decay
+    each = {
+        name: optax.adamw(rate, weight_decay=decay)
+        for name, rate in {**parts, "others": others}.items()
+    }
+    return optax.multi_transform(each, part_of)
+
+
+# Of the recipes that a config does not hold: what `finetune` is given beside it.
+GIVEN: Mapping[str, Mapping[str, Any]] = {
+    "smoothing": {"loss": smoothed},
+    "head-faster": {"optimizer": rates(5e-4, out_head=2e-3)},
+    "two-slower-below": {"optimizer": rates(5e-4, out_head=1e-3, h_10=2e-4)},
+}
 
 
 def folder_of(recipe: str, workdir: Path) -> Path:
     """Return where the runs of a recipe lie: apart if their config is another's."""
-    return workdir / recipe if recipe in LOSSES else workdir
+    return workdir / recipe if recipe in GIVEN else workdir
 
 
 def config_of(recipe: str, data: DataConfig) -> FinetuneConfig:

@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments.baselines import parts_of
 from experiments.field.linear import NAMES, measure_linear, scores
-from experiments.field.recipes import LOSSES, RECIPES, config_of, folder_of
+from experiments.field.recipes import GIVEN, RECIPES, config_of, folder_of
 from experiments.field.sentences import NAME as SENTENCES
 from experiments.field.sentences import measure_sentences
 from experiments.field.sets import OWN, data_of
@@ -112,7 +112,7 @@ def main() -> None:
                     Setting(recipe, config_of(recipe, data)),
                     seed,
                     folder_of(recipe, arguments.workdir),
-                    runner=functools.partial(finetune, loss=LOSSES.get(recipe)),
+                    runner=functools.partial(finetune, **GIVEN.get(recipe, {})),
                     memo=memo,
                 )
                 for seed in arguments.seeds

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from experiments.field import run as field
 from experiments.field.linear import NAMES, STRENGTHS, measure_linear
 from experiments.field.rare import f1
 from experiments.field.recipes import (
-    LOSSES,
+    GIVEN,
     RECIPES,
     config_of,
     folder_of,
+    rates,
     smoothed,
 )
 from experiments.field.sets import data_of
@@ -89,8 +91,17 @@ def test_smoothed_labels_cost_what_the_paper_says():
     found = smoothed(jnp.asarray(logits), jnp.asarray(labels))
     np.testing.assert_allclose(found, expected, 1e-6)
     # Their configs are those of the defaults: the folders must be others.
-    assert all(folder_of(name, Path("runs")) != Path("runs") for name in LOSSES)
-    assert set(LOSSES) <= set(RECIPES)
+    assert all(folder_of(name, Path("runs")) != Path("runs") for name in GIVEN)
+    assert set(GIVEN) <= set(RECIPES)
+
+
+def test_a_part_has_a_rate_of_its_own_and_the_others_another():
+    params = {name: {"kernel": jnp.zeros(3)} for name in ("h_11", "ln_f", "out_head")}
+    tx = rates(5e-4, out_head=2e-3)
+    grads = jax.tree.map(jnp.ones_like, params)
+    updates, _ = tx.update(grads, tx.init(params), params)
+    for name, rate in (("h_11", 5e-4), ("ln_f", 5e-4), ("out_head", 2e-3)):
+        np.testing.assert_allclose(updates[name]["kernel"], -rate, rtol=1e-5)
 
 
 def test_recipes_are_changes_of_the_defaults():
