@@ -63,8 +63,7 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
     texts = task.texts.narrow(batches, task.num_steps * packs_steps(task, devices))
     read = (run.identity[PRETRAINED], task.model.config, texts.fingerprint(*READ))
     kept = (train.reuse_trunk, train.reuse_max_bytes, train.reuse_max_disk_bytes)
-    shapes = (texts.widths, texts.packs)
-    key = (*read, tuple(devices), task.depth, *shapes, *kept)
+    key = (*read, tuple(devices), task.depth, texts.widths, *kept)
     with run.phase("trunk"):
         outputs = memo.get("trunk", key, lambda: _run_trunk(task, run, texts, devices))
     features, depth = texts, 0
@@ -77,7 +76,7 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
     how = (train.parallel, train.shard, train.accumulate, loss)
     steps = memo.get(
         "compiled steps",
-        (*key, features.fingerprint(*LEARNED), trains, how),
+        (*key, features.packs, features.fingerprint(*LEARNED), trains, how),
         lambda: _compile_steps(task, features, devices, depth, param_labels, loss),
     )
     resident = features.values.nbytes <= train.reuse_max_bytes

@@ -14,6 +14,8 @@ import pytest
 from training_helpers import compilations, run_config, shared_programs
 
 from gpt2_jax.config.sweep import SweepConfig
+from gpt2_jax.engine import texts
+from gpt2_jax.engine.packing import Pack
 from gpt2_jax.errors import NonFiniteError, UserError
 from gpt2_jax.storage import bucket
 from gpt2_jax.sweeps import finished as sweep_finished
@@ -214,6 +216,24 @@ def test_trunks_of_several_scopes_are_run_once_each(config, tmp_path):
         found = sweep(config, runs, tmp_path / "runs")
     assert found.made["trunk"] == 2 and found.made["texts"] == 1
     assert np.isfinite([e.results.accuracy["test"] for e in found.finished]).all()
+
+
+@pytest.mark.slow
+def test_the_shapes_that_steps_are_packed_in_run_no_trunk_again(
+    config, tmp_path, monkeypatch
+):
+    """More epochs are worth more shapes; the trunk's outputs are the same."""
+
+    def choose(lengths, widths, num_steps):
+        return (Pack(lengths.shape[1] + num_steps, widths[-1]),)
+
+    monkeypatch.setattr(texts, "choose_packs", choose)
+    train = dataclasses.replace(config.train, trainable=("last_two_blocks",))
+    two = dataclasses.replace(config, train=train)
+    runs = SweepConfig(seeds="0", grid=("train.epochs=1,2",))
+    with shared_programs(tmp_path / "programs"):
+        found = sweep(two, runs, tmp_path / "runs")
+    assert found.made["trunk"] == 1 and found.made["compiled steps"] == 2
 
 
 @pytest.mark.slow
