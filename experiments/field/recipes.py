@@ -67,7 +67,7 @@ def rates(others: float, **parts: float) -> optax.GradientTransformation:
         return {name: name if name in parts else "others" for name in params}
 
     decay = TrainConfig().weight_decay
-    each = {
+    each: dict[Any, optax.GradientTransformation] = {
         name: optax.adamw(rate, weight_decay=decay)
         for name, rate in {**parts, "others": others}.items()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -99,9 +100,9 @@ def test_a_part_has_a_rate_of_its_own_and_the_others_another():
     params = {name: {"kernel": jnp.zeros(3)} for name in ("h_11", "ln_f", "out_head")}
     tx = rates(5e-4, out_head=2e-3)
     grads = jax.tree.map(jnp.ones_like, params)
-    updates, _ = tx.update(grads, tx.init(params), params)
+    found: Any = tx.update(grads, tx.init(params), params)[0]
     for name, rate in (("h_11", 5e-4), ("ln_f", 5e-4), ("out_head", 2e-3)):
-        np.testing.assert_allclose(updates[name]["kernel"], -rate, rtol=1e-5)
+        np.testing.assert_allclose(found[name]["kernel"], -rate, rtol=1e-5)
 
 
 def test_recipes_are_changes_of_the_defaults():
