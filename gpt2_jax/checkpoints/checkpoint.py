@@ -29,6 +29,7 @@ from gpt2_jax.errors import UserError, WeightsError
 from gpt2_jax.model.tree import Params
 from gpt2_jax.storage.disk import disk_error
 from gpt2_jax.storage.leaves import hash_leaves, leaf_shapes, on_host
+from gpt2_jax.storage.orbax_saves import begin_save
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Checkpoints:
             step_folders.make_room(folder)
         distributed.barrier("checkpoints: room")
         try:
-            self._orbax.save(folder, tree)
+            begin_save(self._orbax, folder, tree)
         except Exception as error:
             raise self._failed(folder, needed, error) from error
         commit = self._writer.submit(self._commit, manifest, folder, host)

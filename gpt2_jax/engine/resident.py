@@ -49,15 +49,8 @@ class ResidentSteps:
         self._texts, self._devices = texts, devices
         self.num_devices = len(devices)
         self._mesh = make_mesh(devices)
-        self._train, self._predict = resident_programs(self._mesh, **step, **train)
-        take = functools.partial(train_packed, **step, **train)
-        placed = replicated(self._mesh)
-        self._train_packed = jax.jit(
-            take,
-            static_argnums=6,
-            donate_argnums=0,
-            out_shardings=(placed, placed),
-        )
+        programs = resident_programs(self._mesh, **step, **train)
+        self._train, self._train_packed, self._predict = programs
         if len(devices) > 1:
             self.data = self.place(texts.padded_data)
         else:
@@ -124,13 +117,15 @@ def resident_programs(
     accumulate: int = 1,
     loss: Loss = cross_entropy,
     **step: Any,
-) -> tuple[Wrapped, Wrapped]:
-    """Return `steps.train_steps` and `predict_rows`, to be compiled for `mesh`.
+) -> tuple[Wrapped, Wrapped, Wrapped]:
+    """Return `steps.train_steps`, `train_packed` and `predict_rows`, for `mesh`.
 
-    Texts and state lie whole on each device; rows are cut `by_example`.
+    Texts and state lie whole on each device; rows are cut `by_example`. Packed texts
+    are for one device.
     """
     more = {"param_labels": param_labels, "accumulate": accumulate, "loss": loss}
     train = functools.partial(train_steps, **more, **step)
+    packed = functools.partial(train_packed, **more, **step)
     predict = functools.partial(predict_rows, **step)
     if mesh.size > 1:
         whole, steps, rows = specs(mesh)
@@ -141,6 +136,7 @@ def resident_programs(
     both = (placed, placed)
     return (
         jax.jit(train, static_argnums=5, donate_argnums=0, out_shardings=both),
+        jax.jit(packed, static_argnums=6, donate_argnums=0, out_shardings=both),
         jax.jit(predict, static_argnums=3, out_shardings=placed),
     )
 

@@ -16,6 +16,7 @@ from gpt2_jax.errors import WeightsError
 from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.model.tree import Params, flatten
 from gpt2_jax.storage.atomic import write_json
+from gpt2_jax.storage.orbax_saves import begin_save
 from gpt2_jax.storage.sealed import FILES, check_files, hash_files, read_sealed, sealed
 from gpt2_jax.tokenizer import Tokenizer
 from gpt2_jax.weights.tokenizer_folder import read_tokenizer, write_files
@@ -38,7 +39,7 @@ def write(
 
     folder.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((folder / _PARAMS).absolute(), params)
+        begin_save(checkpointer, (folder / _PARAMS).absolute(), params)
     values = {"gpt2_jax": configs.to_dict(config), FILES: hash_files(folder / _PARAMS)}
     if tokenizer is not None and not tokenizer.is_gpt2s:
         write_files(folder, tokenizer)
