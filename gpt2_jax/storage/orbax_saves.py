@@ -15,9 +15,6 @@ _beginning = threading.Lock()
 
 
 def begin_save(checkpointer: Any, folder: Path, tree: Any) -> None:
-    """Let orbax's `checkpointer` begin to save `tree` into a new `folder`.
-
-    What it raises passes.
-    """
+    """Let orbax's `checkpointer` begin to save `tree` into a new `folder`."""
     with _beginning:
         checkpointer.save(folder, tree)
