@@ -7,7 +7,7 @@ made of one pair, and in one way, both are the same (`weights.tokenizer_folder` 
 
 from __future__ import annotations
 
-import base64
+import binascii
 import dataclasses
 import functools
 import hashlib
@@ -220,10 +220,10 @@ def ranks() -> dict[bytes, int]:
             f"{asset}: the shipped vocabulary is damaged (its SHA-256 is not "
             f"{VOCAB_SHA256}); install gpt2-jax again"
         )
-    return {
-        base64.b64decode(token): int(rank)
-        for token, rank in (line.split() for line in content.splitlines())
-    }
+    words = content.split()  # token, rank, token, rank: 50,257 lines of two
+    return dict(
+        zip(map(binascii.a2b_base64, words[::2]), map(int, words[1::2]), strict=True)
+    )
 
 
 def encode(text: str) -> list[int]:

@@ -22,10 +22,13 @@ from unittest import mock
 
 import jax
 import jax.monitoring
+import numpy as np
 
 from gpt2_jax import finetune
 from gpt2_jax.config import FinetuneConfig, GPT2Config, TrainConfig
 from gpt2_jax.engine.resident import ResidentSteps
+from gpt2_jax.engine.short import short_text_program
+from gpt2_jax.model.gpt2 import param_shapes
 from gpt2_jax.plan.abstract import abstract_run
 from gpt2_jax.plan.aot import prepare
 from gpt2_jax.training import loop
@@ -44,16 +47,20 @@ def program_costs() -> Iterator[tuple[str, dict[str, float]]]:
             names += ["trunk", "predict"]
         for name in names:
             work = prepare(name, run, train, jax.local_devices()[:1], WIDTH)
-            compiled = work.program.lower(*work.arguments).compile()
-            costs = compiled.cost_analysis()
-            yield (
-                f"{name} {scope}",
-                {
-                    "flops": costs["flops"],
-                    "bytes": costs["bytes accessed"],
-                    "copies": compiled.as_text().count(" copy("),
-                },
-            )
+            yield f"{name} {scope}", _costs_of(work.program, *work.arguments)
+    tokens, lengths = np.zeros((1, WIDTH), np.int32), np.ones(1, np.int32)
+    params = param_shapes(MINI)
+    yield "one text", _costs_of(short_text_program(MINI), params, tokens, lengths)
+
+
+def _costs_of(program: Any, *arguments: Any) -> dict[str, float]:
+    compiled = program.lower(*arguments).compile()
+    costs = compiled.cost_analysis()
+    return {
+        "flops": costs["flops"],
+        "bytes": costs["bytes accessed"],
+        "copies": compiled.as_text().count(" copy("),
+    }
 
 
 def run_costs() -> dict[str, float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -32,10 +31,9 @@ from gpt2_jax.model.gpt2 import GPT2, head_inputs
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import Params
 from gpt2_jax.progress import bar
+from gpt2_jax.storage.memory import aligned
 
 SLAB = 4096  # texts whose trunk outputs are held at once, where only the pooled stay
-
-ALIGNMENT = 64  # bytes, of XLA's buffers on a CPU
 
 CALLS_IN_FLIGHT = 2  # per device: one runs while the host reads the other
 
@@ -78,7 +76,7 @@ def run_trunk(
     distinct = texts.select(first)  # equal texts lie, and run, once
     pooled = depth > config.num_layers
     if values is None and (pooled or not on_device):
-        values = _aligned(*output_shape(config, distinct, depth))
+        values = aligned(*output_shape(config, distinct, depth))
     placed = [jax.device_put(params, device) for device in devices]
     shares = _shares(distinct.lengths, jax.process_count())
     ours = shares[jax.process_index()]
@@ -134,14 +132,6 @@ def output_shape(
         num = len(np.unique(texts.starts))
         return (num, head_inputs(config)), np.dtype(np.float32)
     return (len(texts.values), config.embed_dim), jnp.dtype(config.dtype)
-
-
-def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """Return new memory at an address where XLA on a CPU reads it without a copy."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _run_packed(

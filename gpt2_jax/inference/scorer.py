@@ -9,13 +9,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpt2_jax.engine.forward import predict_program
+from gpt2_jax.engine.forward import packed_end, predict_program
 from gpt2_jax.engine.long import all_pieces, mean_of_pieces
 from gpt2_jax.engine.scoring import logits_by_length
+from gpt2_jax.engine.short import is_short, short_text_program
 from gpt2_jax.engine.spread import (
     embeddings_program,
     logits_program,
@@ -24,6 +24,7 @@ from gpt2_jax.engine.spread import (
 )
 from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.engine.trunk import SLAB, run_trunk
+from gpt2_jax.engine.widths import next_width, widths_up_to
 from gpt2_jax.model.gpt2 import head_inputs
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.model.tree import split_params
@@ -46,12 +47,11 @@ class Scorer:
         _users.add(os.getpid())
         _refuse_forks()
         self._trained, config = trained, trained.config
-        self.params = jax.tree.map(jnp.asarray, trained.params)
+        self.params = jax.device_put(trained.params)
         self.pool = POOLS[config.pool]
-        # Of the last block only one token is needed, if the pool reads one alone.
-        self._depth = config.num_layers - (not self.pool.reads_all)
+        self._depth = packed_end(config)
         _, self._top = split_params(self.params, config.num_layers, self._depth)
-        self._placed = place_params(trained.params)  # on accelerators
+        self._placed = place_params(self.params)  # on accelerators
 
     def logits(self, encoded: Sequence[Sequence[int]]) -> np.ndarray:
         """Return float32 [N, C]."""
@@ -108,7 +108,10 @@ class Scorer:
         config = self._trained.config
         if self._placed:
             return self._spread(logits_program(config), slab)
-        hidden = run_trunk(config, self.params, self._lay_out(slab), self._depth)
+        texts = self._lay_out(slab)
+        if len(slab) == 1 and is_short(config, int(texts.lengths[0])):
+            return self._short_text_logits(texts)
+        hidden = run_trunk(config, self.params, texts, self._depth)
         program = predict_program(config, self._depth)
 
         def predict(rows: np.ndarray, width: int) -> Array:
@@ -117,6 +120,14 @@ class Scorer:
             return program(self._top, read)
 
         return logits_by_length(predict, hidden, np.arange(len(slab)))
+
+    def _short_text_logits(self, texts: Texts) -> np.ndarray:
+        size = int(texts.lengths[0])
+        width = next_width(size, widths_up_to(texts.widths[-1]))
+        tokens = np.zeros((1, width), np.int32)  # as the trunk fills its rows
+        tokens[0, :size] = texts.tokens_of(0)
+        program = short_text_program(self._trained.config)
+        return np.asarray(program(self.params, tokens, texts.lengths))
 
     def _spread(
         self, program: Callable[..., Array], slab: Sequence[Sequence[int]]

@@ -20,6 +20,7 @@ import safetensors.numpy
 
 from gpt2_jax.errors import WeightsError
 from gpt2_jax.storage import sealed
+from gpt2_jax.storage.memory import aligned
 from gpt2_jax.weights.arrays import read_into
 
 DIGEST = "gpt2_jax_sha256"  # beside the tensors, in a file that we wrote alone
@@ -57,7 +58,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         )
 
     def read_one(entry: dict[str, Any]) -> np.ndarray:
-        value = np.empty(entry["shape"], _DTYPES[entry["dtype"]])
+        value = aligned(entry["shape"], _DTYPES[entry["dtype"]])
         with path.open("rb", buffering=0) as file:
             file.seek(start + entry["data_offsets"][0])
             read_into(file, value)
@@ -67,7 +68,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             values = pool.map(read_one, header.values())
             tensors = dict(zip(header, values, strict=True))
-        if told not in (None, digest(tensors)):
+        if told is not None and told != digest(tensors):
             raise ValueError(f"its {DIGEST} is of other tensors")
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error

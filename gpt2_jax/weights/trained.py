@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -167,13 +168,7 @@ def load_model(run: Path) -> TrainedModel:
                 raise ValueError(f"temperature={value}")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{folder / MODEL_FILE}: {error}") from error
-    path = folder / PARAMS_FILE
-    check_files(folder, folder / MODEL_FILE, values[FILES], "train again")
-    if PARAMS_FILE not in values[FILES]:
-        raise WeightsError(f"{folder / MODEL_FILE}: has no hash of {PARAMS_FILE}")
-    flat = files.read_state_dict(path)
-    if not _fits(flat, config):
-        raise WeightsError(f"{path}: its parameters are not those of {MODEL_FILE}")
+    flat = _read_params(folder, values[FILES], config)
     if len(classes) != config.num_classes:
         raise WeightsError(
             f"{folder / MODEL_FILE}: {len(classes)} classes, but {config.num_classes} "
@@ -207,9 +202,22 @@ def _read_lexical(
         raise WeightsError(f"{path}: {error}") from error
 
 
-def _fits(flat: Mapping[str, np.ndarray], config: GPT2Config) -> bool:
-    """Are these the parameters of `config`, which may claim any size?"""
-    if sum(leaf.size for leaf in flat.values()) < config.num_layers:
-        return False  # its shapes would take for ever
-    shapes = {name: leaf.shape for name, leaf in flatten(param_shapes(config)).items()}
-    return {name: leaf.shape for name, leaf in flat.items()} == shapes
+def _read_params(
+    folder: Path, hashes: Mapping[str, str], config: GPT2Config
+) -> Mapping[str, np.ndarray]:
+    """Hash and read the parameters, and trace what they should be, side by side."""
+    path, expected = folder / PARAMS_FILE, {}
+    with ThreadPoolExecutor() as pool:
+        model = folder / MODEL_FILE
+        checked = pool.submit(check_files, folder, model, hashes, "train again")
+        read = pool.submit(files.read_state_dict, path)
+        # A config may claim any size, and its shapes would take for ever.
+        if path.is_file() and config.num_layers <= path.stat().st_size:
+            expected = flatten(param_shapes(config))
+        checked.result()
+    if PARAMS_FILE not in hashes:
+        raise WeightsError(f"{model}: has no hash of {PARAMS_FILE}")
+    flat, shapes = read.result(), {name: x.shape for name, x in expected.items()}
+    if {name: leaf.shape for name, leaf in flat.items()} != shapes:
+        raise WeightsError(f"{path}: its parameters are not those of {MODEL_FILE}")
+    return flat

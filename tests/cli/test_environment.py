@@ -221,3 +221,14 @@ def test_names_of_data_and_weights_stay_names(tmp_path):
     several = FinetuneConfig(data=DataConfig(source=("a.csv", "b/*.csv")))
     here = str(Path.cwd())
     assert absolute(several).data.source == (f"{here}/a.csv", f"{here}/b/*.csv")
+
+
+def test_a_command_leaves_its_garbage_to_the_end_of_the_process():
+    code = (
+        "import atexit, gc\n"
+        "from gpt2_jax.cli.main import main\n"
+        "main(['runs', '/nowhere'])\n"
+        "atexit._run_exitfuncs()\n"
+        "assert gc.get_freeze_count() > len(gc.get_objects())\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

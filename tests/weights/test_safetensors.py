@@ -14,6 +14,7 @@ import pytest
 import safetensors.numpy
 
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.storage.memory import ALIGNMENT
 from gpt2_jax.weights import safetensors as safetensors_file
 
 
@@ -105,6 +106,7 @@ def test_a_huge_header_takes_no_memory(tmp_path):
     code = f"""
 from pathlib import Path
 from gpt2_jax.errors import WeightsError
+from gpt2_jax.storage.memory import ALIGNMENT
 from gpt2_jax.weights import safetensors as safetensors_file
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -124,3 +126,20 @@ except WeightsError as error:
     assert int(grown) < 10_000  # kB
     assert int(peak) < 200_000
     assert "a header of 103,809,024 bytes" in message
+
+
+def test_tensors_are_read_to_where_xla_takes_them_and_hashed_only_if_told(
+    tmp_path, monkeypatch
+):
+    tensors = {"a": np.arange(3.0, dtype=np.float32), "b": np.ones((2, 5), np.float32)}
+    hashed, digest = [], safetensors_file.digest
+    monkeypatch.setattr(
+        safetensors_file, "digest", lambda x: hashed.append(x) or digest(x)
+    )
+    for alone in (False, True):  # the seal of a folder has hashed its files already
+        safetensors_file.write_safetensors(tmp_path / "a", tensors, alone=alone)
+        hashed.clear()
+        for name, value in safetensors_file.read(tmp_path / "a").items():
+            np.testing.assert_array_equal(value, tensors[name])
+            assert value.ctypes.data % ALIGNMENT == 0
+        assert len(hashed) == alone
