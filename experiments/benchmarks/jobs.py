@@ -24,7 +24,10 @@ def finetune_book(arguments: argparse.Namespace, trainable: str = "last_block") 
 
 
 def finetune_default(arguments: argparse.Namespace) -> Run:
-    """`gpt2-jax finetune --data sms-spam`, with all that it writes."""
+    """`gpt2-jax finetune --data sms-spam --balance undersample`, and all it writes.
+
+    The rows are those of the book.
+    """
     return _finetune("default", arguments, "last_block")
 
 
@@ -41,7 +44,7 @@ def _finetune(preset: str, arguments: argparse.Namespace, trainable: str) -> Run
         config,
         weights=arguments.weights,
         dtype=arguments.dtype,
-        data=dataclasses.replace(config.data, source="sms-spam"),
+        data=dataclasses.replace(config.data, source="sms-spam", balance="undersample"),
         train=dataclasses.replace(config.train, trainable=(trainable,)),
     )
 
