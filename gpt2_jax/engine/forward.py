@@ -175,6 +175,18 @@ def predict_rows(
     return predict_step(params, gather(data, rows, width), **step)
 
 
+def predict_packed(
+    params: Params,
+    data: Data,
+    rows: Int[Array, " B"],
+    begins: Int[Array, " B"],
+    pack: Pack,
+    **step: Any,
+) -> Float[Array, "B C"]:
+    """Return class logits, as `predict_rows`, of texts that lie packed."""
+    return predict_step(params, gather_packed(data, rows, begins, pack), **step)
+
+
 @functools.cache  # a compiled program, shared by all texts; it holds no weights
 def predict_program(config: GPT2Config, depth: int) -> Callable[..., Array]:
     """Return `predict_step` of params and a batch, compiled for one device."""

@@ -18,7 +18,7 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.engine.forward import gather
 from gpt2_jax.engine.packing import call_tokens
 from gpt2_jax.engine.texts import Texts
-from gpt2_jax.engine.widths import by_length
+from gpt2_jax.engine.widths import by_length, filled
 from gpt2_jax.model.gpt2 import GPT2, head_inputs
 from gpt2_jax.model.tree import Params, split_params
 
@@ -37,11 +37,11 @@ def run_pooling(
     params = {name: leaf for name, leaf in params.items() if name != "out_head"}
     tokens = call_tokens(jax.default_backend())
     for rows, width, size in by_length(texts.lengths, texts.widths, tokens):
-        filled = np.pad(rows, (0, size - len(rows)), mode="edge")
+        whole = filled(rows, size)
         if isinstance(texts.values, np.ndarray):
-            batch = texts.batches(filled, width)
+            batch = texts.batches(whole, width)
         else:
-            batch = _gathered(texts.data, filled, width)
+            batch = _gathered(texts.data, whole, width)
         pooled = pool(params, batch)
         out[rows] = np.asarray(pooled)[: len(rows)]
     return out

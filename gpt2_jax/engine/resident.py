@@ -19,7 +19,7 @@ from jax.stages import Wrapped
 from jaxtyping import Float, Int, Key
 
 from gpt2_jax.engine.devices import Device, local_rows, pad_steps
-from gpt2_jax.engine.forward import predict_rows
+from gpt2_jax.engine.forward import predict_packed, predict_rows
 from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.mesh import (
     AXIS,
@@ -49,8 +49,10 @@ class ResidentSteps:
         self._texts, self._devices = texts, devices
         self.num_devices = len(devices)
         self._mesh = make_mesh(devices)
-        programs = resident_programs(self._mesh, **step, **train)
-        self._train, self._train_packed, self._predict = programs
+        (self._train, self._predict), packed = resident_programs(
+            self._mesh, **step, **train
+        )
+        self._train_packed, self._predict_packed = packed
         if len(devices) > 1:
             self.data = self.place(texts.padded_data)
         else:
@@ -92,7 +94,11 @@ class ResidentSteps:
     def predict(
         self, params: Params, rows: Int[np.ndarray, " B"], width: int
     ) -> Float[Array, "_ C"]:
-        return self._predict(params, self.data, self._sent(rows, axis=0), width)
+        pack = self._texts.pack(rows)
+        if pack is None:
+            return self._predict(params, self.data, self._sent(rows, axis=0), width)
+        begins, _ = place_texts(self._texts.lengths[rows], pack.width)
+        return self._predict_packed(params, self.data, rows, begins, pack)
 
     def most_steps(self, batch_size: int, width: int) -> int:
         return MAX_STEPS
@@ -117,16 +123,17 @@ def resident_programs(
     accumulate: int = 1,
     loss: Loss = cross_entropy,
     **step: Any,
-) -> tuple[Wrapped, Wrapped, Wrapped]:
-    """Return `steps.train_steps`, `train_packed` and `predict_rows`, for `mesh`.
+) -> tuple[tuple[Wrapped, Wrapped], tuple[Wrapped, Wrapped]]:
+    """Return `train_steps` and `predict_rows` for `mesh`, and both of packed texts.
 
     Texts and state lie whole on each device; rows are cut `by_example`. Packed texts
     are for one device.
     """
     more = {"param_labels": param_labels, "accumulate": accumulate, "loss": loss}
     train = functools.partial(train_steps, **more, **step)
-    packed = functools.partial(train_packed, **more, **step)
     predict = functools.partial(predict_rows, **step)
+    packed = functools.partial(train_packed, **more, **step)
+    predicted = functools.partial(predict_packed, **step)
     if mesh.size > 1:
         whole, steps, rows = specs(mesh)
         own, given = functools.partial(train, axis_name=AXIS), (whole, whole, steps)
@@ -135,9 +142,14 @@ def resident_programs(
     placed = replicated(mesh)
     both = (placed, placed)
     return (
-        jax.jit(train, static_argnums=5, donate_argnums=0, out_shardings=both),
-        jax.jit(packed, static_argnums=6, donate_argnums=0, out_shardings=both),
-        jax.jit(predict, static_argnums=3, out_shardings=placed),
+        (
+            jax.jit(train, static_argnums=5, donate_argnums=0, out_shardings=both),
+            jax.jit(predict, static_argnums=3, out_shardings=placed),
+        ),
+        (
+            jax.jit(packed, static_argnums=6, donate_argnums=0, out_shardings=both),
+            jax.jit(predicted, static_argnums=4, out_shardings=placed),
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Logits of texts of any lengths, in batches of like length.
+"""Logits of texts of any lengths, in batches of like length, or packed.
 
 Shapes: `N` texts, `B` batch, `C` classes.
 """
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from gpt2_jax.engine.packing import call_tokens
 from gpt2_jax.engine.texts import Texts
-from gpt2_jax.engine.widths import by_length
+from gpt2_jax.engine.widths import by_length, by_tokens, filled
 from gpt2_jax.progress import bar
 
 
@@ -34,14 +34,15 @@ def logits_by_length(
         num_devices: which share each batch.
         poll: called between batches; what it raises ends the scoring.
     """
-    pending = []
-    most_tokens = call_tokens(jax.default_backend()) * num_devices
-    for chosen, width, size in by_length(
-        texts.lengths[rows], texts.widths, most_tokens
-    ):
+    pending, lengths = [], texts.lengths[rows]
+    if texts.packs:
+        batches = by_tokens(lengths, texts.widths, texts.pack_size)
+    else:
+        most_tokens = call_tokens(jax.default_backend()) * num_devices
+        batches = by_length(lengths, texts.widths, most_tokens)
+    for chosen, width, size in batches:
         poll()
-        filled = np.pad(rows[chosen], (0, size - len(chosen)), mode="edge")
-        pending.append((chosen, predict(filled, width)))
+        pending.append((chosen, predict(filled(rows[chosen], size), width)))
     done = []
     with bar(len(rows), "evaluation", "texts") as shown:
         for chosen, logits in pending:

@@ -18,7 +18,7 @@ from gpt2_jax.config import GPT2Config
 from gpt2_jax.engine.forward import gather, predict_rows
 from gpt2_jax.engine.packing import DEVICE_CALL_TOKENS
 from gpt2_jax.engine.texts import Data, Texts
-from gpt2_jax.engine.widths import by_length
+from gpt2_jax.engine.widths import by_length, filled
 from gpt2_jax.model.gpt2 import GPT2
 from gpt2_jax.model.tree import Params
 
@@ -56,15 +56,11 @@ def _start(
 ) -> list[tuple[np.ndarray, Array]]:
     data = jax.device_put(_rounded_up(texts), device)
     return [
-        (rows, program(params, data, _filled(rows, size), width))
+        (rows, program(params, data, filled(rows, size).astype(np.int32), width))
         for rows, width, size in by_length(
             texts.lengths, texts.widths, DEVICE_CALL_TOKENS
         )
     ]
-
-
-def _filled(rows: np.ndarray, size: int) -> np.ndarray:
-    return np.pad(rows, (0, size - len(rows)), mode="edge").astype(np.int32)
 
 
 def _rounded_up(texts: Texts) -> Data:

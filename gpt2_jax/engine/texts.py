@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from gpt2_jax.engine.long import first_pieces
-from gpt2_jax.engine.packing import Pack, choose_packs, next_pack
-from gpt2_jax.engine.widths import next_width, widths_up_to
+from gpt2_jax.engine.packing import CALL_TOKENS, Pack, choose_packs, next_pack
+from gpt2_jax.engine.widths import by_tokens, filled, next_width, widths_up_to
 from gpt2_jax.tokenizer import END_OF_TEXT
 
 Data = dict[str, Any]  # host or device arrays by name; see `Texts.data`
@@ -50,7 +50,8 @@ class Texts:
     widths: tuple[int, ...]  # that batches are padded to; the last holds every text
     # Rows of train, validation and test.
     parts: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    packs: tuple[Pack, ...] = ()  # that batches of a step are packed in; else padded
+    packs: tuple[Pack, ...] = ()  # that batches are packed in; none: they are padded
+    pack_size: int = 0  # texts of such a batch, where it is only scored
     # Which text each is a piece of, pieces side by side; None: each is a whole one.
     owners: Int[np.ndarray, " N"] | None = None
 
@@ -79,14 +80,28 @@ class Texts:
         Args:
             packed_steps: how many steps will take their texts packed.
         """
-        if packed_steps:  # what is padded is evaluated, each text once or more
+        if packed_steps:  # what fits no pack is padded
             packs = choose_packs(self.lengths[batches], self.widths, packed_steps)
             alone = choose_packs(self.lengths[:, None], self.widths, len(self))
             widths = tuple(pack.width for pack in alone)
-            return dataclasses.replace(self, widths=widths, packs=packs)
+            # Calls that only score take as many texts as fill them.
+            calls = max(CALL_TOKENS // (packs[0].num * packs[0].width), 1)
+            size = calls * batches.shape[1]
+            scored = np.stack([*self._scored(size)])
+            more = choose_packs(self.lengths[scored], self.widths, len(scored))
+            packs = tuple(
+                sorted({*packs, *more}, key=lambda pack: pack.num * pack.width)
+            )
+            return dataclasses.replace(self, widths=widths, packs=packs, pack_size=size)
         used = [self.width(rows) for rows in batches]
         kept = [w for w in self.widths if used.count(w) >= WORTH_COMPILING * len(used)]
         return dataclasses.replace(self, widths=tuple(sorted({*kept, self.widths[-1]})))
+
+    def _scored(self, size: int) -> Iterator[np.ndarray]:
+        """Yield the rows of each batch of `size` that parts are scored in."""
+        for rows in self.parts.values() or [np.arange(len(self))]:
+            for chosen, _, _ in by_tokens(self.lengths[rows], self.widths, size):
+                yield filled(rows[chosen], size)
 
     @property
     def data(self) -> Data:
@@ -112,7 +127,7 @@ class Texts:
 
     def learned_as(self, texts: Texts) -> Texts:
         """Return these texts with the labels, weights and parts of `texts`."""
-        names = (*LEARNED, "parts", "owners", "packs")
+        names = (*LEARNED, "parts", "owners", "packs", "pack_size")
         fields = {name: getattr(texts, name) for name in names}
         return dataclasses.replace(self, **fields)
 

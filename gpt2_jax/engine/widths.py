@@ -47,3 +47,21 @@ def by_length(
         size = min(max(max_tokens // width, 1), whole)
         yield order[start : start + size], width, size
         start += size
+
+
+def by_tokens(
+    lengths: np.ndarray, widths: Sequence[int], size: int
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Yield all rows in batches of `size` that have about as many tokens each.
+
+    With each come the width and the size, as from `by_length`.
+    """
+    order, num = np.argsort(-lengths, kind="stable"), -(-len(lengths) // size)
+    for start in range(num):
+        chosen = order[start::num]
+        yield chosen, next_width(int(lengths[chosen[0]]), widths), size
+
+
+def filled(rows: np.ndarray, size: int) -> np.ndarray:
+    """Return as many rows as a batch of `size` has: the last again and again."""
+    return np.pad(rows, (0, size - len(rows)), mode="edge")

@@ -69,6 +69,9 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
     features, depth = texts, 0
     if outputs is not None:
         features, depth = outputs.learned_as(texts), task.depth
+    resident = features.values.nbytes <= train.reuse_max_bytes
+    if not resident:  # calls are sent batches, which are padded
+        features = dataclasses.replace(features, packs=())
     num_layers = task.model.config.num_layers
     _, params = split_params(task.params, num_layers, depth)
     _, param_labels = split_params(task.param_labels, num_layers, depth)
@@ -79,7 +82,6 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
         (*key, features.packs, features.fingerprint(*LEARNED), trains, how),
         lambda: _compile_steps(task, features, devices, depth, param_labels, loss),
     )
-    resident = features.values.nbytes <= train.reuse_max_bytes
     if depth > 0 and resident and (train.parallel, train.shard) == ("jit", "none"):
 
         def together(size: int) -> TogetherSteps:

@@ -24,8 +24,10 @@ from gpt2_jax.engine.packing import (
     place_texts,
 )
 from gpt2_jax.engine.param_labels import TRAIN, trunk_depth
+from gpt2_jax.engine.scoring import logits_by_length
 from gpt2_jax.engine.texts import Texts, lay_out
 from gpt2_jax.engine.trunk import run_trunk
+from gpt2_jax.engine.widths import by_tokens, filled
 from gpt2_jax.model import scan
 from gpt2_jax.model.tree import flatten
 from gpt2_jax.training import build
@@ -127,6 +129,42 @@ def test_packed_steps_are_padded_ones(scope, pool, scanned, monkeypatch):
         )
 
 
+@pytest.mark.parametrize(
+    ("scope", "pool"),
+    [("last_two_blocks", "last_real"), ("all", "mean"), ("last_block", "last_mean")],
+)
+def test_packed_evaluation_is_the_padded_one(scope, pool):
+    """Of texts in any order and number; what fits no shape is padded."""
+    _, _, labels, _ = start_with_sgd(scope, pool)
+    depth = trunk_depth(labels, NUM_LAYERS)
+    model, params, labels, _ = start_with_sgd(scope, pool, depth=depth)
+    found, rows = {}, np.random.default_rng(0).permutation(_ROWS.size)[:23]
+    few, enough = (Pack(2, 16),), (Pack(6, 16),)
+    for packs in ((), few, enough):
+        texts = dataclasses.replace(_texts(pool, depth, scope, packs), pack_size=8)
+        with compilations() as compiled:
+            steps = jit_steps(model, labels, texts, depth=depth)
+            predict = functools.partial(steps.predict, steps.place(params))
+            found[packs] = logits_by_length(predict, texts, rows)
+        assert (compiled["predict_packed"] == 1) == (packs == enough)
+        assert bool(compiled["predict_rows"]) == (packs != enough)
+    for packs in (few, enough):
+        np.testing.assert_allclose(found[packs], found[()], rtol=1e-5, atol=1e-5)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 9))
+def test_batches_of_like_tokens_hold_each_text_once(lengths, size):
+    batches = [*by_tokens(np.asarray(lengths), (16, 40), size)]
+    chosen = np.concatenate([rows for rows, _, _ in batches])
+    assert sorted(chosen) == [*range(len(lengths))]
+    assert len(batches) == -(-len(lengths) // size)
+    tokens = [sum(lengths[row] for row in rows) for rows, _, _ in batches]
+    # Each batch has a text of each stratum, but for the shortest.
+    assert max(tokens) - min(tokens) <= max(lengths)
+    for rows, width, _ in batches:
+        assert len(rows) <= size and max(lengths[row] for row in rows) <= width
+
+
 def test_evaluation_has_the_widths_that_its_texts_are_worth():
     """However wide the batches of the steps are."""
     lengths = np.resize([20, 20, 20, 300], 8_000)
@@ -136,7 +174,23 @@ def test_evaluation_has_the_widths_that_its_texts_are_worth():
     narrowed = texts.narrow(batches, packed_steps=1_000)
     assert narrowed.widths == (32, 300)
     few = texts.select(np.arange(80)).narrow(batches[:10], packed_steps=10)
-    assert few.widths == (300,) and len(few.packs) == 1
+    assert few.widths == (300,) and len(few.packs) == 2  # of steps, and of scores
+
+
+def test_every_batch_that_is_scored_has_a_shape_that_fills_a_call():
+    lengths = np.random.default_rng(0).integers(5, 60, 1_000)
+    texts = lay_out([[1] * n for n in lengths], limit=64)
+    parts = dict(zip("abc", np.split(np.arange(1_000), [700, 750]), strict=True))
+    texts = dataclasses.replace(texts, parts=parts)
+    texts = texts.narrow(parts["a"][:696].reshape(-1, 8), packed_steps=400)
+    assert texts.pack_size % 8 == 0 and texts.pack_size > 8
+    whole = 0
+    for rows in parts.values():
+        for chosen, _, size in by_tokens(lengths[rows], texts.widths, texts.pack_size):
+            found = texts.pack(filled(rows[chosen], size))
+            assert found is not None
+            whole += found.num * found.width
+    assert lengths.sum() < whole < 1.5 * lengths.sum()
 
 
 def test_a_batch_that_fits_no_shape_is_padded():
