@@ -230,5 +230,6 @@ def test_a_command_leaves_its_garbage_to_the_end_of_the_process():
         "main(['runs', '/nowhere'])\n"
         "atexit._run_exitfuncs()\n"
         "assert gc.get_freeze_count() > len(gc.get_objects())\n"
+        "assert gc.get_threshold()[0] == 100_000\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

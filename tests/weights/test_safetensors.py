@@ -106,7 +106,6 @@ def test_a_huge_header_takes_no_memory(tmp_path):
     code = f"""
 from pathlib import Path
 from gpt2_jax.errors import WeightsError
-from gpt2_jax.storage.memory import ALIGNMENT
 from gpt2_jax.weights import safetensors as safetensors_file
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -1,6 +1,6 @@
 """Prediction of few and of many texts, beside ONNX Runtime with the same weights.
 
-    python -m experiments.benchmarks.onnx RUN --data sms-spam
+    python -m experiments.benchmarks.onnx_runtime RUN --data sms-spam
 
 RUN is a run of finetune; both have its model without the lexical part, in float32, and
 make tokens of the texts with its tokenizer. ONNX Runtime is given batches of texts of
