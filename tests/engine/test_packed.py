@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_helpers import NUM_LAYERS, compilations, start_with_sgd, uneven_texts
+from training_helpers import (
+    NUM_LAYERS,
+    compilations,
+    run_config,
+    start_with_sgd,
+    uneven_texts,
+)
 
 from gpt2_jax.config import FinetuneConfig, TrainConfig
 from gpt2_jax.engine.jit import jit_steps
@@ -30,7 +36,9 @@ from gpt2_jax.engine.trunk import run_trunk
 from gpt2_jax.engine.widths import by_tokens, filled
 from gpt2_jax.model import scan
 from gpt2_jax.model.tree import flatten
+from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.training import build
+from gpt2_jax.workdir.run import RunOptions, open_run
 
 _ROWS = np.arange(24).reshape(3, 8)
 _KEY = jax.random.key(5)
@@ -225,3 +233,18 @@ def test_a_run_is_packed_where_padding_is_computed_in_vain(train, model, packed)
     task: Any = SimpleNamespace(config=config, model=classifier, depth=depth)
     assert build.packs_steps(task, jax.devices()[:1]) is packed
     assert not build.packs_steps(task, jax.devices()[:2])
+
+
+@pytest.mark.parametrize(("most", "packed"), [(2**30, True), (1, False)])
+def test_texts_that_are_sent_batch_by_batch_are_padded(
+    most, packed, tmp_path_factory, tmp_path
+):
+    """Packed scoring would put long and short texts into one padded batch."""
+    config = run_config(
+        tmp_path_factory, trainable=("last_two_blocks",), reuse_max_bytes=most
+    )
+    with open_run(config, tmp_path / "run", RunOptions(verbose=False)) as run:
+        task = prepare(run.config)
+        run.claim(task.identity())
+        engine = build.build_engine(task, run)
+    assert bool(engine.texts.packs) is packed
