@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def _costs_of(program: Any, *arguments: Any) -> dict[str, float]:
 
 
 def run_costs() -> dict[str, float]:
-    """Return how many programs a run compiles, and how often it calls them."""
+    """Return how many programs a run compiles, for how many it waits, and its calls."""
     train = TrainConfig(epochs=1, devices=1)
     config = FinetuneConfig(baselines="none", lexical=False, train=train)
     with tempfile.TemporaryDirectory() as name, _calls() as calls:
@@ -79,7 +80,9 @@ def _calls() -> Iterator[Counter[str]]:
     calls: Counter[str] = Counter()
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:
-        calls["programs"] += event.endswith("backend_compile_duration")
+        if event.endswith("backend_compile_duration"):
+            calls["programs"] += 1  # some of them beside the trunk
+            calls["waits"] += threading.current_thread() is threading.main_thread()
 
     def counted(name: str) -> Any:
         method = getattr(ResidentSteps, name)  # of a wrapper that has both

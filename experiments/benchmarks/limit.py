@@ -38,8 +38,9 @@ from gpt2_jax.plan.abstract import abstract_run, step_flops
 from gpt2_jax.plan.estimate import forward_flops, matmul_rate
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
+from gpt2_jax.training.above import first_state
 from gpt2_jax.training.beside import fit_beside
-from gpt2_jax.training.build import build_engine, first_state
+from gpt2_jax.training.build import build_engine
 from gpt2_jax.weights.trained import save_model
 from gpt2_jax.workdir.run import Run, RunOptions, open_run
 
@@ -105,7 +106,9 @@ def _of_run(task: Task, run: Run) -> Iterator[Phase]:
         size = engine.texts.values.nbytes
         yield Phase("trunk", seconds - compiled, flops, size)
         yield Phase("compile: trunk", compiled)
-    state = engine.steps.place(first_state(task, engine, run))
+    state = engine.steps.place(
+        first_state(task, engine.params, engine.param_labels, run)
+    )
     yield from _steps(task, engine, run, state)
     host = engine.params
     for name, parts in (

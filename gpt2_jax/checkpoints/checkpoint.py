@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax.training.train_state import TrainState
@@ -240,7 +239,7 @@ def _own(leaf: Any) -> Any:
     # On CPU orbax writes from the very buffer that the next train step, which is given
     # its input to keep, would overwrite; elsewhere it copies to the host first.
     if isinstance(leaf, jax.Array) and jax.default_backend() == "cpu":
-        return jnp.array(leaf, copy=True)
+        return jax.device_put(np.array(leaf), leaf.sharding)
     return leaf
 
 

@@ -32,7 +32,7 @@ from gpt2_jax.engine.mesh import (
     replicated,
     specs,
 )
-from gpt2_jax.engine.resident import ResidentSteps
+from gpt2_jax.engine.resident import ResidentSteps, resident_programs
 from gpt2_jax.engine.steps import train_batches
 from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.wrapper import Steps
@@ -61,9 +61,11 @@ def jit_steps(
     """
     devices = devices or jax.local_devices()[:1]
     step: dict[str, Any] = {"model": model, "depth": depth}
-    train = {"param_labels": param_labels, "accumulate": accumulate, "loss": loss}
+    train: dict[str, Any] = {"param_labels": param_labels, "loss": loss}
+    train["accumulate"] = accumulate
     if resident and shard == "none":
-        return ResidentSteps(texts, devices, step, train)
+        programs = resident_programs(make_mesh(devices), **step, **train)
+        return ResidentSteps(texts, devices, programs)
     return MeshSteps(texts, devices, step, train, shard)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,7 +24,6 @@ from gpt2_jax.engine.loss import Loss, cross_entropy
 from gpt2_jax.engine.mesh import (
     AXIS,
     each_device,
-    make_mesh,
     place_batches,
     place_tree,
     replicated,
@@ -36,28 +35,43 @@ from gpt2_jax.engine.texts import MAX_STEPS, Texts
 from gpt2_jax.model.tree import Params
 
 
+class Programs(NamedTuple):
+    """The steps for a mesh, compiled for each shape that they are called with."""
+
+    mesh: Mesh
+    train: Wrapped
+    predict: Wrapped
+    train_packed: Wrapped
+    predict_packed: Wrapped
+
+
+class Call(NamedTuple):
+    """A program, and what it is called with."""
+
+    program: Wrapped
+    arguments: tuple[Any, ...]
+
+
 class ResidentSteps:
-    """The steps on devices that hold all texts each; a call sends them only rows."""
+    """The steps on devices that hold all texts each; a call sends them only rows.
+
+    The values of `texts` may be a shape alone. Then nothing is called, but calls can
+    be compiled: `train_call`, `predict_call`.
+    """
 
     def __init__(
-        self,
-        texts: Texts,
-        devices: Sequence[Device],
-        step: dict[str, Any],
-        train: dict[str, Any],
+        self, texts: Texts, devices: Sequence[Device], programs: Programs
     ) -> None:
-        self._texts, self._devices = texts, devices
+        self._texts, self._devices, self._programs = texts, devices, programs
         self.num_devices = len(devices)
-        self._mesh = make_mesh(devices)
-        (self._train, self._predict), packed = resident_programs(
-            self._mesh, **step, **train
-        )
-        self._train_packed, self._predict_packed = packed
-        if len(devices) > 1:
-            self.data = self.place(texts.padded_data)
+        data = texts.data if len(devices) == 1 else texts.padded_data
+        if isinstance(texts.values, jax.ShapeDtypeStruct):
+            self.data = self.shapes(data)
+        elif len(devices) > 1:
+            self.data = self.place(data)
         else:
             # Nothing donates it, so a CPU reads what lies at an address that suits it.
-            self.data = jax.device_put(texts.data, replicated(self._mesh))
+            self.data = jax.device_put(data, replicated(programs.mesh))
 
     def train(
         self,
@@ -69,42 +83,64 @@ class ResidentSteps:
         losses, start = [], 0
         for pack, same in itertools.groupby(self._texts.pack(batch) for batch in rows):
             call = rows[start : start + len(list(same))]
-            state, some = self._take(state, call, key, width, pack)
+            program, arguments = self.train_call(state, call, key, width, pack)
+            state, some = program(*arguments)
             losses.append((some, len(call)))
             start += len(call)
         return state, np.concatenate([np.asarray(x)[:count] for x, count in losses])
 
-    def _take(
+    def train_call(
         self,
         state: TrainState,
-        rows: np.ndarray,
-        key: Array,
+        rows: Int[np.ndarray, "S B"],
+        key: Key[Array, ""],
         width: int,
         pack: Pack | None,
-    ) -> tuple[TrainState, Array]:
+    ) -> Call:
+        """Return the call that takes a step on each of `rows`, padded or packed."""
         count, filled = np.int32(len(rows)), pad_steps(rows, MAX_STEPS)
         if pack is None:
             sent = self._sent(filled, axis=1)
-            return self._train(state, self.data, sent, count, key, width)
+            given = (state, self.data, sent, count, key, width)
+            return Call(self._programs.train, given)
         lengths = self._texts.lengths[filled]
         begins = np.stack([place_texts(batch, pack.width)[0] for batch in lengths])
-        given = (state, self.data, filled, begins, count, key)
-        return self._train_packed(*given, pack)
+        given = (state, self.data, filled, begins, count, key, pack)
+        return Call(self._programs.train_packed, given)
 
     def predict(
         self, params: Params, rows: Int[np.ndarray, " B"], width: int
     ) -> Float[Array, "_ C"]:
+        program, arguments = self.predict_call(params, rows, width)
+        return program(*arguments)
+
+    def predict_call(
+        self, params: Params, rows: Int[np.ndarray, " B"], width: int
+    ) -> Call:
+        """Return the call that scores `rows`, packed if they can be."""
         pack = self._texts.pack(rows)
         if pack is None:
-            return self._predict(params, self.data, self._sent(rows, axis=0), width)
+            given = (params, self.data, self._sent(rows, axis=0), width)
+            return Call(self._programs.predict, given)
         begins, _ = place_texts(self._texts.lengths[rows], pack.width)
-        return self._predict_packed(params, self.data, rows, begins, pack)
+        given = (params, self.data, rows, begins, pack)
+        return Call(self._programs.predict_packed, given)
 
     def most_steps(self, batch_size: int, width: int) -> int:
         return MAX_STEPS
 
     def place(self, tree: Any) -> Any:
-        return place_tree(lambda _: replicated(self._mesh), tree)
+        return place_tree(lambda _: replicated(self._programs.mesh), tree)
+
+    def shapes(self, tree: Any) -> Any:
+        """Return the shapes of what `place` would return."""
+        placed = replicated(self._programs.mesh)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=placed
+            ),
+            tree,
+        )
 
     def unplace(self, tree: Any) -> Any:
         return tree
@@ -113,7 +149,7 @@ class ResidentSteps:
         if self.num_devices == 1:
             return rows
         ours = local_rows(rows, len(self._texts), self._devices)
-        return place_batches(self._mesh, {"rows": ours}, axis)["rows"]
+        return place_batches(self._programs.mesh, {"rows": ours}, axis)["rows"]
 
 
 def resident_programs(
@@ -123,7 +159,7 @@ def resident_programs(
     accumulate: int = 1,
     loss: Loss = cross_entropy,
     **step: Any,
-) -> tuple[tuple[Wrapped, Wrapped], tuple[Wrapped, Wrapped]]:
+) -> Programs:
     """Return `train_steps` and `predict_rows` for `mesh`, and both of packed texts.
 
     Texts and state lie whole on each device; rows are cut `by_example`. Packed texts
@@ -141,15 +177,12 @@ def resident_programs(
         predict = _of_a_width(mesh, predict, (whole, whole, rows), rows)
     placed = replicated(mesh)
     both = (placed, placed)
-    return (
-        (
-            jax.jit(train, static_argnums=5, donate_argnums=0, out_shardings=both),
-            jax.jit(predict, static_argnums=3, out_shardings=placed),
-        ),
-        (
-            jax.jit(packed, static_argnums=6, donate_argnums=0, out_shardings=both),
-            jax.jit(predicted, static_argnums=4, out_shardings=placed),
-        ),
+    return Programs(
+        mesh,
+        jax.jit(train, static_argnums=5, donate_argnums=0, out_shardings=both),
+        jax.jit(predict, static_argnums=3, out_shardings=placed),
+        jax.jit(packed, static_argnums=6, donate_argnums=0, out_shardings=both),
+        jax.jit(predicted, static_argnums=4, out_shardings=placed),
     )
 
 

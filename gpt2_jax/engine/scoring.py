@@ -5,7 +5,7 @@ Shapes: `N` texts, `B` batch, `C` classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -34,15 +34,10 @@ def logits_by_length(
         num_devices: which share each batch.
         poll: called between batches; what it raises ends the scoring.
     """
-    pending, lengths = [], texts.lengths[rows]
-    if texts.packs:
-        batches = by_tokens(lengths, texts.widths, texts.pack_size)
-    else:
-        most_tokens = call_tokens(jax.default_backend()) * num_devices
-        batches = by_length(lengths, texts.widths, most_tokens)
-    for chosen, width, size in batches:
+    pending = []
+    for chosen, batch, width in batches_to_score(texts, rows, num_devices):
         poll()
-        pending.append((chosen, predict(filled(rows[chosen], size), width)))
+        pending.append((chosen, predict(batch, width)))
     done = []
     with bar(len(rows), "evaluation", "texts") as shown:
         for chosen, logits in pending:
@@ -51,3 +46,17 @@ def logits_by_length(
             shown.update(len(chosen))
     order = np.concatenate([chosen for chosen, _ in pending])
     return np.concatenate(done)[np.argsort(order)]
+
+
+def batches_to_score(
+    texts: Texts, rows: Int[np.ndarray, " N"], num_devices: int
+) -> Iterator[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " B"], int]]:
+    """Yield batches of all `rows`: which of them, what is scored, and its width."""
+    lengths = texts.lengths[rows]
+    if texts.packs:
+        batches = by_tokens(lengths, texts.widths, texts.pack_size)
+    else:
+        most_tokens = call_tokens(jax.default_backend()) * num_devices
+        batches = by_length(lengths, texts.widths, most_tokens)
+    for chosen, width, size in batches:
+        yield chosen, filled(rows[chosen], size), width

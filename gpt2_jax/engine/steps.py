@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax.training.train_state import TrainState
 from jax import Array
@@ -48,11 +49,21 @@ def create_train_state(
 
     `rate`: what the updates of `tx` are multiplied by, as an input of the step.
     """
-    params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
+
+    params, opt_state = _begin(params, tx)
     made: dict[str, Any] = {"apply_fn": model.apply, "params": params, "tx": tx}
+    made |= {"step": 0, "opt_state": opt_state}
     if rate is None:
-        return TrainState.create(**made)
-    return RatedState.create(**made, rate=jnp.float32(rate))
+        return TrainState(**made)
+    return RatedState(**made, rate=np.float32(rate))
+
+
+@functools.partial(jax.jit, static_argnums=1)  # one program, not one for each shape
+def _begin(
+    params: Params, tx: optax.GradientTransformation
+) -> tuple[Params, optax.OptState]:
+    copies = jax.tree.map(jnp.copy, params)
+    return copies, tx.init(copies)
 
 
 def train_step(

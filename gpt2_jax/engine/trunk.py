@@ -134,6 +134,16 @@ def output_shape(
     return (len(texts.values), config.embed_dim), jnp.dtype(config.dtype)
 
 
+def outputs_to_come(config: GPT2Config, texts: Texts, depth: int) -> Texts:
+    """Return what `run_trunk` will, with a ShapeDtypeStruct in the place of values."""
+    values: Any = jax.ShapeDtypeStruct(*output_shape(config, texts, depth))
+    outputs = dataclasses.replace(texts, values=values)
+    if depth <= config.num_layers:
+        return outputs
+    lengths = np.ones_like(texts.lengths)
+    return dataclasses.replace(outputs, lengths=lengths, widths=(1,))
+
+
 def _run_packed(
     config: GPT2Config,
     placed: Sequence[Params],

@@ -11,7 +11,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 2000
 FEW = 5  # runs; with fewer, an interval over them is rough
@@ -47,25 +46,29 @@ def summarize(values: Sequence[float], *, percent: bool = False) -> Summary:
     The interval is Student's t. That of a `percent` stays within 0 to 100: it is of the
     beta distribution of the same mean, whose standard error is widened as t's is.
     """
+    from scipy import special
+
     mean, n = statistics.fmean(values), len(values)
     if n < 2:
         return Summary(mean, None, None, None, tuple(values))
     sd = statistics.stdev(values)
-    t = float(stats.t.ppf(0.975, n - 1))
+    t = float(special.stdtrit(n - 1, 0.975))
     error = sd / math.sqrt(n)
     low, high = mean - t * error, mean + t * error
     if percent and error:
-        wide = error * t / float(stats.norm.ppf(0.975))
+        wide = error * t / float(special.ndtri(0.975))
         low, high = _beta_interval(mean / 100, wide / 100)
     return Summary(mean, sd, low, high, tuple(values))
 
 
 def _beta_interval(mean: float, error: float) -> tuple[float, float]:
     """Return the 95% interval in percent of a beta distribution of these moments."""
+    from scipy import special
+
     size = mean * (1 - mean) / error**2 - 1  # a + b
     if size <= 0:  # wider than any beta distribution: nothing is known
         return 0.0, 100.0
-    ends = stats.beta.ppf((0.025, 0.975), mean * size, (1 - mean) * size)
+    ends = special.betaincinv(mean * size, (1 - mean) * size, (0.025, 0.975))
     return 100 * float(ends[0]), 100 * float(ends[1])
 
 
@@ -182,7 +185,9 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> Mapping[str, float]:
     Args:
         one, other: whether each answer is right, bool [N].
     """
+    from scipy import special
+
     only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
-    apart = only_one + only_other
-    p = float(stats.binomtest(only_one, apart).pvalue) if apart else 1.0
+    fewer, apart = min(only_one, only_other), only_one + only_other
+    p = min(2 * float(special.bdtr(fewer, apart, 0.5)), 1.0)  # two-sided
     return {"only_first": only_one, "only_second": only_other, "p": p}

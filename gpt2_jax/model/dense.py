@@ -6,6 +6,7 @@ Shapes: `B` batch, `T` tokens, `D` features, `R` rank of an adapter.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from typing import Any
 
@@ -13,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Key
 
 from gpt2_jax.config import GPT2Config
 
@@ -25,6 +26,15 @@ def uniform_init(fan_in: int) -> nn.initializers.Initializer:
         return jax.random.uniform(key, shape, dtype, -1, 1) / math.sqrt(fan_in)
 
     return init
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))  # one program, not a dozen
+def draw_head(key: Key[Array, ""], inputs: int, classes: int) -> dict[str, Array]:
+    """Return kernel [inputs, classes] and bias [classes], as torch.nn.Linear's."""
+    kernel_key, bias_key = jax.random.split(key)
+    init = uniform_init(inputs)
+    kernel = init(kernel_key, (inputs, classes))
+    return {"kernel": kernel, "bias": init(bias_key, (classes,))}
 
 
 class LoRADense(nn.Module):

@@ -24,7 +24,12 @@ from jaxtyping import Float, Int, Key
 from gpt2_jax.config import GPT2Config, PoolName
 from gpt2_jax.model.attention import attention_mask
 from gpt2_jax.model.blocks import Block, take_token
-from gpt2_jax.model.dense import layer_norm, matmul_precision, uniform_init
+from gpt2_jax.model.dense import (
+    draw_head,
+    layer_norm,
+    matmul_precision,
+    uniform_init,
+)
 from gpt2_jax.model.pools import POOLS, Pool
 from gpt2_jax.model.tree import Params
 
@@ -240,11 +245,5 @@ def to_classifier(
     config = dataclasses.replace(
         config, num_classes=num_classes, pool=pool, tied=True, **changes
     )
-    kernel_key, bias_key = jax.random.split(key)
-    inputs = head_inputs(config)
-    init = uniform_init(inputs)
-    head = {
-        "kernel": init(kernel_key, (inputs, num_classes)),
-        "bias": init(bias_key, (num_classes,)),
-    }
+    head = draw_head(key, head_inputs(config), num_classes)
     return GPT2(config), {**params, "out_head": head}

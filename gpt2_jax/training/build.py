@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import logging
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 import optax
-from flax.training.train_state import TrainState
 
-from gpt2_jax.config import TrainConfig
-from gpt2_jax.distributed import process_min
 from gpt2_jax.engine.devices import (
     Device,
     check_deterministic,
     choose_devices,
     describe_devices,
     local_devices,
-    on_host,
 )
 from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.forward import packed_end
-from gpt2_jax.engine.jit import jit_steps
 from gpt2_jax.engine.loss import Loss, cross_entropy
-from gpt2_jax.engine.optimizer import create_optimizer
-from gpt2_jax.engine.outputs import keeps_outputs
-from gpt2_jax.engine.pmap import PmapSteps
-from gpt2_jax.engine.steps import create_train_state
+from gpt2_jax.engine.resident import ResidentSteps
 from gpt2_jax.engine.texts import LEARNED, READ, Texts
 from gpt2_jax.engine.together import TogetherSteps
-from gpt2_jax.engine.trunk_cache import reuse_trunk
+from gpt2_jax.engine.trunk import outputs_to_come
+from gpt2_jax.engine.trunk_cache import reuse_trunk, reuses_trunk
 from gpt2_jax.engine.widths import epoch_rows
-from gpt2_jax.engine.wrapper import Steps
 from gpt2_jax.model.pools import POOLS
-from gpt2_jax.model.tree import Params, flatten, split_params
 from gpt2_jax.plan.task import Task
+from gpt2_jax.training.above import Above, first_state, fits_memory
+from gpt2_jax.training.rehearsal import compiling_beside
 from gpt2_jax.workdir.identity import PRETRAINED
 from gpt2_jax.workdir.run import Run
 
-log = logging.getLogger(__name__)
 
-
-def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
+def build_engine(
+    task: Task,
+    run: Run,
+    loss: Loss = cross_entropy,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Engine:
     """Run the frozen trunk once over the texts where it can be, and wrap the steps.
 
     Then the params of the trunk stay behind. What a run before has made of the same
     trunk and texts is taken from the memo of `run`.
+
+    Args:
+        loss, optimizer: see `finetune`.
 
     Raises:
         DeviceError: the devices asked for are not there.
@@ -64,54 +62,75 @@ def build_engine(task: Task, run: Run, loss: Loss = cross_entropy) -> Engine:
     read = (run.identity[PRETRAINED], task.model.config, texts.fingerprint(*READ))
     kept = (train.reuse_trunk, train.reuse_max_bytes, train.reuse_max_disk_bytes)
     key = (*read, tuple(devices), task.depth, texts.widths, *kept)
+    above = Above(task, run, devices, task.depth, loss)
     with run.phase("trunk"):
-        outputs = memo.get("trunk", key, lambda: _run_trunk(task, run, texts, devices))
-    features, depth = texts, 0
-    if outputs is not None:
-        features, depth = outputs.learned_as(texts), task.depth
-    resident = features.values.nbytes <= train.reuse_max_bytes
+        outputs = memo.get("trunk", key, lambda: _run_trunk(above, texts, optimizer))
+    if outputs is None:
+        above, features = dataclasses.replace(above, depth=0), texts
+    else:
+        features = outputs.learned_as(texts)
+    resident = fits_memory(features, train)
     if not resident:  # calls are sent batches, which are padded
         features = dataclasses.replace(features, packs=())
-    num_layers = task.model.config.num_layers
-    _, params = split_params(task.params, num_layers, depth)
-    _, param_labels = split_params(task.param_labels, num_layers, depth)
-    trains = tuple(flatten(param_labels).items())
-    how = (train.parallel, train.shard, train.accumulate, loss)
+    key = (*key, features.fingerprint(*LEARNED), *above.key)
     steps = memo.get(
-        "compiled steps",
-        (*key, features.packs, features.fingerprint(*LEARNED), trains, how),
-        lambda: _compile_steps(task, features, devices, depth, param_labels, loss),
+        "compiled steps", (*key, features.packs), lambda: above.steps(features)
     )
-    if depth > 0 and resident and (train.parallel, train.shard) == ("jit", "none"):
+    one = (train.parallel, train.shard) == ("jit", "none")
+    if above.depth > 0 and resident and one:
 
         def together(size: int) -> TogetherSteps:
             return memo.get(
-                "steps together",
-                (*key, features.fingerprint(*LEARNED), trains, how, size),
-                lambda: _compile_together(
-                    task, features, devices, depth, param_labels, loss, size
-                ),
+                "steps together", (*key, size), lambda: above.together(features, size)
             )
 
         steps = memo.join(steps, together)
-    return Engine(params, param_labels, features, steps, run.stop.poll, depth > 0)
+    trained = above.params, above.param_labels
+    return Engine(*trained, features, steps, run.stop.poll, above.depth > 0)
 
 
 def _run_trunk(
-    task: Task, run: Run, texts: Texts, devices: Sequence[Device]
+    above: Above, texts: Texts, optimizer: optax.GradientTransformation | None
 ) -> Texts | None:
+    """Run the trunk below, if it need not run in every step."""
+    task, run, devices = above.task, above.run, above.devices
     train = task.config.train
-    return reuse_trunk(
-        task.model,
-        task.params,
-        texts,
-        train,
-        task.depth,
-        run.folder,
-        devices=local_devices(devices),
-        poll=run.stop.poll,
-        cache=run.options.trunk_cache,
-        resident=(train.parallel, train.shard) == ("jit", "none") and len(devices) == 1,
+    one = (train.parallel, train.shard) == ("jit", "none") and len(devices) == 1
+    with _compiling_beside(above, texts, optimizer):
+        return reuse_trunk(
+            task.model,
+            task.params,
+            texts,
+            train,
+            task.depth,
+            run.folder,
+            devices=local_devices(devices),
+            poll=run.stop.poll,
+            cache=run.options.trunk_cache,
+            resident=one,
+        )
+
+
+def _compiling_beside(
+    above: Above, texts: Texts, optimizer: optax.GradientTransformation | None
+) -> contextlib.AbstractContextManager[None]:
+    """Compile, while the trunk runs, the steps that will read its outputs."""
+    task, run = above.task, above.run
+    nothing = contextlib.nullcontext()
+    # Runs that train together take their steps by another program, and processes must
+    # compile the same.
+    if run.options.memo.stop or jax.process_count() > 1:
+        return nothing
+    if not reuses_trunk(task.config.train, task.depth):
+        return nothing
+    outputs = outputs_to_come(task.model.config, texts, task.depth)
+    if task.config.train.parallel != "jit" or not above.are_resident(outputs):
+        return nothing
+    steps = above.steps(outputs)
+    assert isinstance(steps, ResidentSteps)
+    trained = above.params, above.param_labels
+    return compiling_beside(
+        task, outputs, steps, lambda: first_state(task, *trained, run, optimizer)
     )
 
 
@@ -131,59 +150,6 @@ def packs_steps(task: Task, devices: Sequence[Device]) -> bool:
     )
 
 
-def _compile_steps(
-    task: Task,
-    features: Texts,
-    devices: Sequence[Device],
-    depth: int,
-    param_labels: Params,
-    loss: Loss,
-) -> Steps:
-    train = task.config.train
-    given = (task.model, param_labels, features, devices)
-    how = {"depth": depth, "accumulate": train.accumulate, "loss": loss}
-    resident = _are_resident(features, train, devices)
-    if train.parallel == "pmap":
-        return PmapSteps(*given, **how, resident=resident)
-    return jit_steps(*given, **how, resident=resident, shard=train.shard)
-
-
-def _are_resident(
-    features: Texts, train: TrainConfig, devices: Sequence[Device]
-) -> bool:
-    """Return whether each device holds all texts, and calls send no batches."""
-    size = features.values.nbytes
-    if size > train.reuse_max_bytes or train.shard != "none":
-        return False
-    if len(devices) == 1 and train.parallel == "jit":
-        return True
-    # On one that is no accelerator a copy for each would gain nothing.
-    fits = all(keeps_outputs(device, size) for device in local_devices(devices))
-    return bool(*process_min(fits))  # processes must do the same
-
-
-def _compile_together(
-    task: Task,
-    features: Texts,
-    devices: Sequence[Device],
-    depth: int,
-    param_labels: Params,
-    loss: Loss,
-    size: int,
-) -> TogetherSteps:
-    train = task.config.train
-    return TogetherSteps(
-        features,
-        devices,
-        size,
-        model=task.model,
-        depth=depth,
-        param_labels=param_labels,
-        accumulate=train.accumulate,
-        loss=loss,
-    )
-
-
 def describe_run_devices(task: Task) -> list[str]:
     """Return, line by line, what the run trains on.
 
@@ -192,30 +158,3 @@ def describe_run_devices(task: Task) -> list[str]:
     """
     train = task.config.train
     return describe_devices(choose_devices(train.devices), train)
-
-
-def first_state(
-    task: Task,
-    engine: Engine,
-    run: Run,
-    optimizer: optax.GradientTransformation | None = None,
-) -> TrainState:
-    """Return step 0, in the memory of the host.
-
-    Its AdamW is of a learning rate of 1, and the updates are multiplied by that of the
-    run: with the same optimizer the same steps are compiled once, for all rates.
-
-    Args:
-        optimizer: in the place of AdamW, its updates as they are; see `finetune`.
-    """
-    train = dataclasses.replace(task.config.train, seed=0, learning_rate=1.0)
-    labels, steps = engine.param_labels, task.num_steps
-    tx = run.options.memo.get(
-        "optimizer",
-        (train, tuple(flatten(labels).items()), steps, optimizer),
-        lambda: create_optimizer(train, labels, steps, optimizer),
-    )
-    rate = task.config.train.learning_rate if optimizer is None else None
-    with on_host():  # what is cut over the devices may fit none of them
-        state = create_train_state(task.model, engine.params, tx, rate)
-    return jax.tree.map(np.asarray, state)

@@ -131,7 +131,7 @@ def _baselines(
 
 def learning_rates(task: Task, steps: int) -> dict[str, list[float]]:
     """Return the learning rate of some of the steps, by epoch."""
-    rate = create_schedule(task.config.train, task.num_steps)
+    rate = jax.jit(create_schedule(task.config.train, task.num_steps))
     chosen = np.unique(np.linspace(0, steps, 100).astype(int))
     return {
         "epoch": (chosen / task.steps_per_epoch).round(4).tolist(),

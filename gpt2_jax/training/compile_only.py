@@ -7,22 +7,14 @@ import logging
 import tempfile
 
 import jax
-import numpy as np
 
 from gpt2_jax.config import FinetuneConfig
-from gpt2_jax.engine.engine import Engine
-from gpt2_jax.engine.packing import Pack
-from gpt2_jax.engine.widths import epoch_rows
 from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
-from gpt2_jax.plan.task import Task
-from gpt2_jax.training.build import (
-    build_engine,
-    describe_run_devices,
-    first_state,
-)
+from gpt2_jax.training.above import first_state
+from gpt2_jax.training.build import build_engine, describe_run_devices
 from gpt2_jax.training.collect import learning_rates
-from gpt2_jax.training.milestones import few_rows
+from gpt2_jax.training.rehearsal import batches_scored, batches_to_train
 from gpt2_jax.workdir.run import RunOptions, open_run
 
 log = logging.getLogger(__name__)
@@ -61,36 +53,21 @@ def compile_only(
                 log.info(line)
             run.claim(task.identity())
             engine = build_engine(task, run)
-        state = first_state(task, engine, run)
-        engine.accuracy(engine.params, "test")
-        state = engine.steps.place(state)
+        steps, texts = engine.steps, engine.texts
+        state = steps.place(first_state(task, engine.params, engine.param_labels, run))
         key = jax.random.key(config.train.seed)
-        for rows, width in _one_of_each_width(task, engine):
+        for rows, width in batches_to_train(task, texts, config.train.epochs):
             run.stop.poll()
-            state, _ = engine.steps.train(state, rows, key, width)
-        for part in ("train", "validation"):
-            engine.measure(state.params, few_rows(task, engine, part))
-        engine.logits(state.params, engine.texts.parts["validation"])
-        state = engine.steps.unplace(state)
+            state, _ = steps.train(state, rows, key, width)
+        params = steps.place(engine.params)  # of another kind than those of a state
+        for rows, width in batches_scored(task, texts, steps.num_devices):
+            run.stop.poll()
+            jax.block_until_ready(steps.predict(params, rows, width))
+        state = steps.unplace(state)
         with run.checkpoints(engine.param_labels) as checkpoints:
             meta = {"step": int(state.step), "behind": True}
             checkpoints.save(state, meta, None)  # what it copies is compiled too
             checkpoints.finish()
-        engine.logits_by_part(state.params)
         task.trained_model(state.params, temperature=1.0)
         learning_rates(task, task.num_steps)
         return Compiled(**run.clock.cache, seconds=run.clock.seconds["total"])
-
-
-def _one_of_each_width(task: Task, engine: Engine) -> list[tuple[np.ndarray, int]]:
-    """Return a batch [1, B] of each shape that the batches of all epochs have."""
-    train, trained = task.config.train, engine.texts.parts["train"]
-    found: dict[tuple[int, Pack | None], np.ndarray] = {}
-    texts = engine.texts
-    for epoch in range(train.epochs):
-        for rows in trained[
-            epoch_rows(len(trained), train.batch_size, train.seed, epoch)
-        ]:
-            shape = (texts.width(rows), texts.pack(rows))
-            found.setdefault(shape, rows[None])
-    return [(rows, width) for (width, _), rows in found.items()]

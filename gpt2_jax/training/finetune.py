@@ -25,12 +25,9 @@ from gpt2_jax.plan.describe import describe
 from gpt2_jax.plan.prepare import prepare
 from gpt2_jax.plan.task import Task
 from gpt2_jax.storage.home import expanded
+from gpt2_jax.training.above import first_state
 from gpt2_jax.training.beside import begin_beside, fit_beside
-from gpt2_jax.training.build import (
-    build_engine,
-    describe_run_devices,
-    first_state,
-)
+from gpt2_jax.training.build import build_engine, describe_run_devices
 from gpt2_jax.training.callbacks import Callback, Observers, RunInfo, check_callbacks
 from gpt2_jax.training.collect import collect, write_files
 from gpt2_jax.training.loop import train
@@ -120,9 +117,10 @@ def finetune(
                 check_profile(profile, steps, steps)
                 log.info("already complete: %d of %d steps", steps, steps)
                 return dataclasses.replace(Results.from_json(found), folder=run.place)
-            engine = build_engine(task, run, loss or cross_entropy)
+            engine = build_engine(task, run, loss or cross_entropy, optimizer)
             begin_beside(task, run)
-        state = first_state(task, engine, run, optimizer)
+        trained = engine.params, engine.param_labels
+        state = first_state(task, *trained, run, optimizer)
         with run.checkpoints(engine.param_labels) as checkpoints:
             _check_space(checkpoints, state, task)
             with run.phase("evaluate"):

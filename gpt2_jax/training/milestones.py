@@ -18,6 +18,7 @@ from gpt2_jax.plan.task import Task
 from gpt2_jax.training.callbacks import Observers
 from gpt2_jax.training.pace import Pace
 from gpt2_jax.training.profiling import named
+from gpt2_jax.training.rehearsal import few_rows
 from gpt2_jax.training.selection import is_exhausted, score
 from gpt2_jax.workdir.metrics_log import MetricsLog
 from gpt2_jax.workdir.run import Run
@@ -132,7 +133,7 @@ class Milestones:
         scores = {}
         for part in ("train", "validation"):
             loss = self.engine.measure(
-                state.params, few_rows(self.task, self.engine, part)
+                state.params, few_rows(self.task, self.engine.texts, part)
             )["loss"]
             scores[f"{part}_loss"] = loss
         for name, value in scores.items():
@@ -158,7 +159,7 @@ class Milestones:
     ) -> dict[str, Any]:
         epoch, few = (
             step // self.task.steps_per_epoch,
-            few_rows(self.task, self.engine, "train"),
+            few_rows(self.task, self.engine.texts, "train"),
         )
         accuracy = self.engine.measure(state.params, few)["accuracy"]
         values = {"step": step, "epoch": epoch, "train_accuracy": accuracy}
@@ -184,9 +185,3 @@ class Milestones:
             self.checkpoints.rescore(step, meta, value)
         else:
             self.checkpoints.save(self.engine.steps.unplace(state), meta, value)
-
-
-def few_rows(task: Task, engine: Engine, part: str) -> np.ndarray:
-    """Return the rows that evaluations on the way look at, as the book does."""
-    config = task.config.train
-    return engine.texts.parts[part][: config.eval_batches * config.batch_size]

@@ -30,11 +30,11 @@ def test_the_run_compiles_nothing_more(train, tmp_path_factory, tmp_path):
     with shared_programs(tmp_path / "cache"):
         jax.clear_caches()
         found = compile_only(config, verbose=False)
-        assert found.misses > 10
+        assert found.misses > 5
         jax.clear_caches()  # as a new process
         results = finetune(config, tmp_path / "run", verbose=False)
         assert results.compilation_cache["misses"] == 0
-        assert results.compilation_cache["hits"] > 10
+        assert results.compilation_cache["hits"] > 5
         jax.clear_caches()
         assert compile_only(config, verbose=False).misses == 0
 
@@ -54,7 +54,7 @@ def test_it_writes_no_run(tmp_path_factory, tmp_path, monkeypatch, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["folder"] == str(tmp_path / "cache")
     kept = len([*(tmp_path / "cache").glob("*-cache")])
-    assert told["misses"] + told["hits"] >= kept > 10
+    assert told["misses"] + told["hits"] >= kept > 5
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "config.json"}
 
 

@@ -1,0 +1,110 @@
+"""What a run will call is compiled while its trunk runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.monitoring
+import pytest
+from training_helpers import run_config
+
+from gpt2_jax.engine import trunk
+from gpt2_jax.errors import UserError
+from gpt2_jax.training import build
+from gpt2_jax.training.finetune import finetune
+from gpt2_jax.workdir.clock import Clock
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@contextmanager
+def _compiled() -> Iterator[list[tuple[str, str]]]:
+    """Collect the thread and the name of each program that is compiled."""
+    found: list[tuple[str, str]] = []
+
+    def listen(event: str, duration_secs: float, **told: str | int) -> None:
+        if event == _COMPILED:
+            name = str(told["fun_name"]).removeprefix("jit(").removesuffix(")")
+            found.append((threading.current_thread().name, name))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {},
+        {"trainable": ("head",)},
+        {"trainable": ("last_two_blocks",), "epochs": 2},
+        {"clip_norm": None, "schedule": "constant"},
+        pytest.param({"trainable": ("lora",)}, id="no trunk"),
+    ],
+    ids=str,
+)
+def test_steps_are_compiled_beside_the_trunk(train, tmp_path_factory, tmp_path):
+    jax.clear_caches()
+    with _compiled() as found:
+        finetune(run_config(tmp_path_factory, **train), tmp_path / "run", verbose=False)
+    threads: dict[str, set[str]] = {}
+    for thread, name in found:
+        threads.setdefault(name, set()).add(thread)
+    for name, used in threads.items():
+        if name.startswith(("train_", "predict_rows", "predict_packed")):
+            beside = "lora" not in train.get("trainable", ())
+            assert used == {"compile" if beside else "MainThread"}, (name, used)
+    assert any(name.startswith("train_") for name in threads)
+
+
+def test_a_trunk_that_fails_leaves_no_thread(tmp_path_factory, tmp_path, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise UserError("no trunk")
+
+    monkeypatch.setattr(build, "reuse_trunk", fail)
+    with pytest.raises(UserError, match="no trunk"):
+        finetune(run_config(tmp_path_factory), tmp_path / "run", verbose=False)
+    assert "compile" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_another_thread_compiles_is_no_time_of_a_run():
+    clock = Clock()
+    program = jax.jit(lambda x: x + 1)
+    with clock.compiling():
+        other = threading.Thread(target=lambda: program.lower(2.0).compile())
+        other.start()
+        other.join()
+        assert clock.compiling_seconds == 0
+        jax.jit(lambda x: x + 3).lower(2.0).compile()
+        assert clock.compiling_seconds > 0
+
+
+def test_outputs_to_come_have_the_shapes_of_those_that_came(
+    tmp_path_factory, monkeypatch, tmp_path
+):
+    came = []
+    real = trunk.run_trunk
+
+    def run_trunk(config: Any, params: Any, texts: Any, depth: int, *rest: Any, **how):
+        outputs = real(config, params, texts, depth, *rest, **how)
+        came.append((trunk.outputs_to_come(config, texts, depth), outputs))
+        return outputs
+
+    monkeypatch.setattr("gpt2_jax.engine.trunk_cache.run_trunk", run_trunk)
+    for train in ({}, {"trainable": ("head",)}):
+        name = "-".join(train.get("trainable", ("default",)))
+        config = run_config(tmp_path_factory, **train)
+        finetune(config, tmp_path / name, verbose=False)
+    for to_come, outputs in came:
+        assert to_come.widths == outputs.widths
+        assert (to_come.lengths == outputs.lengths).all()
+        for name, leaf in outputs.data.items():
+            expected = to_come.data[name]
+            assert (leaf.shape, leaf.dtype) == (expected.shape, expected.dtype), name
+    assert len(came) == 2
