@@ -55,17 +55,23 @@ class Call(NamedTuple):
 class ResidentSteps:
     """The steps on devices that hold all texts each; a call sends them only rows.
 
-    The values of `texts` may be a shape alone. Then nothing is called, but calls can
-    be compiled: `train_call`, `predict_call`.
+    Args:
+        to_come: of the values of `texts` the shape alone is right. Then nothing is
+            called, but calls can be compiled: `train_call`, `predict_call`.
     """
 
     def __init__(
-        self, texts: Texts, devices: Sequence[Device], programs: Programs
+        self,
+        texts: Texts,
+        devices: Sequence[Device],
+        programs: Programs,
+        *,
+        to_come: bool = False,
     ) -> None:
         self._texts, self._devices, self._programs = texts, devices, programs
         self.num_devices = len(devices)
         data = texts.data if len(devices) == 1 else texts.padded_data
-        if isinstance(texts.values, jax.ShapeDtypeStruct):
+        if to_come:
             self.data = self.shapes(data)
         elif len(devices) > 1:
             self.data = self.place(data)

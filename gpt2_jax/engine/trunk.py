@@ -135,8 +135,9 @@ def output_shape(
 
 
 def outputs_to_come(config: GPT2Config, texts: Texts, depth: int) -> Texts:
-    """Return what `run_trunk` will, with a ShapeDtypeStruct in the place of values."""
-    values: Any = jax.ShapeDtypeStruct(*output_shape(config, texts, depth))
+    """Return what `run_trunk` will, but for the values: zeros that take no memory."""
+    shape, dtype = output_shape(config, texts, depth)
+    values = np.broadcast_to(np.zeros((), dtype), shape)
     outputs = dataclasses.replace(texts, values=values)
     if depth <= config.num_layers:
         return outputs

@@ -68,8 +68,10 @@ class LoRADense(nn.Module):
         y = y + self.bias[None, None, columns].astype(self.dtype)
         if self.lora_rank:
             low = x @ self.lora_a.astype(self.dtype)  # [B, T, R]
-            b = self.lora_b[:, columns].astype(self.dtype)
-            y = y + self.lora_alpha / self.lora_rank * (low @ b)
+            b = jnp.asarray(self.lora_b[:, columns], self.dtype)
+            config: Any = jax.config
+            up = _expand(low, b, config.jax_default_matmul_precision)  # [B, T, Out]
+            y = y + self.lora_alpha / self.lora_rank * jnp.asarray(up)
         return y
 
     def weights(self) -> tuple[Float[Array, "In Out"], Float[Array, " Out"]]:
@@ -79,6 +81,34 @@ class LoRADense(nn.Module):
             scale = self.lora_alpha / self.lora_rank
             kernel = kernel + scale * (self.lora_a @ self.lora_b)
         return jnp.asarray(kernel, self.dtype), jnp.asarray(self.bias, self.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _expand(
+    low: Float[Array, "... R"], b: Float[Array, "R Out"], precision: Any
+) -> Float[Array, "... Out"]:
+    """Return `low @ b`, whose gradient for `b` multiplies `low` by what comes down.
+
+    jax multiplies them the other way round. Then XLA on a CPU transposes the larger one
+    and computes in its columns what it is made of: of GELU, a quarter of a step.
+    """
+    return jnp.matmul(low, b, precision=precision)
+
+
+def _keep(low: Array, b: Array, precision: Any) -> tuple[Array, tuple[Array, Array]]:
+    return _expand(low, b, precision), (low, b)
+
+
+def _pull(
+    precision: Any, kept: tuple[Array, Array], down: Float[Array, "... Out"]
+) -> tuple[Float[Array, "... R"], Float[Array, "R Out"]]:
+    low, b = kept
+    rows = tuple(range(low.ndim - 1))
+    up = jax.lax.dot_general(low, down, ((rows, rows), ((), ())), precision)
+    return jnp.matmul(down, b.T, precision=precision), up
+
+
+_expand.defvjp(_keep, _pull)
 
 
 def dense(config: GPT2Config, sizes: tuple[int, int], name: str) -> LoRADense:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 
 import jax
@@ -12,7 +11,6 @@ import numpy as np
 import optax
 from flax.training.train_state import TrainState
 
-from gpt2_jax.config import TrainConfig
 from gpt2_jax.distributed import process_min
 from gpt2_jax.engine.devices import Device, local_devices, on_host
 from gpt2_jax.engine.jit import jit_steps
@@ -61,26 +59,29 @@ class Above:
 
     def are_resident(self, texts: Texts) -> bool:
         """Return whether each device holds all texts, and calls send no batches."""
-        train = self.task.config.train
-        if not fits_memory(texts, train) or train.shard != "none":
+        train, size = self.task.config.train, texts.values.nbytes
+        if size > train.reuse_max_bytes or train.shard != "none":
             return False
         if len(self.devices) == 1 and train.parallel == "jit":
             return True
         # On one that is no accelerator a copy for each would gain nothing.
-        size, own = num_bytes(texts), local_devices(self.devices)
-        fits = all(keeps_outputs(device, size) for device in own)
+        fits = all(keeps_outputs(d, size) for d in local_devices(self.devices))
         return bool(*process_min(fits))  # processes must do the same
 
     def steps(self, texts: Texts) -> Steps:
         """Return the steps over texts."""
         train, resident = self.task.config.train, self.are_resident(texts)
         if resident and train.parallel == "jit":
-            return ResidentSteps(texts, self.devices, self._programs())
+            return self.resident_steps(texts)
         given = (self.task.model, self.param_labels, texts, self.devices)
         how = {"depth": self.depth, "accumulate": train.accumulate, "loss": self.loss}
         if train.parallel == "pmap":
             return PmapSteps(*given, **how, resident=resident)
         return jit_steps(*given, **how, resident=False, shard=train.shard)
+
+    def resident_steps(self, texts: Texts, *, to_come: bool = False) -> ResidentSteps:
+        """Return the steps over texts, or over texts `to_come`; the same programs."""
+        return ResidentSteps(texts, self.devices, self._programs(), to_come=to_come)
 
     def _programs(self) -> Programs:
         """Return what is compiled before the trunk has run, and called after."""
@@ -110,15 +111,6 @@ class Above:
             accumulate=self.task.config.train.accumulate,
             loss=self.loss,
         )
-
-
-def num_bytes(texts: Texts) -> int:
-    return math.prod(texts.values.shape) * texts.values.dtype.itemsize
-
-
-def fits_memory(texts: Texts, train: TrainConfig) -> bool:
-    """Return whether values lie in memory, where calls are sent rows alone."""
-    return num_bytes(texts) <= train.reuse_max_bytes
 
 
 def first_state(

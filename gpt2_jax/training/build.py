@@ -19,7 +19,6 @@ from gpt2_jax.engine.devices import (
 from gpt2_jax.engine.engine import Engine
 from gpt2_jax.engine.forward import packed_end
 from gpt2_jax.engine.loss import Loss, cross_entropy
-from gpt2_jax.engine.resident import ResidentSteps
 from gpt2_jax.engine.texts import LEARNED, READ, Texts
 from gpt2_jax.engine.together import TogetherSteps
 from gpt2_jax.engine.trunk import outputs_to_come
@@ -27,7 +26,7 @@ from gpt2_jax.engine.trunk_cache import reuse_trunk, reuses_trunk
 from gpt2_jax.engine.widths import epoch_rows
 from gpt2_jax.model.pools import POOLS
 from gpt2_jax.plan.task import Task
-from gpt2_jax.training.above import Above, first_state, fits_memory
+from gpt2_jax.training.above import Above, first_state
 from gpt2_jax.training.rehearsal import compiling_beside
 from gpt2_jax.workdir.identity import PRETRAINED
 from gpt2_jax.workdir.run import Run
@@ -69,7 +68,7 @@ def build_engine(
         above, features = dataclasses.replace(above, depth=0), texts
     else:
         features = outputs.learned_as(texts)
-    resident = fits_memory(features, train)
+    resident = features.values.nbytes <= train.reuse_max_bytes
     if not resident:  # calls are sent batches, which are padded
         features = dataclasses.replace(features, packs=())
     key = (*key, features.fingerprint(*LEARNED), *above.key)
@@ -126,8 +125,7 @@ def _compiling_beside(
     outputs = outputs_to_come(task.model.config, texts, task.depth)
     if task.config.train.parallel != "jit" or not above.are_resident(outputs):
         return nothing
-    steps = above.steps(outputs)
-    assert isinstance(steps, ResidentSteps)
+    steps = above.resident_steps(outputs, to_come=True)
     trained = above.params, above.param_labels
     return compiling_beside(
         task, outputs, steps, lambda: first_state(task, *trained, run, optimizer)

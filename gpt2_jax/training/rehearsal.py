@@ -65,7 +65,7 @@ def compiling_beside(
     What it has not begun when the block ends in an error is left out.
 
     Args:
-        texts: whose values are a shape; `steps` are over them.
+        texts: to come; `steps` are over them.
         first_state: makes the state that the steps will be given.
     """
     ended = threading.Event()

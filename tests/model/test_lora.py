@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -41,6 +43,31 @@ def test_new_adapters_change_no_logit():
     plain, params = make_classifier()
     model, adapted = make_classifier("lora")
     np.testing.assert_array_equal(_logits(model, adapted), _logits(plain, params))
+
+
+def test_gradients_of_adapters_are_those_of_what_is_merged():
+    model, params = make_classifier("lora")
+    params, examples = _random_adapters(params), make_padded(6)
+    config = model.config
+    plain = GPT2(dataclasses.replace(config, lora_rank=0))
+    scale = config.lora_alpha / config.lora_rank
+
+    def merged(params):
+        flat = flatten(params)
+        for path in [path for path in flat if path.endswith("lora_b")]:
+            layer = path.removesuffix("/lora_b")
+            low, b = flat.pop(f"{layer}/lora_a"), flat.pop(path)
+            flat[f"{layer}/kernel"] = flat[f"{layer}/kernel"] + scale * low @ b
+        return unflatten(flat)
+
+    def loss(params, model):
+        logits = model.apply({"params": params}, examples.tokens, examples.lengths)
+        return (logits**2).sum()
+
+    got = flatten(jax.grad(loss)(params, model))
+    want = flatten(jax.grad(lambda params: loss(merged(params), plain))(params))
+    for path, leaf in want.items():
+        np.testing.assert_allclose(got[path], leaf, rtol=1e-3, atol=1e-4, err_msg=path)
 
 
 def test_adapters_stand_beside_every_kernel_but_the_heads():
