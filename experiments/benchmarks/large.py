@@ -5,7 +5,8 @@
 Each row is a process of its own: `predict` over 5,000 and 5,000,000 lines with a stub
 in the place of the model, so that reader, tokenizer and writer are what is measured;
 `predict` over 5,000 and 50,000 with the model; `finetune` on 12,500 and 100,000 texts
-of the demo, each with a number, for one epoch. Prints a row of Markdown for each:
+of the demo, each with a number, for one epoch, the outputs of the trunk kept in memory
+or in a file. Prints a row of Markdown for each:
 seconds, and the most memory that the process held. `--rows` names some of `ROWS` alone.
 """
 
@@ -30,6 +31,7 @@ ROWS = {
     "predict, a stub for the model": (5_000, 5_000_000),
     "predict": (5_000, 50_000),
     "finetune": (12_500, 100_000),
+    "finetune, outputs of the trunk in a file": (12_500, 100_000),
 }
 STUB = """
 import sys
@@ -79,8 +81,10 @@ def measured(command: Sequence[str]) -> tuple[float, float]:
 
 def command_of(what: str, run: Path, texts: Path, folder: Path) -> list[str]:
     """Return the command of a row."""
-    if what == "finetune":
+    if what.startswith("finetune"):
         flags = ["finetune", "--data", str(texts), "--epochs", "1", "--quiet"]
+        if "file" in what:
+            flags += ["--reuse-max-bytes", "0"]
         return [sys.executable, "-m", "gpt2_jax", *flags, "--workdir", str(folder)]
     start = ["-c", STUB] if "stub" in what else ["-m", "gpt2_jax"]
     files = ["--file", str(texts), "--output", str(folder.with_suffix(".csv"))]
@@ -98,9 +102,10 @@ def main() -> None:
         for count in arguments.counts or ROWS[what]:
             with tempfile.TemporaryDirectory() as folder:
                 texts = Path(folder) / "texts.jsonl"
-                if what != "finetune":
+                labelled = what.startswith("finetune")
+                if not labelled:
                     texts = texts.with_suffix(".txt")
-                write_texts(texts, count, labelled=what == "finetune")
+                write_texts(texts, count, labelled=labelled)
                 command = command_of(what, arguments.run, texts, Path(folder) / "run")
                 seconds, peak = measured(command)
             each = f"{1e6 * seconds / count:.0f}"

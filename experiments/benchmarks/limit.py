@@ -183,7 +183,9 @@ def _step_flops(task: Task, engine: Engine, call: np.ndarray, width: int) -> flo
         return step_flops(run, train, width)
     lengths = engine.texts.lengths[call]
     blocks = packed_end(config) - (task.depth if engine.trunk_reused else 0)
-    return 3 * forward_flops(config, lengths, blocks) / len(call)  # backward is two
+    # The backward pass is two: one for what goes in, one for kernels that train.
+    passes = 2 if train.trainable == ("lora",) else 3
+    return passes * forward_flops(config, lengths, blocks) / len(call)
 
 
 def _size(tree: Any) -> int:
