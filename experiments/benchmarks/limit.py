@@ -48,6 +48,7 @@ T = TypeVar("T")
 
 STEP_MOVES = 10  # of the trained bytes: p twice, g once; p, g, m, v and p, m, v
 PREDICTED = (1, 32, 500)
+PATIENCE = 10.0  # seconds
 
 
 class Phase(NamedTuple):
@@ -58,13 +59,16 @@ class Phase(NamedTuple):
 
 
 def timed(run: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
-    """Return the least seconds of some calls, and what the last one returned."""
+    """Return the least seconds of some calls, and what the last one returned.
+
+    Long ones are called less often.
+    """
     seconds = []
     while True:
         started = time.perf_counter()
         found = jax.block_until_ready(run())
         seconds.append(time.perf_counter() - started)
-        if len(seconds) == repeats:
+        if len(seconds) == repeats or sum(seconds) > PATIENCE:
             return min(seconds), found
 
 
@@ -156,14 +160,16 @@ def _steps(task: Task, engine: Engine, run: Run, state: Any) -> Iterator[Phase]:
     most = min(engine.steps.most_steps(train.batch_size, width), MAX_STEPS)
     call = np.resize(alike, (most, train.batch_size))
 
-    def take() -> None:
+    def take(steps: int) -> None:
         nonlocal state
-        state, _ = engine.steps.train(state, call, key, width)
+        state, _ = engine.steps.train(state, call[:steps], key, width)
 
     compiled = run.clock.compiling_seconds
-    take()
+    take(1)
     yield Phase("compile: step", run.clock.compiling_seconds - compiled)
-    seconds, _ = timed(take, repeats=3)
+    one, _ = timed(functools.partial(take, 1), repeats=3)
+    most = min(most, max(int(PATIENCE / 3 / one), 1))
+    seconds, _ = timed(functools.partial(take, most), repeats=3)
     size = STEP_MOVES * _size(trained_leaves(engine.params, engine.param_labels))
     name = f"a step ({' x '.join(map(str, shape))} tokens)"
     yield Phase(name, seconds / most, _step_flops(task, engine, call, width), size)
