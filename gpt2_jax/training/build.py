@@ -128,7 +128,7 @@ def _compiling_beside(
     steps = above.resident_steps(outputs, to_come=True)
     trained = above.params, above.param_labels
     return compiling_beside(
-        task, outputs, steps, lambda: first_state(task, *trained, run, optimizer)
+        task, run, outputs, steps, lambda: first_state(task, *trained, run, optimizer)
     )
 
 

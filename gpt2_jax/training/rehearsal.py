@@ -17,6 +17,7 @@ from gpt2_jax.engine.scoring import batches_to_score
 from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.widths import epoch_rows
 from gpt2_jax.plan.task import Task
+from gpt2_jax.workdir.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def batches_scored(
 @contextlib.contextmanager
 def compiling_beside(
     task: Task,
+    run: Run,
     texts: Texts,
     steps: ResidentSteps,
     first_state: Callable[[], TrainState],
@@ -88,7 +90,8 @@ def compiling_beside(
         ended.set()
         raise
     finally:
-        thread.join()
+        with run.phase("compile"):
+            thread.join()
 
 
 def _calls(

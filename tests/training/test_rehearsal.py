@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ from gpt2_jax.engine import trunk
 from gpt2_jax.errors import UserError
 from gpt2_jax.training import build
 from gpt2_jax.training.finetune import finetune
+from gpt2_jax.training.rehearsal import compiling_beside
 from gpt2_jax.workdir.clock import Clock
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -61,6 +64,25 @@ def test_steps_are_compiled_beside_the_trunk(train, tmp_path_factory, tmp_path):
             beside = "lora" not in train.get("trainable", ())
             assert used == {"compile" if beside else "MainThread"}, (name, used)
     assert any(name.startswith("train_") for name in threads)
+
+
+def test_what_is_waited_for_after_the_trunk_is_no_time_of_it():
+    clock = Clock()
+    run: Any = SimpleNamespace(phase=clock.phase)
+    nothing: Any = None
+    steps: Any = SimpleNamespace(shapes=lambda state: state)
+
+    def first_state() -> Any:
+        time.sleep(1)
+        raise UserError("said where the state is needed")
+
+    with (
+        clock.phase("trunk"),
+        compiling_beside(nothing, run, nothing, steps, first_state),
+    ):
+        pass
+    assert clock.seconds["compile"] > 0.9
+    assert clock.seconds["trunk"] < clock.seconds["compile"]
 
 
 def test_a_trunk_that_fails_leaves_no_thread(tmp_path_factory, tmp_path, monkeypatch):
