@@ -109,7 +109,7 @@ def _of_run(task: Task, run: Run) -> Iterator[Phase]:
         flops = forward_flops(config, texts.lengths[first], blocks)
         size = engine.texts.values.nbytes
         yield Phase("trunk", seconds - compiled, flops, size)
-        yield Phase("compile: trunk", compiled)
+        yield Phase("compile: waited for", compiled)
     state = engine.steps.place(
         first_state(task, engine.params, engine.param_labels, run)
     )

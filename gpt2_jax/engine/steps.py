@@ -49,12 +49,12 @@ def create_train_state(
 
     `rate`: what the updates of `tx` are multiplied by, as an input of the step.
     """
-
+    made: dict[str, Any] = {"apply_fn": model.apply, "tx": tx}
+    if rate is None:  # of any optimizer, whose `init` need not be one that jax traces
+        params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
+        return TrainState.create(**made, params=params)
     params, opt_state = _begin(params, tx)
-    made: dict[str, Any] = {"apply_fn": model.apply, "params": params, "tx": tx}
-    made |= {"step": 0, "opt_state": opt_state}
-    if rate is None:
-        return TrainState(**made)
+    made |= {"step": 0, "params": params, "opt_state": opt_state}
     return RatedState(**made, rate=np.float32(rate))
 
 

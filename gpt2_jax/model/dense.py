@@ -90,7 +90,8 @@ def _expand(
     """Return `low @ b`, whose gradient for `b` multiplies `low` by what comes down.
 
     jax multiplies them the other way round. Then XLA on a CPU transposes the larger one
-    and computes in its columns what it is made of: of GELU, a quarter of a step.
+    and computes in its columns what it is made of: of GELU, a quarter of a step. It has
+    no forward-mode derivative (`jax.jvp`).
     """
     return jnp.matmul(low, b, precision=precision)
 

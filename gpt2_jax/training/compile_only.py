@@ -59,7 +59,7 @@ def compile_only(
         for rows, width in batches_to_train(task, texts, config.train.epochs):
             run.stop.poll()
             state, _ = steps.train(state, rows, key, width)
-        params = steps.place(engine.params)  # of another kind than those of a state
+        params = steps.place(engine.params)  # under pmap programs too
         for rows, width in batches_scored(task, texts, steps.num_devices):
             run.stop.poll()
             jax.block_until_ready(steps.predict(params, rows, width))

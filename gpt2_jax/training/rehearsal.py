@@ -17,6 +17,7 @@ from gpt2_jax.engine.scoring import batches_to_score
 from gpt2_jax.engine.texts import Texts
 from gpt2_jax.engine.widths import epoch_rows
 from gpt2_jax.plan.task import Task
+from gpt2_jax.workdir.clock import BESIDE
 from gpt2_jax.workdir.run import Run
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,12 @@ def compiling_beside(
 ) -> Iterator[None]:
     """Compile in a thread, while the block runs, what the first epoch will call.
 
-    What it has not begun when the block ends in an error is left out.
+    What it has not begun at an error or a signal is left out. Settings of jax that the
+    caller holds in a `with` are not those of the thread: then all is compiled again
+    when it is called.
+
+    Raises:
+        Interrupted: a signal came.
 
     Args:
         texts: to come; `steps` are over them.
@@ -82,16 +88,18 @@ def compiling_beside(
         except Exception as error:  # the call itself says it again
             log.debug("not compiled ahead: %s", error)
 
-    thread = threading.Thread(target=compile_all, name="compile")
+    # A second signal ends the process, whatever its threads do.
+    thread = threading.Thread(target=compile_all, name=BESIDE, daemon=True)
     thread.start()
     try:
         yield
-    except BaseException:
-        ended.set()
-        raise
-    finally:
         with run.phase("compile"):
-            thread.join()
+            while thread.is_alive():
+                run.stop.poll()
+                thread.join(0.1)  # seconds
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _calls(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import TINY
 from training_helpers import (
@@ -15,6 +17,7 @@ from training_helpers import (
     NUM_LAYERS,
     as_texts,
     compilations,
+    make_classifier,
     make_padded,
     start_with_sgd,
     uneven_texts,
@@ -313,3 +316,19 @@ def test_bfloat16_keeps_float32_logits_and_params():
     assert logits["bfloat16"].dtype == np.float32
     assert not np.array_equal(logits["bfloat16"], logits["float32"])
     np.testing.assert_allclose(logits["bfloat16"], logits["float32"], atol=0.1)
+
+
+def test_an_optimizer_may_read_values_when_it_begins():
+    """jax need not trace its `init`, nor need it be hashable."""
+
+    @dataclasses.dataclass
+    class Init:
+        scale: float
+
+        def __call__(self, params):
+            return self.scale * float(params["out_head"]["bias"].sum())
+
+    model, params = make_classifier()
+    tx = optax.GradientTransformation(Init(2.0), optax.identity().update)
+    state = create_train_state(model, params, tx)
+    assert state.opt_state == 2 * float(params["out_head"]["bias"].sum()) != 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.monitoring
@@ -16,10 +17,11 @@ from training_helpers import run_config
 
 from gpt2_jax.engine import trunk
 from gpt2_jax.errors import UserError
-from gpt2_jax.training import build
+from gpt2_jax.training import build, rehearsal
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.training.rehearsal import compiling_beside
-from gpt2_jax.workdir.clock import Clock
+from gpt2_jax.workdir.clock import BESIDE, Clock
+from gpt2_jax.workdir.signals import Interrupted
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -68,7 +70,8 @@ def test_steps_are_compiled_beside_the_trunk(train, tmp_path_factory, tmp_path):
 
 def test_what_is_waited_for_after_the_trunk_is_no_time_of_it():
     clock = Clock()
-    run: Any = SimpleNamespace(phase=clock.phase)
+    stop = SimpleNamespace(poll=lambda: None)
+    run: Any = SimpleNamespace(phase=clock.phase, stop=stop)
     nothing: Any = None
     steps: Any = SimpleNamespace(shapes=lambda state: state)
 
@@ -95,16 +98,38 @@ def test_a_trunk_that_fails_leaves_no_thread(tmp_path_factory, tmp_path, monkeyp
     assert "compile" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_what_another_thread_compiles_is_no_time_of_a_run():
+@pytest.mark.parametrize(("name", "counts"), [(BESIDE, False), ("another", True)])
+def test_what_is_compiled_beside_a_run_is_no_time_of_it(name, counts):
+    """Runs that train together compile in the thread of their sweep: they wait."""
     clock = Clock()
     program = jax.jit(lambda x: x + 1)
     with clock.compiling():
-        other = threading.Thread(target=lambda: program.lower(2.0).compile())
+        other = threading.Thread(target=lambda: program.lower(2.0).compile(), name=name)
         other.start()
         other.join()
-        assert clock.compiling_seconds == 0
-        jax.jit(lambda x: x + 3).lower(2.0).compile()
-        assert clock.compiling_seconds > 0
+    assert (clock.compiling_seconds > 0) is counts
+
+
+def test_a_signal_is_heard_between_two_programs():
+    compiled: list[None] = []
+    nothing: Any = None
+    slow = SimpleNamespace(compile=lambda: compiled.append(time.sleep(0.3)))
+    call = SimpleNamespace(program=SimpleNamespace(lower=lambda: slow), arguments=())
+
+    def poll() -> None:
+        if compiled:
+            raise Interrupted(2, "a signal")
+
+    stop = SimpleNamespace(poll=poll)
+    run: Any = SimpleNamespace(phase=Clock().phase, stop=stop)
+    steps: Any = SimpleNamespace(shapes=lambda state: state)
+    with (
+        mock.patch.object(rehearsal, "_calls", lambda *_: iter([call] * 100)),
+        pytest.raises(Interrupted),
+        compiling_beside(nothing, run, nothing, steps, lambda: nothing),
+    ):
+        pass
+    assert len(compiled) < 5
 
 
 def test_outputs_to_come_have_the_shapes_of_those_that_came(
