@@ -6,8 +6,8 @@ Each row is a process of its own: `predict` over 5,000 and 5,000,000 lines with 
 in the place of the model, so that reader, tokenizer and writer are what is measured;
 `predict` over 5,000 and 50,000 with the model; `finetune` on 12,500 and 100,000 texts
 of the demo, each with a number, for one epoch, the outputs of the trunk kept in memory
-or in a file. Prints a row of Markdown for each:
-seconds, and the most memory that the process held. `--rows` names some of `ROWS` alone.
+or in a file. Prints a row of Markdown for each: seconds, the most memory that the
+process held, and the most without pages of files. `--rows` names some of `ROWS` alone.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pathlib import Path
 from gpt2_jax.config import DataConfig
 from gpt2_jax.data.sources import load_dataset
 
-HEADER = """| what | texts | seconds | microseconds a text | peak MB |
-|---|---|---|---|---|"""
+HEADER = """| what | texts | seconds | microseconds a text | peak MB | its own MB |
+|---|---|---|---|---|---|"""
 # What is measured, and over how many texts.
 ROWS = {
     "predict, a stub for the model": (5_000, 5_000_000),
@@ -49,9 +49,15 @@ import os, subprocess, sys, time
 started = time.perf_counter()
 silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 process = subprocess.Popen(sys.argv[1:], **silent)
-_, status, used = os.wait4(process.pid, 0)
+own, ended = 0, 0
+while not ended:
+    time.sleep(0.01)
+    with open(f"/proc/{process.pid}/status") as file:
+        lines = [line.split() for line in file if line.startswith("RssAnon")]
+    own = max(own, *(int(line[1]) for line in lines), 0)
+    ended, status, used = os.wait4(process.pid, os.WNOHANG)
 process.returncode = os.waitstatus_to_exitcode(status)
-print(process.returncode, time.perf_counter() - started, used.ru_maxrss)
+print(process.returncode, time.perf_counter() - started, used.ru_maxrss, own)
 """
 
 
@@ -69,14 +75,19 @@ def write_texts(path: Path, count: int, *, labelled: bool) -> None:
                 file.write(text + "\n")
 
 
-def measured(command: Sequence[str]) -> tuple[float, float]:
-    """Return the seconds that a command took, and its peak memory in MB."""
+def measured(command: Sequence[str]) -> tuple[float, float, float]:
+    """Return the seconds that a command took, its peak memory in MB, and its own.
+
+    That is without pages of files, which the kernel takes back where it needs them;
+    looked at every hundredth of a second.
+    """
     launched = [sys.executable, "-c", LAUNCH, *command]
     told = subprocess.run(launched, capture_output=True, text=True, check=True)
-    exit_code, seconds, kibibytes = told.stdout.split()
+    exit_code, seconds, *kibibytes = told.stdout.split()
     if exit_code != "0":
         sys.exit(f"exit code {exit_code}: {' '.join(command)}")
-    return float(seconds), 1024 * int(kibibytes) / 1e6
+    peak, own = (1024 * int(each) / 1e6 for each in kibibytes)
+    return float(seconds), peak, own
 
 
 def command_of(what: str, run: Path, texts: Path, folder: Path) -> list[str]:
@@ -107,9 +118,9 @@ def main() -> None:
                     texts = texts.with_suffix(".txt")
                 write_texts(texts, count, labelled=labelled)
                 command = command_of(what, arguments.run, texts, Path(folder) / "run")
-                seconds, peak = measured(command)
-            each = f"{1e6 * seconds / count:.0f}"
-            print(f"| {what} | {count:,} | {seconds:.1f} | {each} | {peak:.0f} |")
+                seconds, peak, own = measured(command)
+            each = f"{1e6 * seconds / count:.0f} | {peak:.0f} | {own:.0f}"
+            print(f"| {what} | {count:,} | {seconds:.1f} | {each} |")
             sys.stdout.flush()
     load = " ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"\n{os.cpu_count()} cores, load {load}")
