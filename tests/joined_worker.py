@@ -16,7 +16,7 @@ from unittest import mock
 
 from gpt2_jax.config import FinetuneConfig, from_dict
 from gpt2_jax.distributed import Processes, process_group
-from gpt2_jax.training import build
+from gpt2_jax.training import above
 from gpt2_jax.training.finetune import finetune
 
 if __name__ == "__main__":
@@ -25,5 +25,5 @@ if __name__ == "__main__":
         for job in json.loads(jobs):
             config = from_dict(FinetuneConfig, job["config"])
             holds = mock.Mock(return_value=job["holds"])
-            with mock.patch.object(build, "keeps_outputs", holds):
+            with mock.patch.object(above, "keeps_outputs", holds):
                 finetune(config, Path(job["workdir"]))

@@ -34,7 +34,7 @@ from gpt2_jax.engine.trunk import run_trunk
 from gpt2_jax.engine.wrapper import Steps
 from gpt2_jax.errors import DeviceError
 from gpt2_jax.model.tree import flatten
-from gpt2_jax.training import build
+from gpt2_jax.training import above
 from gpt2_jax.training.finetune import finetune
 
 _KEY = jax.random.key(5)
@@ -297,7 +297,7 @@ def test_adamw_on_several_devices_is_adamw_on_one():
 def test_a_run_on_several_devices_is_the_run_on_one(
     parallel, fits, tmp_path_factory, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(build, "keeps_outputs", lambda device, needed: fits)
+    monkeypatch.setattr(above, "keeps_outputs", lambda device, needed: fits)
     batches, sent = Texts.batches, []
 
     def counted(texts, rows, width):
