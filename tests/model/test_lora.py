@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import TINY
 from training_helpers import make_classifier, make_padded, run_config
 
 from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.model.dense import _expand
 from gpt2_jax.model.gpt2 import GPT2, param_shapes
 from gpt2_jax.model.lora import add_adapters, merge_adapters
 from gpt2_jax.model.tree import flatten, unflatten
@@ -68,6 +70,20 @@ def test_gradients_of_adapters_are_those_of_what_is_merged():
     want = flatten(jax.grad(lambda params: loss(merged(params), plain))(params))
     for path, leaf in want.items():
         np.testing.assert_allclose(got[path], leaf, rtol=1e-3, atol=1e-4, err_msg=path)
+
+
+def test_the_gradient_of_b_is_multiplied_in_its_own_order():
+    """XLA on a CPU would compute what the larger one is made of column by column."""
+    low, b = jnp.ones((3, 4, 2)), jnp.ones((2, 5))
+
+    def products(multiply) -> str:
+        loss = jax.grad(lambda b: (multiply(low, b) ** 2).sum())
+        return str(jax.make_jaxpr(loss)(b))
+
+    assert "f32[5,2] = dot_general" in products(jnp.matmul)
+    found = products(lambda low, b: _expand(low, b, None))
+    assert "f32[2,5] = dot_general" in found
+    assert "f32[5,2] = dot_general" not in found
 
 
 def test_adapters_stand_beside_every_kernel_but_the_heads():
