@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import logging
 import platform
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.training.train_state import TrainState
 
@@ -131,12 +133,20 @@ def _baselines(
 
 def learning_rates(task: Task, steps: int) -> dict[str, list[float]]:
     """Return the learning rate of some of the steps, by epoch."""
-    rate = jax.jit(create_schedule(task.config.train, task.num_steps))
+    train = task.config.train
     chosen = np.unique(np.linspace(0, steps, 100).astype(int))
+    # As in training: of a rate of 1, so that runs of any rate and seed compile it once.
+    alike = dataclasses.replace(train, seed=0, learning_rate=1.0)
+    values = train.learning_rate * np.asarray(_rates(alike, task.num_steps, chosen))
     return {
         "epoch": (chosen / task.steps_per_epoch).round(4).tolist(),
-        "value": np.broadcast_to(rate(chosen), chosen.shape).tolist(),
+        "value": np.broadcast_to(values, chosen.shape).tolist(),
     }
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _rates(train: configs.TrainConfig, total_steps: int, steps: jax.Array) -> jax.Array:
+    return jnp.asarray(create_schedule(train, total_steps)(steps))
 
 
 def versions() -> dict[str, str]:

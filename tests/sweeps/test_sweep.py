@@ -49,7 +49,8 @@ def test_what_runs_share_is_made_once(swept):
     assert len(found.finished) == 4
     once = ("texts", "tokens", "weights", "trunk", "linear models", "compiled steps")
     assert {kind: found.made[kind] for kind in once} == dict.fromkeys(once, 1)
-    assert counts["train_steps"] == 1  # seed and rate are inputs of the program
+    # Seed and rate are inputs of a program.
+    assert counts["train_steps"] == counts["_rates"] == 1
     assert found.programs == sum(counts.values())
 
 
