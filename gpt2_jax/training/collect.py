@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import platform
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from gpt2_jax.evaluation import baselines
 from gpt2_jax.evaluation.calibration import describe_calibration, fit_temperature
 from gpt2_jax.evaluation.curves import collect_curves
 from gpt2_jax.evaluation.figures import draw_figures, write_pictures
+from gpt2_jax.evaluation.history_plots import History
 from gpt2_jax.evaluation.metrics import (
     ECE_BINS,
     accuracy,
@@ -171,6 +173,16 @@ def _say_lost_threshold(folder: Path) -> None:
         )
 
 
+def _draw(
+    run: Run, history: History, results: dict[str, Any], curves: dict[str, Any]
+) -> dict[str, str] | None:
+    """Write the pictures, and return those of the report; None: they are not wanted."""
+    if not run.options.figures:
+        return None
+    write_pictures(run.folder, history, results)
+    return draw_figures(history, results, curves)
+
+
 def write_files(
     task: Task,
     trained: TrainedModel,
@@ -187,40 +199,39 @@ def write_files(
     """
     if not distributed.is_first():
         return results
-    with run.phase("evaluate"):
-        _say_lost_threshold(run.folder)
-        save_model(run.folder / "model", trained)
-        # Alone: a classifier of several processes waits for all of them.
-        if run.options.figures and jax.process_count() == 1:
-            wrong, texts = results.test["errors"], task.texts_of("test")
-            test = {**results.test, "errors": explain_errors(wrong, texts, trained)}
-            results = dataclasses.replace(results, test=test)
     classes, workdir = task.dataset.classes, run.folder
     probabilities = {
         part: softmax(rows / trained.temperature) for part, rows in logits.items()
     }
-    for part, name in PREDICTIONS.items():
-        write_predictions(
-            workdir / name,
-            task.texts_of(part),
-            [classes[label] for label in task.labels(part)],
-            probabilities[part],
-            classes,
-        )
     curves = collect_curves(
         probabilities["test"], task.labels("test"), classes, ECE_BINS, task.positive
     )
     curves["lengths"] = length_counts(task)
     if schedule:
         curves["learning_rate"] = learning_rates(task, results.steps)
-    write_json(workdir / "curves.json", curves)
-    if repeated := task.repeated_texts():
-        checks.write_repeated_texts(workdir / checks.REPEATED, repeated)
     history = MetricsLog(workdir / "metrics.jsonl").read()
-    figures: dict[str, str] | None = None
-    if run.options.figures:
-        write_pictures(workdir, history, results.to_json())
-        figures = draw_figures(history, results.to_json(), curves)
+    with ThreadPoolExecutor(1) as beside:  # matplotlib takes as long as all else here
+        drawing = beside.submit(_draw, run, history, results.to_json(), curves)
+        with run.phase("evaluate"):
+            _say_lost_threshold(workdir)
+            save_model(workdir / "model", trained)
+            # Alone: a classifier of several processes waits for all of them.
+            if run.options.figures and jax.process_count() == 1:
+                wrong, texts = results.test["errors"], task.texts_of("test")
+                test = {**results.test, "errors": explain_errors(wrong, texts, trained)}
+                results = dataclasses.replace(results, test=test)
+        for part, name in PREDICTIONS.items():
+            write_predictions(
+                workdir / name,
+                task.texts_of(part),
+                [classes[label] for label in task.labels(part)],
+                probabilities[part],
+                classes,
+            )
+        write_json(workdir / "curves.json", curves)
+        if repeated := task.repeated_texts():
+            checks.write_repeated_texts(workdir / checks.REPEATED, repeated)
+        figures = drawing.result()
     results = dataclasses.replace(
         results,
         seconds=run.clock.seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from training_helpers import finished_run, run_config
 
 from gpt2_jax.errors import UserError
 from gpt2_jax.inference.classifier import Classifier
+from gpt2_jax.training import collect
 from gpt2_jax.training.finetune import finetune
 from gpt2_jax.training.results import Results
 
@@ -67,3 +69,26 @@ def test_results_without_their_run_say_so(results):
     for name in ("history", "classifier", "plots"):
         with pytest.raises(UserError, match="is the run elsewhere now"):
             getattr(alone, name)
+
+
+def test_pictures_are_drawn_while_the_model_is_saved(
+    tmp_path_factory, tmp_path, monkeypatch
+):
+    pytest.importorskip("matplotlib")
+    drawn, save, draw = threading.Event(), collect.save_model, collect.draw_figures
+
+    def draw_figures(*arguments):
+        figures = draw(*arguments)
+        drawn.set()
+        return figures
+
+    def save_model(*arguments):
+        assert drawn.wait(30)  # seconds
+        return save(*arguments)
+
+    monkeypatch.setattr(collect, "draw_figures", draw_figures)
+    monkeypatch.setattr(collect, "save_model", save_model)
+    config = run_config(tmp_path_factory, trainable=("head",), epochs=1)
+    finetune(config, tmp_path / "run", verbose=False)
+    assert (tmp_path / "run" / "loss.png").is_file()
+    assert "<svg" in (tmp_path / "run" / "report.html").read_text()
